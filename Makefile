@@ -1,0 +1,206 @@
+# weir.  `make help` lists what can be made.
+#
+# Sources are found by floor, so a new file needs no line here.  Each floor becomes one library, and the
+# tests of a floor are linked with that floor and those it stands on, and nothing above: code that
+# reaches upward does not link.
+
+B      ?= build
+PORT   ?= 8080
+PREFIX ?= /usr/local
+sysconfdir ?= /etc
+
+ifeq ($(origin CC),default)
+CC := gcc
+endif
+PYTHON := /usr/bin/python3
+PYTEST := $(PYTHON) -B -m pytest -p no:cacheprovider -q
+
+ifeq ($(MAKELEVEL),0)
+MAKEFLAGS += --jobs=$(shell nproc)
+endif
+MAKEFLAGS += --no-builtin-rules --no-print-directory
+
+# ---- Compiler ----------------------------------------------------------------
+
+WARNINGS := -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Wformat=2 -Wcast-qual -Wswitch-enum \
+            -Wstrict-prototypes -Wmissing-prototypes -Wundef -Wvla -Werror
+OPTIMIZE := -O2 -g
+SANITIZE :=
+HARDEN   := -D_FORTIFY_SOURCE=2 -fstack-protector-strong -fPIE
+HARDEN_LINK := -pie -Wl,-z,relro,-z,now
+ifeq ($(shell uname -m),x86_64)
+MACHINE  := -mcx16
+HARDEN   += -fstack-clash-protection -fcf-protection
+endif
+
+compile = $(CC) -std=c11 -D_GNU_SOURCE -Iapp -I. $(MACHINE) $(OPTIMIZE) $(WARNINGS) $(HARDEN) $(SANITIZE) \
+          -pthread $(CPPFLAGS) $(CFLAGS)
+link    = $(CC) $(OPTIMIZE) $(SANITIZE) -pthread $(HARDEN_LINK) $(LDFLAGS)
+
+# `make V=1` shows the commands as they are.
+say = $(if $(V),,@printf '  %-4s %s\n' $1 $2;)
+
+# ---- The house ---------------------------------------------------------------
+
+FLOORS := base telemetry http policy client service pipeline handlers runtime
+
+stands_on_base      :=
+stands_on_telemetry := base
+stands_on_http      := base
+stands_on_policy    := base
+stands_on_client    := http telemetry base
+stands_on_service   := client policy http telemetry base
+stands_on_pipeline  := service $(stands_on_service)
+stands_on_handlers  := pipeline $(stands_on_pipeline)
+stands_on_runtime   := pipeline $(stands_on_pipeline)
+stands_on_cmd       := runtime handlers $(stands_on_handlers)
+
+# Other people's libraries, at the floor of their home.
+libs_base   := -lxxhash -lnettle
+libs_client := -lfcgi -lsqlite3 -llmdb
+
+sources = $(sort $(wildcard $(if $(filter handlers,$1),handlers,app/$1)/*.c))
+objects = $(patsubst %.c,$(B)/%.o,$1)
+library = $(B)/lib$1.a
+with    = $(foreach floor,$1 $(stands_on_$1),$(call library,$(floor))) \
+          $(foreach floor,$1 $(stands_on_$1),$(libs_$(floor)))
+
+weir_sources  := $(foreach floor,$(FLOORS) cmd,$(call sources,$(floor))) app/main.c
+test_floors   := $(notdir $(patsubst %/,%,$(sort $(dir $(wildcard tests/unit/*/test_*.c)))))
+unit_programs := $(test_floors:%=$(B)/unit/%)
+unit_sources  := $(wildcard tests/unit/*/*.c) tests/support/unit.c
+tool_sources  := $(wildcard tests/lint/*.c tests/bench/*.c tests/fuzz/*.c) tests/support/replay.c
+all_sources   := $(weir_sources) $(unit_sources) $(tool_sources)
+
+.PHONY: all run test unit lint format docs asan tsan memcheck fuzz bench install clean help objects
+.SECONDARY:
+.DELETE_ON_ERROR:
+all: $(B)/weir ## build build/weir (the default)
+
+objects: $(call objects,$(all_sources))
+
+$(B)/weir: $(B)/app/main.o $(call library,cmd) $(filter %.a,$(call with,cmd))
+	$(call say,ld,$@)$(link) $< $(call with,cmd) -o $@
+
+$(B)/%.o: %.c Makefile | need-build
+	@mkdir -p $(@D)
+	$(call say,cc,$<)$(compile) -MMD -MP -c $< -o $@
+
+define floor_library
+$(call library,$1): $(call objects,$(call sources,$1))
+	@mkdir -p $$(@D) && rm -f $$@
+	$$(call say,ar,$$@)ar rcs $$@ $$^
+endef
+$(foreach floor,$(FLOORS) cmd,$(eval $(call floor_library,$(floor))))
+
+-include $(patsubst %.c,$(B)/%.d,$(all_sources))
+
+# ---- Run ---------------------------------------------------------------------
+
+run: all need-run ## start nginx and weir with the demo API; PORT=9000 make run moves the port
+	@exec $(PYTHON) -B tests/support/run.py --binary $(B)/weir --port $(PORT)
+
+# ---- Tests -------------------------------------------------------------------
+
+define unit_program
+$(B)/unit/$1: $(call objects,$(wildcard tests/unit/$1/*.c) tests/support/unit.c) $(filter %.a,$(call with,$1))
+	@mkdir -p $$(@D)
+	$$(call say,ld,$$@)$$(link) $(call objects,$(wildcard tests/unit/$1/*.c) tests/support/unit.c) $(call with,$1) -lcunit -o $$@
+endef
+$(foreach floor,$(test_floors),$(eval $(call unit_program,$(floor))))
+$(call objects,$(unit_sources)): | need-test
+
+RUN_TESTS = $(PYTHON) -B tests/support/run_tests.py
+
+test: all need-test $(unit_programs) $(fuzzers:%=$(B)/replay/%) $(B)/gen_docs ## build, and run all unit and integration tests
+	@$(RUN_TESTS) $(unit_programs) $(foreach x,$(fuzzers),"$(B)/replay/$x $(wildcard tests/fuzz/corpus/$x/*)") \
+	    --pytest tests/integration
+
+unit: $(unit_programs) ## run the unit tests only
+	@$(RUN_TESTS) $(UNIT_WRAPPER) $(unit_programs)
+
+asan: need-test ## unit tests and the kill storm under address and undefined-behaviour sanitizers
+	@$(MAKE) all unit B=$(B)/asan OPTIMIZE='-O1 -g' HARDEN= HARDEN_LINK= \
+	    SANITIZE='-fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer'
+	WEIR_TEST_BINARY=$(B)/asan/weir $(PYTEST) -m storm tests/integration
+
+# Without address randomisation: the sanitizer of this compiler does not know all layouts of new kernels.
+tsan: need-test ## unit tests under the thread sanitizer
+	@$(MAKE) unit B=$(B)/tsan OPTIMIZE='-O1 -g' HARDEN= HARDEN_LINK= SANITIZE='-fsanitize=thread' \
+	    UNIT_WRAPPER='--under "setarch --addr-no-randomize"'
+
+memcheck: need-test need-memcheck ## unit tests under valgrind
+	@$(MAKE) unit UNIT_WRAPPER='--under "valgrind --quiet --leak-check=full --error-exitcode=99"'
+
+# Every parser of outside bytes has a tests/fuzz/fuzz_X.c.  The fuzzer starts from the files in corpus/X, and
+# what breaks the parser is left there; `make test` tries those files again without a fuzzer.
+fuzzers := $(patsubst tests/fuzz/fuzz_%.c,%,$(wildcard tests/fuzz/fuzz_*.c))
+FUZZ_SECONDS ?= 20
+
+fuzz: need-fuzz ## fuzz each parser for FUZZ_SECONDS (default 20)
+	@$(MAKE) $(fuzzers:%=$(B)/clang-fuzz/fuzz/%) B=$(B)/clang-fuzz CC=clang OPTIMIZE='-O1 -g' HARDEN= HARDEN_LINK= \
+	    SANITIZE='-fsanitize=address,undefined,fuzzer-no-link -fno-sanitize-recover=all'
+	@for x in $(fuzzers); do \
+	    echo "== $$x"; mkdir -p $(B)/found/$$x; \
+	    $(B)/clang-fuzz/fuzz/$$x -max_total_time=$(FUZZ_SECONDS) -rss_limit_mb=1024 -timeout=5 -verbosity=0 \
+	        -artifact_prefix=tests/fuzz/corpus/$$x/ $(B)/found/$$x tests/fuzz/corpus/$$x || exit 1; \
+	done
+
+$(B)/fuzz/%: $(B)/tests/fuzz/fuzz_%.o $(filter %.a,$(call with,cmd))
+	@mkdir -p $(@D)
+	$(call say,ld,$@)$(link) -fsanitize=fuzzer $< $(call with,cmd) -o $@
+
+$(B)/replay/%: $(B)/tests/fuzz/fuzz_%.o $(B)/tests/support/replay.o $(filter %.a,$(call with,cmd))
+	@mkdir -p $(@D)
+	$(call say,ld,$@)$(link) $(filter %.o,$^) $(call with,cmd) -o $@
+
+# ---- Gates -------------------------------------------------------------------
+
+c_files = $(shell find app handlers tests -name '*.[ch]' | sort)
+
+lint: need-lint $(B)/gen_docs ## floors, sizes, guards, format, clang, and the tables of the README
+	tests/lint/floors
+	tests/lint/files
+	clang-format --dry-run -Werror $(c_files)
+	$(MAKE) objects B=$(B)/clang CC=clang
+	tests/lint/docs --check $(B)/gen_docs
+
+format: need-lint ## put all C files into the shape of .clang-format
+	clang-format -i $(c_files)
+
+docs: $(B)/gen_docs ## write the tables of the README from the tables of the code
+	tests/lint/docs --write $<
+
+$(B)/gen_docs: $(B)/tests/lint/gen_docs.o $(filter %.a,$(call with,cmd))
+	$(call say,ld,$@)$(link) $< $(call with,cmd) -o $@
+
+# ---- Bench -------------------------------------------------------------------
+
+bench: all need-bench $(B)/bench/floor_a $(B)/bench/floor_b $(B)/bench/seed ## weir beside two bare floors; ROUNDS=5 SECONDS=4
+	$(PYTHON) -B tests/bench/bench.py --build $(B)
+
+$(B)/bench/floor_%: $(B)/tests/bench/floor_%.o
+	@mkdir -p $(@D)
+	$(call say,ld,$@)$(link) $< -lfcgi -o $@
+
+$(B)/bench/seed: $(B)/tests/bench/seed.o $(filter %.a,$(call with,runtime))
+	@mkdir -p $(@D)
+	$(call say,ld,$@)$(link) $< $(call with,runtime) -o $@
+
+# ---- Install, clean, help ----------------------------------------------------
+
+install: all ## install under DESTDIR and PREFIX (default /usr/local)
+	install -D -m 0755 $(B)/weir $(DESTDIR)$(PREFIX)/bin/weir
+	install -D -m 0644 -t $(DESTDIR)$(PREFIX)/share/weir/nginx nginx/*
+	install -D -m 0644 -t $(DESTDIR)$(PREFIX)/share/weir/handlers/atlas handlers/atlas/*
+	install -D -m 0644 -t $(DESTDIR)$(PREFIX)/share/doc/weir README.md CHANGES.md LICENSE
+	install -d -m 0755 $(DESTDIR)$(sysconfdir)/weir/handlers
+
+clean: ## remove what was built (var/, the state of `make run`, stays)
+	rm -rf $(B)
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+
+need-%:
+	@.ci/packages $*
