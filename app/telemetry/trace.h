@@ -1,0 +1,39 @@
+#ifndef TELEMETRY_TRACE_H
+#define TELEMETRY_TRACE_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/str.h"
+
+/*
+ * Where a request stands in a distributed trace: W3C Trace Context, level 2.
+ *
+ * No header that a client can send makes trace_begin() fail: what is not valid starts a new trace.
+ */
+enum { TRACE_ID_BYTES = 16, SPAN_ID_BYTES = 8, TRACEPARENT_BYTES = 56 /* with its NUL */ };
+
+struct trace_context {
+	uint8_t trace_id[TRACE_ID_BYTES];
+	uint8_t span_id[SPAN_ID_BYTES];	  /* new: this request's own */
+	uint8_t parent_id[SPAN_ID_BYTES]; /* the caller's span, when has_parent */
+	bool has_parent;
+	bool
+	    sampled; /* the caller's wish; false in a new trace, until a sampler of ours says else */
+	bool random; /* the trace id's right half is random, as level 2 asks of its maker */
+	struct slice
+	    tracestate; /* all of it, to be passed on unchanged; absent when there is none */
+};
+
+/*
+ * Continues the caller's trace, or makes a new one when ${traceparent} is absent, malformed, or came
+ * more than once (${traceparent_lines}).  ${tracestate} is every line joined by commas; it is kept,
+ * borrowed, only with a parent and when all of its members are well-formed.
+ */
+void trace_begin(struct trace_context *t, struct slice traceparent, unsigned traceparent_lines,
+    struct slice tracestate);
+
+/* The traceparent of what this request calls, of version 00; returns ${out}. */
+char *trace_format(const struct trace_context *t, char out[TRACEPARENT_BYTES]);
+
+#endif
