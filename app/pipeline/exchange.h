@@ -1,0 +1,101 @@
+#ifndef PIPELINE_EXCHANGE_H
+#define PIPELINE_EXCHANGE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/arena.h"
+#include "http/problem.h"
+#include "http/request.h"
+#include "http/response.h"
+#include "http/router.h"
+#include "pipeline/handler.h"
+#include "service/cache.h"
+#include "service/copy.h"
+#include "service/event.h"
+#include "service/queue.h"
+#include "service/quota.h"
+#include "telemetry/trace.h"
+
+struct catalog;
+struct exchange;
+struct pipeline_env;
+
+/*
+ * One request in hand.  Owned by exactly one thread at any moment (reactor, lane or committer) and
+ * handed over, never shared; only ${gone} may be set by another.
+ */
+
+/* What the pipeline asks of whoever carries the bytes. */
+struct transport {
+	/* Reads the body to its end and keeps at most ${cap} bytes; *${total_out} counts all. */
+	enum err (*body)(struct exchange *x, char *out, size_t cap, size_t *total_out);
+};
+
+/* What a parked exchange waits for. */
+enum exchange_wait { EXCHANGE_RUNS, EXCHANGE_WAITS_QUEUE, EXCHANGE_WAITS_FLIGHT };
+
+/* How a read was answered, for Cache-Status and the log. */
+enum exchange_source {
+	SOURCE_NONE,
+	SOURCE_DATABASE,
+	SOURCE_FRESH,
+	SOURCE_STALE,
+	SOURCE_COLLAPSED,
+	SOURCE_IF_ERROR
+};
+
+struct exchange {
+	const struct pipeline_env *env;
+	const struct transport *transport; /* NULL: a refresh in the background, nobody to answer */
+	void *owner;			   /* the transport's connection */
+	struct exchange
+	    *mail_next; /* in a mailbox; apart from the next two, for a committer may post while the
+	                                    * reactor still lists it as parked */
+	struct exchange *next, **prev; /* lists of the reactor */
+	struct arena arena;
+	size_t step; /* next row of the pipeline */
+	enum exchange_wait wait;
+	_Atomic bool gone; /* the front has closed the connection */
+	bool orphan;	   /* answered already; kept only until the queue lets go of its item */
+
+	/* The request. */
+	const struct catalog *catalog;
+	const char *const *envp;
+	bool body_is_large, body_taken;
+	struct request request;
+	struct route_match *route;
+	const struct endpoint *endpoint;
+	struct value *values;
+	struct slice fields;
+	struct slice tenant, ip; /* who calls; tenant empty when nobody is authenticated */
+	struct trace_context trace;
+	int64_t start_ns, start_us;	 /* monotonic, wall */
+	int64_t deadline_ms;		 /* monotonic, of the whole request */
+	int64_t handed_ns;		 /* when it was handed to a lane */
+	int64_t lane_wait_ns, handle_ns; /* spent waiting for one, and in the handler */
+	struct slice base_path;		 /* was taken off the path */
+	bool shed;
+
+	/* What steps have taken and finish gives back. */
+	struct quota_verdict quota;
+	bool quota_known;
+	struct slice key; /* of the cache; absent: not to be kept */
+	struct cache_fill fill;
+	bool leader_died; /* of the flight that we wait for */
+	struct handler_call call;
+	struct event event;
+	struct queue_item item;
+
+	/* The answer. */
+	enum exchange_source source;
+	struct slice block;	  /* a copy block: call.block's bytes or the arena's */
+	struct slice spare_block; /* an error-only copy, should the database fail */
+	int64_t age_ms, spare_age_ms;
+	bool stored;  /* what the handler gave is in the cache now */
+	bool refresh; /* stale was served */
+	struct response response;
+};
+
+#endif

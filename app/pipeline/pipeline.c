@@ -1,0 +1,150 @@
+/*
+ * The whole request path, top to bottom.  To add a policy, add a row.
+ */
+#include "pipeline/pipeline.h"
+
+#include <stdatomic.h>
+
+#include "base/clock.h"
+#include "http/problem.h"
+#include "pipeline/step.h"
+
+enum lane {
+	LANE_INLINE,  /* never blocks */
+	LANE_BODY,    /* blocks when the body is large: then on a lane */
+	LANE_HANDLER, /* where the endpoint's handler belongs */
+};
+
+struct step {
+	const char *name; /* also the span's */
+	enum lane lane;
+	enum step_result (*run)(struct exchange *x);
+};
+
+static const struct step steps[] = {
+	{ "read", LANE_INLINE, step_read },		    /* 400 */
+	{ "route", LANE_INLINE, step_route },		    /* 400 404 405, OPTIONS */
+	{ "admit", LANE_INLINE, step_admit },		    /* 503 before any work */
+	{ "body", LANE_BODY, step_body },		    /* 408 413 */
+	{ "bind", LANE_INLINE, step_bind },		    /* 400 415 */
+	{ "authenticate", LANE_INLINE, step_authenticate }, /* 401 */
+	{ "limit", LANE_INLINE, step_limit },		    /* 429 */
+	{ "replay", LANE_INLINE, step_replay },	   /* writes: 400; the claim is the committer's */
+	{ "lookup", LANE_INLINE, step_lookup },	   /* reads: fresh, stale, lead or wait */
+	{ "recheck", LANE_HANDLER, step_recheck }, /* leaders: has another flight just landed? */
+	{ "handle", LANE_HANDLER, step_handle },   /* the handler: 200 202 4xx 5xx */
+	{ "keep", LANE_HANDLER, step_keep },	   /* fill the cache, wake the waiters */
+};
+
+enum { STEP_COUNT = sizeof steps / sizeof *steps };
+
+size_t
+pipeline_first_blocking_step(void)
+{
+	size_t i = 0;
+
+	while (steps[i].run != step_recheck)
+		i++;
+	return i;
+}
+
+static bool
+needs_lane(const struct exchange *x, enum lane lane)
+{
+	switch (lane) {
+	case LANE_INLINE:
+		return false;
+	case LANE_BODY:
+		return x->body_is_large && !x->body_taken;
+	case LANE_HANDLER:
+		return x->endpoint->handler->lane == HANDLER_BLOCKING;
+	}
+	return false;
+}
+
+static enum pipeline_result
+done(struct exchange *x)
+{
+	cache_give_up(x->env->cache, &x->fill); /* nobody waits for what will not come */
+	x->step = STEP_COUNT;
+	x->wait = EXCHANGE_RUNS;
+	answer_complete(x);
+	return PIPELINE_DONE;
+}
+
+static enum pipeline_result
+hand_over(struct exchange *x, enum lane lane)
+{
+	x->handed_ns = clock_mono_ns();
+	return lane == LANE_BODY ? PIPELINE_BODY : PIPELINE_BLOCKING;
+}
+
+enum pipeline_result
+pipeline_run(struct exchange *x, enum pipeline_where where)
+{
+	if (where == PIPELINE_ON_LANE)
+		x->lane_wait_ns += clock_mono_ns() - x->handed_ns;
+	for (; x->step < STEP_COUNT; x->step++) {
+		const struct step *s = &steps[x->step];
+		const bool lane = needs_lane(x, s->lane);
+
+		if (lane && where == PIPELINE_ON_REACTOR)
+			return hand_over(x, s->lane);
+		if (!lane && where == PIPELINE_ON_LANE)
+			return PIPELINE_INLINE;
+		switch (s->run(x)) {
+		case STEP_NEXT:
+			break;
+		case STEP_ANSWERED:
+			return done(x);
+		case STEP_PARKED:
+			return PIPELINE_PARKED;
+		}
+	}
+	return done(x);
+}
+
+void
+pipeline_shed(struct exchange *x)
+{
+	struct problem p = problem_of(ERR_OVERLOADED);
+
+	p.retry_after_s = 1;
+	x->shed = true;
+	(void)answer_problem(x, &p);
+	(void)done(x);
+}
+
+/*
+ * A write that nobody has picked up yet is taken back; one that the committer holds may become durable, so
+ * its outcome is unknown, and it stays until the committer lets go of it.
+ */
+static bool
+expire_write(struct exchange *x)
+{
+	struct problem p = problem_of(ERR_UNAVAILABLE);
+
+	p.retry_after_s = 1;
+	if (queue_withdraw(x->env->queue, &x->item)) {
+		p.detail = "the queue did not take this in time; nothing was accepted";
+		(void)answer_problem(x, &p);
+		return true;
+	}
+	p.detail = "outcome unknown: send the same Idempotency-Key again to learn it";
+	(void)answer_problem(x, &p);
+	x->orphan = true;
+	return false;
+}
+
+bool
+pipeline_expire(struct exchange *x)
+{
+	bool free_to_go = true;
+
+	if (x->wait == EXCHANGE_WAITS_QUEUE)
+		free_to_go = expire_write(x);
+	else
+		(void)answer_problem(x, &(struct problem){ .status = 504, .retry_after_s = 1 });
+	(void)done(x);
+	return free_to_go;
+}

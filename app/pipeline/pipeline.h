@@ -1,0 +1,70 @@
+#ifndef PIPELINE_PIPELINE_H
+#define PIPELINE_PIPELINE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "http/address.h"
+#include "pipeline/exchange.h"
+
+struct catalog;
+struct scoreboard;
+
+/*
+ * The order of the steps.  Runs an exchange as far as the calling thread may: inline steps on the reactor,
+ * blocking ones on a lane.
+ */
+struct pipeline_env {
+	const struct catalog *catalog; /* of this moment; an exchange holds the one it began with */
+	struct cache *cache;
+	struct quota *quota;
+	struct queue *queue;
+	struct store *store;
+	struct scoreboard *scoreboard;
+	unsigned member;
+	const char *write_url;
+	struct slice base_path;
+	bool base_path_set; /* else the front's SCRIPT_NAME folder */
+	const struct cidr *trusted;
+	size_t trusted_count;
+	int64_t idempotency_ttl_ms;
+	size_t arena_max_bytes; /* of one exchange: body, answer and what is made of them */
+	uint32_t max_in_hand;
+	const _Atomic uint32_t *in_hand; /* exchanges of this process */
+	/* Called by the committer when a parked write is done: hands ${x} back to its reactor. */
+	void (*resume)(struct exchange *x);
+};
+
+enum pipeline_where { PIPELINE_ON_REACTOR, PIPELINE_ON_LANE };
+
+enum pipeline_result {
+	PIPELINE_DONE,	   /* x->response is ready to be written */
+	PIPELINE_BLOCKING, /* the next step needs a lane */
+	PIPELINE_BODY,	   /* the next step reads a large body: a lane, at most half of them */
+	PIPELINE_INLINE,   /* on a lane: the next step belongs to the reactor */
+	PIPELINE_PARKED	   /* x->wait says for what; x->deadline_ms is when to give up */
+};
+
+enum pipeline_result pipeline_run(struct exchange *x, enum pipeline_where where);
+
+/* No lane was to be had: answers 503. */
+void pipeline_shed(struct exchange *x);
+/* A parked exchange whose deadline has passed.  False: keep it as an orphan until its item is done. */
+bool pipeline_expire(struct exchange *x);
+/* The exchange's leader is known to be dead. */
+void pipeline_leader_died(struct exchange *x);
+
+/* After the reply was written (or could not be): metrics, log line, tickets.  */
+void pipeline_finish(struct exchange *x);
+
+/* Makes ${into} (initialised, unused) the refresh of what ${x} served stale.  False: somebody does it
+ * already, or no memory. */
+bool pipeline_refresh(const struct exchange *x, struct exchange *into);
+
+void exchange_init(struct exchange *x, const struct pipeline_env *env);
+void exchange_reset(
+    struct exchange *x); /* ready for the next request; keeps the arena's first block */
+void exchange_clear(struct exchange *x); /* frees what it holds */
+
+#endif

@@ -1,0 +1,51 @@
+#ifndef PIPELINE_STEP_H
+#define PIPELINE_STEP_H
+
+#include "base/err.h"
+#include "pipeline/exchange.h"
+
+struct problem;
+
+/*
+ * What the rooms of the pipeline share: the steps behind the table in pipeline.c, and how one ends an
+ * exchange.  Not for anybody above.
+ */
+enum step_result {
+	STEP_NEXT,
+	STEP_ANSWERED, /* x->response is filled */
+	STEP_PARKED    /* x->wait says for what; the same step runs again */
+};
+
+/* steps.c: what every request goes through. */
+enum step_result step_read(struct exchange *x);
+enum step_result step_route(struct exchange *x);
+enum step_result step_admit(struct exchange *x);
+enum step_result step_body(struct exchange *x);
+enum step_result step_bind(struct exchange *x);
+enum step_result step_authenticate(struct exchange *x);
+enum step_result step_limit(struct exchange *x);
+
+/* steps_write.c */
+enum step_result step_replay(struct exchange *x);
+
+/* steps_cache.c */
+enum step_result step_lookup(struct exchange *x);
+enum step_result step_recheck(struct exchange *x);
+enum step_result step_keep(struct exchange *x);
+
+/* steps_handle.c */
+enum step_result step_handle(struct exchange *x);
+
+/* pipeline.c: where a refresh in the background begins. */
+size_t pipeline_first_blocking_step(void);
+
+/* answer.c */
+enum step_result answer_problem(struct exchange *x, const struct problem *p);
+enum step_result answer_error(struct exchange *x, int status, const char *detail);
+/* From x->block: 200 or 304, projected to x->fields. */
+enum step_result answer_block(struct exchange *x);
+/* The headers that every answer has. */
+void answer_complete(struct exchange *x);
+const char *answer_source_name(enum exchange_source s); /* for the log: "l1", "stale" ... */
+
+#endif

@@ -1,0 +1,232 @@
+/*
+ * The steps that every request goes through, from its parameters to its limits.
+ */
+#include <stdatomic.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "http/address.h"
+#include "pipeline/pipeline.h"
+#include "pipeline/step.h"
+#include "service/catalog.h"
+#include "telemetry/scoreboard.h"
+
+enum { TENANT_MAX_BYTES = 255 };
+
+enum step_result
+step_read(struct exchange *x)
+{
+	struct problem p = { 0 };
+
+	x->start_ns = clock_mono_ns();
+	x->start_us = clock_wall_us();
+	if (request_read(&x->request, x->envp, &x->arena, &p) != ERR_OK)
+		return answer_problem(x, &p);
+	x->response.head_only = x->request.method == HTTP_HEAD;
+	trace_begin(
+	    &x->trace, x->request.traceparent, x->request.traceparent_lines, x->request.tracestate);
+	return STEP_NEXT;
+}
+
+/* The path without ${base}: "/app/x" without "/app" is "/x". */
+static bool
+strip_base(struct slice path, struct slice base, struct slice *out)
+{
+	if (path.len <= base.len || memcmp(path.ptr, base.ptr, base.len) != 0 ||
+	    path.ptr[base.len] != '/')
+		return false;
+	*out = (struct slice){ path.ptr + base.len, path.len - base.len };
+	return true;
+}
+
+/* The folder in which the front server found weir: "/app" of "/app/weir.fcgi". */
+static struct slice
+front_folder(struct slice script_name)
+{
+	while (script_name.len > 0 && script_name.ptr[script_name.len - 1] != '/')
+		script_name.len--;
+	if (script_name.len > 0)
+		script_name.len--;
+	return script_name;
+}
+
+static enum err
+match(struct exchange *x, struct slice path)
+{
+	return router_match(x->catalog->router, x->request.method, path, &x->arena, x->route);
+}
+
+/* Under a configured base path, only there; else the whole path, and then without the front's folder. */
+static enum err
+find_endpoint(struct exchange *x)
+{
+	struct slice path = x->request.path;
+	const struct slice folder = front_folder(x->request.script_name);
+	enum err rc;
+
+	if (x->env->base_path.len > 0) {
+		x->base_path = x->env->base_path;
+		return strip_base(path, x->base_path, &path) ? match(x, path) : ERR_NOT_FOUND;
+	}
+	rc = match(x, path);
+	if (rc != ERR_NOT_FOUND || folder.len == 0 || !strip_base(path, folder, &path))
+		return rc;
+	x->base_path = folder;
+	return match(x, path);
+}
+
+static enum step_result
+answer_options(struct exchange *x)
+{
+	const char *allow = router_allow(x->route->allow, &x->arena);
+
+	x->response.status = 204;
+	response_header(&x->response, &x->arena, "Allow", slice_of(allow));
+	response_header(&x->response, &x->arena, "Cache-Control", SLICE("no-store"));
+	return STEP_ANSWERED;
+}
+
+static enum step_result
+not_allowed(struct exchange *x)
+{
+	struct problem p = PROBLEM(405, NULL);
+
+	p.allow = router_allow(x->route->allow, &x->arena);
+	return answer_problem(x, &p);
+}
+
+enum step_result
+step_route(struct exchange *x)
+{
+	enum err rc;
+
+	x->catalog = catalog_hold(x->env->catalog);
+	x->route = arena_alloc(&x->arena, sizeof *x->route);
+	if (x->route == NULL)
+		return answer_problem(x, &(struct problem){ .status = 503, .retry_after_s = 1 });
+	rc = find_endpoint(x);
+	if (rc == ERR_INVALID)
+		return answer_error(x, 400, arena_printf(&x->arena, "path: %s", x->route->why));
+	if (rc == ERR_NOT_FOUND)
+		return answer_error(x, 404, "there is no such path");
+	if (rc == ERR_DENIED)
+		return not_allowed(x);
+	if (rc != ERR_OK)
+		return answer_problem(x, &(struct problem){ .status = 503, .retry_after_s = 1 });
+	if (x->request.method == HTTP_OPTIONS)
+		return answer_options(x);
+	x->endpoint = x->route->endpoint;
+	/* One timeout for the statement, and once more for all that comes before and after it. */
+	x->deadline_ms = x->start_ns / 1000000 + 2 * x->endpoint->timeout_ms;
+	return STEP_NEXT;
+}
+
+enum step_result
+step_admit(struct exchange *x)
+{
+	const uint32_t in_hand = atomic_load_explicit(x->env->in_hand, memory_order_relaxed);
+
+	if (in_hand <= x->env->max_in_hand || x->endpoint->never_shed)
+		return STEP_NEXT;
+	x->shed = true;
+	return answer_problem(
+	    x, &(struct problem){
+		   .status = 503, .detail = "too many requests are in hand", .retry_after_s = 1 });
+}
+
+static enum step_result
+too_large(struct exchange *x)
+{
+	return answer_error(x, 413,
+	    arena_printf(&x->arena, "the body may have at most %lld bytes",
+		(long long)x->endpoint->max_body_bytes));
+}
+
+/*
+ * Reads the body to its end, also one that is going to be refused: a front server that is cut off while
+ * it sends takes that for a failure and tries again.
+ */
+enum step_result
+step_body(struct exchange *x)
+{
+	struct request *r = &x->request;
+	const size_t max = http_method_writes(r->method) ? (size_t)x->endpoint->max_body_bytes : 0;
+	const size_t promised =
+	    r->has_length && r->content_length < max ? (size_t)r->content_length : max;
+	const bool refused = r->has_length && r->content_length > max && max > 0;
+	const size_t keep = refused ? 0 : promised;
+	char *bytes = keep > 0 ? arena_alloc(&x->arena, keep + 1) : NULL;
+	size_t total = 0;
+	enum err rc;
+
+	rc = x->transport->body(x, bytes, bytes == NULL ? 0 : keep, &total);
+	x->body_taken = true;
+	if (rc != ERR_OK)
+		return answer_error(x, 408, "the body did not arrive whole and in time");
+	if (refused || (max > 0 && total > max))
+		return too_large(x);
+	if (keep > 0 && bytes == NULL)
+		return answer_problem(x, &(struct problem){ .status = 503, .retry_after_s = 1 });
+	if (r->has_length && r->content_length != total)
+		return answer_error(x, 400, "the body is not as long as Content-Length says");
+	r->body = (struct slice){ bytes, total < keep ? total : keep };
+	return STEP_NEXT;
+}
+
+enum step_result
+step_bind(struct exchange *x)
+{
+	const struct endpoint *e = x->endpoint;
+	struct problem p = { 0 };
+
+	x->values = arena_alloc(&x->arena, (e->param_count + 1) * sizeof *x->values);
+	if (x->values == NULL)
+		return answer_problem(x, &(struct problem){ .status = 503, .retry_after_s = 1 });
+	if (request_bind(&x->request, e, x->route->decoded, &x->arena, x->values, &p) != ERR_OK)
+		return answer_problem(x, &p);
+	if (e->method == HTTP_GET &&
+	    request_fields(&x->request, &x->arena, &x->fields, &p) != ERR_OK)
+		return answer_problem(x, &p);
+	return STEP_NEXT;
+}
+
+enum step_result
+step_authenticate(struct exchange *x)
+{
+	const struct request *r = &x->request;
+
+	x->ip = address_client(
+	    r->remote_addr, r->forwarded_for, x->env->trusted, x->env->trusted_count, &x->arena);
+	x->tenant = r->tenant.len > 0 ? r->tenant : SLICE("");
+	/* It comes from the front server, so a bad one is a configuration to mend, not a client's fault. */
+	if (x->tenant.len > TENANT_MAX_BYTES || !utf8_valid(x->tenant, NULL))
+		return answer_error(x, 500, "the front server sent a TENANT_ID that is not usable");
+	if (x->endpoint->auth != AUTH_REQUIRED || x->tenant.len > 0)
+		return STEP_NEXT;
+	(void)answer_error(x, 401, "this endpoint needs an authenticated tenant");
+	response_header(
+	    &x->response, &x->arena, "WWW-Authenticate", SLICE("Bearer realm=\"weir\""));
+	return STEP_ANSWERED;
+}
+
+enum step_result
+step_limit(struct exchange *x)
+{
+	const struct quota_caller who = { .client = x->tenant.len > 0 ? x->tenant : x->ip,
+		.tenant = x->tenant.len > 0 ? x->tenant : (struct slice){ 0 },
+		.ip = x->ip };
+	struct scoreboard *s = x->env->scoreboard;
+	struct problem p = PROBLEM(429, NULL);
+	const enum err rc = quota_take(x->env->quota, x->endpoint, &who, x->start_ns, &x->quota);
+
+	x->quota_known = x->endpoint->limit_count > 0;
+	if (x->quota.observed > 0)
+		scoreboard_count(s, x->env->member, METRIC_LIMIT_OBSERVED, 1);
+	if (x->quota.overflow)
+		scoreboard_count(s, x->env->member, METRIC_LIMIT_OVERFLOW, 1);
+	if (rc == ERR_OK)
+		return STEP_NEXT;
+	scoreboard_count(s, x->env->member, METRIC_LIMITED, 1);
+	p.retry_after_s = x->quota.retry_after_s;
+	return answer_problem(x, &p);
+}

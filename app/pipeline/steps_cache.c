@@ -1,0 +1,256 @@
+/*
+ * The reads' way through the cache: fresh or stale from L1, or one query for all who miss.
+ *
+ * Of all requests of the host that miss a key, one leads and goes on to its handler; the others park here
+ * until it lands, fails, dies, or overstays its lease.
+ */
+#include <string.h>
+
+#include "base/clock.h"
+#include "http/problem.h"
+#include "pipeline/pipeline.h"
+#include "pipeline/step.h"
+#include "service/catalog.h"
+#include "telemetry/scoreboard.h"
+
+enum {
+	LOCK_WAIT_MS = 50,    /* on a lane; the reactor only tries */
+	LEASE_SPARE_MS = 250, /* of a flight, beyond the statement's timeout */
+	JOIN_TRIES = 4, /* a key that is purged as fast as it is filled is queried by everybody */
+};
+
+static void
+count(const struct exchange *x, enum metric m)
+{
+	scoreboard_count(x->env->scoreboard, x->env->member, m, 1);
+}
+
+static bool
+is_cached_read(const struct exchange *x)
+{
+	return x->endpoint->method == HTTP_GET && x->endpoint->cache.on;
+}
+
+static int64_t
+lease_ms(const struct endpoint *e)
+{
+	return e->timeout_ms + LEASE_SPARE_MS;
+}
+
+/* Answers what L1 found, if it may be answered. */
+static enum step_result
+take_hit(
+    struct exchange *x, enum l1_answer found, const struct cache_hit *hit, enum exchange_source as)
+{
+	switch (found) {
+	case L1_STALE:
+		x->refresh = true;
+		as = as == SOURCE_FRESH ? SOURCE_STALE : as;
+		break;
+	case L1_FRESH:
+		break;
+	case L1_ERROR_ONLY:
+		x->spare_block = hit->block;
+		x->spare_age_ms = hit->age_ms;
+		return STEP_NEXT;
+	case L1_MISS:
+	case L1_BUSY:
+		return STEP_NEXT;
+	}
+	x->block = hit->block;
+	x->age_ms = hit->age_ms;
+	x->source = as;
+	return answer_block(x);
+}
+
+static enum step_result
+look_up(struct exchange *x, int64_t now_ms, enum exchange_source as)
+{
+	struct cache_hit hit = { .block = { 0 } };
+	const enum l1_answer found =
+	    cache_lookup(x->env->cache, x->key, now_ms, 0, &x->arena, &hit);
+
+	return take_hit(x, found, &hit, as);
+}
+
+/* The leader's query failed: so has ours, unless an old copy may stand in. */
+static enum step_result
+share_failure(struct exchange *x, enum err reason)
+{
+	struct problem p = problem_of(reason);
+
+	if (reason != ERR_NOT_FOUND && x->spare_block.len > 0) {
+		x->block = x->spare_block;
+		x->age_ms = x->spare_age_ms;
+		x->source = SOURCE_IF_ERROR;
+		return answer_block(x);
+	}
+	if (p.status >= 500)
+		p.retry_after_s = 1;
+	return answer_problem(x, &p);
+}
+
+static enum step_result
+park(struct exchange *x)
+{
+	x->wait = EXCHANGE_WAITS_FLIGHT;
+	return STEP_PARKED;
+}
+
+/* One look at the flight that we wait for.  STEP_NEXT with x->fill untouched: join again. */
+static enum step_result
+look_at_flight(struct exchange *x, int64_t now_ms, bool *join_out)
+{
+	uint8_t reason = 0;
+
+	*join_out = false;
+	switch (cache_look(x->env->cache, &x->fill, &reason)) {
+	case FLIGHT_FLYING:
+		if (now_ms < x->fill.ticket.deadline_ms && !x->leader_died)
+			return park(x);
+		x->leader_died = false;
+		return cache_take_over(x->env->cache, &x->fill, now_ms, lease_ms(x->endpoint))
+			   ? STEP_NEXT
+			   : park(x);
+	case FLIGHT_NOT_STORED:
+		return STEP_NEXT;
+	case FLIGHT_FAILED:
+		return share_failure(x, (enum err)reason);
+	case FLIGHT_STORED:
+	case FLIGHT_GONE:
+		break;
+	}
+	*join_out = true;
+	return look_up(x, now_ms, SOURCE_COLLAPSED);
+}
+
+static enum step_result
+join(struct exchange *x, int64_t now_ms)
+{
+	enum step_result r;
+	bool again;
+
+	for (int i = 0; i < JOIN_TRIES; i++) {
+		if (cache_join(x->env->cache, x->key, now_ms, lease_ms(x->endpoint), &x->fill) !=
+		    FLIGHT_WAIT)
+			return STEP_NEXT;
+		count(x, METRIC_CACHE_COLLAPSED);
+		r = look_at_flight(x, now_ms, &again);
+		if (r != STEP_NEXT || !again)
+			return r;
+	}
+	return STEP_NEXT;
+}
+
+/* Rung, or the leader died, or its lease is over. */
+static enum step_result
+resume(struct exchange *x, int64_t now_ms)
+{
+	bool again;
+	const enum step_result r = look_at_flight(x, now_ms, &again);
+
+	if (r == STEP_PARKED)
+		return r;
+	x->wait = EXCHANGE_RUNS;
+	return r == STEP_NEXT && again ? join(x, now_ms) : r;
+}
+
+enum step_result
+step_lookup(struct exchange *x)
+{
+	const int64_t now_ms = clock_mono_ms();
+	enum step_result r;
+
+	if (!is_cached_read(x))
+		return STEP_NEXT;
+	if (x->wait == EXCHANGE_WAITS_FLIGHT)
+		return resume(x, now_ms);
+	if (cache_key(x->endpoint, x->values, x->tenant, &x->arena, &x->key) != ERR_OK)
+		return STEP_NEXT; /* too large to be kept: step_recheck() sees no key */
+	r = look_up(x, now_ms, SOURCE_FRESH);
+	if (r != STEP_NEXT) {
+		count(x, x->source == SOURCE_STALE ? METRIC_CACHE_STALE : METRIC_CACHE_HITS);
+		return r;
+	}
+	count(x, METRIC_CACHE_MISSES);
+	return join(x, now_ms);
+}
+
+enum step_result
+step_recheck(struct exchange *x)
+{
+	struct cache_hit hit = { .block = { 0 } };
+	enum l1_answer found;
+
+	if (!is_cached_read(x) || x->key.len == 0)
+		return STEP_NEXT;
+	found = cache_begin(x->env->cache, &x->fill, x->endpoint, x->values, clock_mono_ms(),
+	    LOCK_WAIT_MS, &x->arena, &hit);
+	if (found == L1_FRESH)
+		return take_hit(x, found, &hit, SOURCE_COLLAPSED);
+	if (found == L1_STALE || found == L1_ERROR_ONLY) {
+		x->spare_block = hit.block;
+		x->spare_age_ms = hit.age_ms;
+	}
+	return STEP_NEXT;
+}
+
+enum step_result
+step_keep(struct exchange *x)
+{
+	uint32_t evicted = 0;
+
+	if (is_cached_read(x) && x->key.len > 0) {
+		x->stored = cache_fill_land(x->env->cache, &x->fill, &x->endpoint->cache, x->block,
+				clock_mono_ms(), LOCK_WAIT_MS, &evicted) == ERR_OK;
+		if (x->stored)
+			count(x, METRIC_CACHE_FILLS);
+		scoreboard_count(
+		    x->env->scoreboard, x->env->member, METRIC_CACHE_EVICTIONS, evicted);
+	}
+	return x->transport == NULL ? STEP_ANSWERED : answer_block(x);
+}
+
+void
+pipeline_leader_died(struct exchange *x)
+{
+	x->leader_died = true;
+}
+
+static bool
+copy_values(struct exchange *to, const struct exchange *from)
+{
+	const size_t n = from->endpoint->param_count;
+
+	to->values = arena_alloc(&to->arena, (n + 1) * sizeof *to->values);
+	for (size_t i = 0; to->values != NULL && i < n; i++) {
+		to->values[i] = from->values[i];
+		to->values[i].text = arena_slice(&to->arena, from->values[i].text);
+	}
+	to->tenant = arena_slice(&to->arena, from->tenant);
+	to->key = arena_slice(&to->arena, from->key);
+	return !to->arena.overflowed;
+}
+
+bool
+pipeline_refresh(const struct exchange *from, struct exchange *x)
+{
+	const int64_t now_ms = clock_mono_ms();
+
+	if (!cache_lead(from->env->cache, from->key, now_ms, lease_ms(from->endpoint), &x->fill))
+		return false;
+	x->endpoint = from->endpoint;
+	if (!copy_values(x, from)) {
+		cache_give_up(from->env->cache, &x->fill);
+		return false;
+	}
+	x->fill.key = x->key;
+	x->catalog = catalog_hold(from->catalog);
+	x->start_ns = clock_mono_ns();
+	x->start_us = clock_wall_us();
+	x->deadline_ms = now_ms + x->endpoint->timeout_ms;
+	x->trace = from->trace;
+	x->trace.tracestate = (struct slice){ 0 };
+	x->step = pipeline_first_blocking_step();
+	return true;
+}

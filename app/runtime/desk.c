@@ -1,0 +1,441 @@
+/*
+ * The desk: where an exchange is, and what moves it on.
+ *
+ * Each exchange is embedded in a struct held, which adds what is needed to keep track of it.
+ */
+#include "runtime/desk.h"
+
+#include <stdatomic.h>
+#include <stdlib.h>
+
+#include "base/container.h"
+#include "runtime/doorbell.h"
+#include "runtime/lane.h"
+
+enum {
+	ARRIVE_MS = 30000, /* a request must have come whole, a reply gone */
+	QUEUE_PER_THREAD = 64,
+	POOL_MAX = 256, /* idle exchanges that are kept */
+};
+
+struct held {
+	struct exchange x;
+	struct desk *desk;
+	struct timer timer;
+	enum place { PLACE_RUNS, PLACE_LANE, PLACE_QUEUE, PLACE_FLIGHT } place;
+	enum pipeline_result lane_result;
+	bool replied,
+	    item_pending; /* an orphan is let go when it is replied and its item is done */
+};
+
+static void run(struct held *h);
+
+static struct held *
+held_of(struct exchange *x)
+{
+	return CONTAINER_OF(x, struct held, x);
+}
+
+/*
+ * Exchanges: made, kept for the next request, freed.
+ */
+static enum err
+transport_body(struct exchange *x, char *out, size_t cap, size_t *total_out)
+{
+	return reactor_body(x, out, cap, total_out);
+}
+
+static const struct transport transport = { .body = transport_body };
+
+static struct held *
+held_take(struct desk *d)
+{
+	struct held *h;
+
+	if (d->pool != NULL) {
+		h = held_of(d->pool);
+		d->pool = d->pool->next;
+		d->pool_count--;
+		h->x.next = NULL;
+		return h;
+	}
+	h = calloc(1, sizeof *h);
+	if (h != NULL) {
+		h->desk = d;
+		exchange_init(&h->x, d->env);
+	}
+	return h;
+}
+
+static void
+held_release(struct held *h)
+{
+	struct desk *d = h->desk;
+
+	reactor_timer_stop(d->reactor, &h->timer);
+	if (d->pool_count >= POOL_MAX) {
+		exchange_clear(&h->x);
+		free(h);
+		return;
+	}
+	exchange_reset(&h->x);
+	h->replied = h->item_pending = false;
+	h->place = PLACE_RUNS;
+	h->x.next = d->pool;
+	d->pool = &h->x;
+	d->pool_count++;
+}
+
+static void
+in_hand_add(struct desk *d, int n)
+{
+	(void)atomic_fetch_add_explicit(&d->in_hand, (uint32_t)n, memory_order_relaxed);
+}
+
+uint32_t
+desk_in_hand(const struct desk *d)
+{
+	return atomic_load_explicit(&d->in_hand, memory_order_relaxed);
+}
+
+/*
+ * Parking and waking.
+ */
+static void
+flight_list(struct held *h)
+{
+	struct desk *d = h->desk;
+	struct exchange *x = &h->x;
+
+	x->next = d->flights;
+	x->prev = &d->flights;
+	if (x->next != NULL)
+		x->next->prev = &x->next;
+	d->flights = x;
+}
+
+static void
+flight_unlist(struct held *h)
+{
+	struct exchange *x = &h->x;
+
+	*x->prev = x->next;
+	if (x->next != NULL)
+		x->next->prev = x->prev;
+	x->next = NULL;
+	x->prev = NULL;
+}
+
+static void
+unpark(struct held *h)
+{
+	reactor_timer_stop(h->desk->reactor, &h->timer);
+	if (h->place == PLACE_FLIGHT)
+		flight_unlist(h);
+	h->place = PLACE_RUNS;
+}
+
+/* Runs every parked exchange that ${leader} leads (or all: -1) once more; each looks at its flight. */
+static void
+wake_flights(struct desk *d, int leader, bool died)
+{
+	struct exchange *x = d->flights, *next;
+
+	/* Those that park again go to the front of the list, behind this walk. */
+	for (; x != NULL; x = next) {
+		struct held *h = held_of(x);
+
+		next = x->next;
+		if (leader >= 0 && x->fill.ticket.leader != (uint32_t)leader)
+			continue;
+		if (died)
+			pipeline_leader_died(x);
+		unpark(h);
+		run(h);
+	}
+}
+
+/* From struct leaders: a member that leads flights is dead. */
+static void
+leader_died(void *ctx, unsigned member)
+{
+	wake_flights(ctx, (int)member, true);
+}
+
+static void
+park(struct held *h)
+{
+	struct desk *d = h->desk;
+	struct exchange *x = &h->x;
+	int64_t until_ms = x->deadline_ms;
+
+	if (x->wait == EXCHANGE_WAITS_QUEUE) {
+		h->place = PLACE_QUEUE;
+		h->item_pending = true;
+	} else {
+		h->place = PLACE_FLIGHT;
+		flight_list(h);
+		if (x->fill.ticket.deadline_ms < until_ms)
+			until_ms = x->fill.ticket.deadline_ms;
+		if (!leaders_watch(&d->leaders, x->fill.ticket.leader)) {
+			pipeline_leader_died(x);
+			until_ms = 0;
+		}
+	}
+	(void)reactor_timer(d->reactor, &h->timer, until_ms);
+}
+
+static void
+reply(struct held *h)
+{
+	if (h->x.owner != NULL)
+		reactor_reply(h->desk->reactor, &h->x);
+	else
+		held_release(h); /* a refresh, or the front is gone */
+}
+
+static void
+to_lane(struct held *h, bool body)
+{
+	struct desk *d = h->desk;
+
+	h->place = PLACE_LANE;
+	if (body)
+		(void)reactor_timer(d->reactor, &h->timer, reactor_now_ms(d->reactor) + ARRIVE_MS);
+	if (lane_submit(d->lane, &h->x, body))
+		return;
+	reactor_timer_stop(d->reactor, &h->timer);
+	h->place = PLACE_RUNS;
+	pipeline_shed(&h->x);
+	reply(h);
+}
+
+static void
+after(struct held *h, enum pipeline_result r)
+{
+	switch (r) {
+	case PIPELINE_DONE:
+		reply(h);
+		break;
+	case PIPELINE_BLOCKING:
+	case PIPELINE_BODY:
+		to_lane(h, r == PIPELINE_BODY);
+		break;
+	case PIPELINE_PARKED:
+		park(h);
+		break;
+	case PIPELINE_INLINE:
+		run(h);
+		break;
+	}
+}
+
+static void
+run(struct held *h)
+{
+	after(h, pipeline_run(&h->x, PIPELINE_ON_REACTOR));
+}
+
+/* On a lane's thread. */
+static void
+lane_run(void *ctx, struct exchange *x)
+{
+	struct desk *d = ctx;
+
+	held_of(x)->lane_result = pipeline_run(x, PIPELINE_ON_LANE);
+	mailbox_post(&d->mailbox, x);
+}
+
+/* On the committer's thread. */
+void
+desk_resume(struct exchange *x)
+{
+	mailbox_post(&held_of(x)->desk->mailbox, x);
+}
+
+static void
+timer_fired(struct timer *t)
+{
+	struct held *h = CONTAINER_OF(t, struct held, timer);
+	struct exchange *x = &h->x;
+
+	if (h->place == PLACE_LANE) {
+		reactor_stop_body(h->desk->reactor, x);
+		return;
+	}
+	if (h->place == PLACE_FLIGHT && reactor_now_ms(h->desk->reactor) < x->deadline_ms) {
+		unpark(h); /* the lease is over */
+		run(h);
+		return;
+	}
+	unpark(h);
+	if (pipeline_expire(x))
+		h->item_pending = false;
+	reply(h);
+}
+
+static void
+mail_came(struct source *s, uint32_t events)
+{
+	struct desk *d = CONTAINER_OF(s, struct desk, mail);
+	struct exchange *x = mailbox_take(&d->mailbox), *next;
+
+	(void)events;
+	for (; x != NULL; x = next) {
+		struct held *h = held_of(x);
+
+		next = x->mail_next;
+		reactor_timer_stop(d->reactor, &h->timer);
+		if (h->place == PLACE_LANE) {
+			h->place = PLACE_RUNS;
+			after(h, h->lane_result);
+			continue;
+		}
+		h->item_pending = false;
+		if (!x->orphan) {
+			unpark(h);
+			run(h);
+		} else if (h->replied) {
+			held_release(h);
+		}
+	}
+}
+
+static void
+bell_rang(struct source *s, uint32_t events)
+{
+	struct desk *d = CONTAINER_OF(s, struct desk, bell);
+
+	(void)events;
+	doorbell_drain(d->doorbell);
+	wake_flights(d, -1, false);
+}
+
+/*
+ * What the reactor asks of us.
+ */
+static struct exchange *
+on_take(void *ctx)
+{
+	struct desk *d = ctx;
+	struct held *h = held_take(d);
+
+	if (h == NULL)
+		return NULL;
+	h->timer.fire = timer_fired;
+	h->x.transport = &transport;
+	in_hand_add(d, 1);
+	return &h->x;
+}
+
+static void
+on_request(void *ctx, struct exchange *x)
+{
+	(void)ctx;
+	run(held_of(x));
+}
+
+static void
+on_gone(void *ctx, struct exchange *x)
+{
+	struct desk *d = ctx;
+	struct held *h = held_of(x);
+
+	atomic_store_explicit(&x->gone, true, memory_order_relaxed);
+	if (h->place != PLACE_FLIGHT)
+		return;
+	unpark(h);
+	reactor_detach(d->reactor, x); /* on_give() follows */
+}
+
+static void
+refresh(struct desk *d, const struct exchange *stale)
+{
+	struct held *h = held_take(d);
+
+	if (h == NULL)
+		return;
+	h->timer.fire = timer_fired;
+	if (pipeline_refresh(stale, &h->x))
+		run(h);
+	else
+		held_release(h);
+}
+
+static void
+on_give(void *ctx, struct exchange *x)
+{
+	struct desk *d = ctx;
+	struct held *h = held_of(x);
+
+	pipeline_finish(x);
+	in_hand_add(d, -1);
+	if (x->refresh)
+		refresh(d, x);
+	h->replied = true;
+	if (!h->item_pending)
+		held_release(h);
+}
+
+static const struct reactor_ops ops = {
+	.take = on_take, .request = on_request, .gone = on_gone, .give = on_give
+};
+
+static enum err
+watch(struct desk *d, struct source *s, int fd, void (*ready)(struct source *, uint32_t))
+{
+	*s = (struct source){ .ready = ready, .fd = fd };
+	return reactor_watch(d->reactor, s);
+}
+
+enum err
+desk_open(const struct desk_options *o, struct desk *d)
+{
+	const struct lane_options lane = { .threads = o->threads,
+		.queue = o->threads * QUEUE_PER_THREAD,
+		.run = lane_run,
+		.ctx = d };
+	const struct reactor_options reactor = { .ops = &ops, .ctx = d, .arrive_ms = ARRIVE_MS };
+	enum err rc;
+
+	d->env = o->env;
+	d->doorbell = o->doorbell;
+	rc = reactor_open(&reactor, &d->reactor);
+	if (rc == ERR_OK)
+		rc = mailbox_open(&d->mailbox);
+	if (rc == ERR_OK)
+		rc = watch(d, &d->mail, d->mailbox.fd, mail_came);
+	if (rc == ERR_OK)
+		rc = watch(d, &d->bell, doorbell_fd(o->doorbell), bell_rang);
+	if (rc == ERR_OK)
+		rc = lane_open(&lane, &d->lane);
+	d->leaders = (struct leaders){ .reactor = d->reactor,
+		.scoreboard = o->scoreboard,
+		.self = o->member,
+		.died = leader_died,
+		.ctx = d };
+	return rc;
+}
+
+static void
+free_pool(struct desk *d)
+{
+	while (d->pool != NULL) {
+		struct held *h = held_of(d->pool);
+
+		d->pool = h->x.next;
+		exchange_clear(&h->x);
+		free(h);
+	}
+}
+
+void
+desk_close(struct desk *d)
+{
+	lane_close(&d->lane);
+	if (d->reactor != NULL)
+		leaders_close(&d->leaders);
+	reactor_close(&d->reactor);
+	free_pool(d);
+	mailbox_close(&d->mailbox);
+}

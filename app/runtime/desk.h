@@ -1,0 +1,54 @@
+#ifndef RUNTIME_DESK_H
+#define RUNTIME_DESK_H
+
+#include <stdint.h>
+
+#include "base/err.h"
+#include "pipeline/pipeline.h"
+#include "runtime/leaders.h"
+#include "runtime/mailbox.h"
+#include "runtime/reactor.h"
+
+struct doorbell;
+struct lane;
+struct scoreboard;
+
+/*
+ * A worker's desk: every exchange in hand, wherever it is.
+ *
+ *   reactor --request--> RUNS --needs a lane--> LANE --mailbox--> RUNS --done--> reactor_reply()
+ *                          |
+ *                          +--parked--> QUEUE  --mailbox (committer)--> RUNS
+ *                          +--parked--> FLIGHT --doorbell, pidfd, timer--> RUNS
+ *
+ * All of it is the reactor's thread's, but for an exchange that is on a LANE; a committer only posts.
+ */
+struct desk {
+	const struct pipeline_env *env;
+	struct reactor *reactor; /* made here */
+	struct lane *lane;
+	struct mailbox mailbox;
+	struct doorbell *doorbell; /* lent */
+	struct leaders leaders;
+	struct source mail, bell;
+	struct exchange *flights; /* parked, waiting for one */
+	struct exchange *pool;	  /* idle */
+	size_t pool_count;
+	_Atomic uint32_t in_hand;
+};
+
+struct desk_options {
+	const struct pipeline_env *env; /* its resume is desk_resume, its in_hand ours */
+	struct doorbell *doorbell;
+	struct scoreboard *scoreboard;
+	unsigned member;
+	size_t threads;
+};
+
+enum err desk_open(const struct desk_options *o, struct desk *out);
+void desk_close(struct desk *d); /* what is on a lane is waited for */
+
+void desk_resume(struct exchange *x); /* pipeline_env.resume */
+uint32_t desk_in_hand(const struct desk *d);
+
+#endif

@@ -1,0 +1,187 @@
+/*
+ * Threads for what blocks.  Two queues, one lock: bodies are kept apart, so that slow senders can never
+ * hold more than half of the threads.
+ */
+#include "runtime/lane.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <time.h>
+
+#include "base/log.h"
+#include "base/ring.h"
+
+enum { IDLE_SECONDS = 60, STACK_BYTES = 256 * 1024 };
+
+struct lane {
+	struct lane_options o;
+	pthread_mutex_t lock;
+	pthread_cond_t work, ended;
+	struct ring steps, bodies;
+	size_t threads, idle, reading, reading_max;
+	bool closing;
+};
+
+/* The next exchange that this thread may run, or NULL. */
+static struct exchange *
+next_job(struct lane *l, bool *body_out)
+{
+	struct exchange *x = ring_pop(&l->steps);
+
+	*body_out = false;
+	if (x == NULL && l->reading < l->reading_max) {
+		x = ring_pop(&l->bodies);
+		*body_out = x != NULL;
+	}
+	return x;
+}
+
+/* Waits for work with the lock held; false: nothing came for a minute. */
+static bool
+wait_for_work(struct lane *l)
+{
+	struct timespec until;
+	int rc;
+
+	(void)clock_gettime(CLOCK_MONOTONIC, &until);
+	until.tv_sec += IDLE_SECONDS;
+	l->idle++;
+	rc = pthread_cond_timedwait(&l->work, &l->lock, &until);
+	l->idle--;
+	return rc != ETIMEDOUT;
+}
+
+static void *
+lane_thread(void *arg)
+{
+	struct lane *l = arg;
+	struct exchange *x;
+	bool body;
+
+	(void)pthread_mutex_lock(&l->lock);
+	for (;;) {
+		x = next_job(l, &body);
+		if (x == NULL) {
+			if (l->closing || !wait_for_work(l))
+				break;
+			continue;
+		}
+		l->reading += body;
+		(void)pthread_mutex_unlock(&l->lock);
+		l->o.run(l->o.ctx, x);
+		(void)pthread_mutex_lock(&l->lock);
+		l->reading -= body;
+	}
+	l->threads--;
+	(void)pthread_cond_signal(&l->ended);
+	(void)pthread_mutex_unlock(&l->lock);
+	return NULL;
+}
+
+/* Signals are the reactor's: lanes never see one. */
+static bool
+start_thread(struct lane *l)
+{
+	pthread_attr_t attr;
+	pthread_t thread;
+	sigset_t all, old;
+	int rc;
+
+	(void)sigfillset(&all);
+	(void)pthread_attr_init(&attr);
+	(void)pthread_attr_setstacksize(&attr, STACK_BYTES);
+	(void)pthread_attr_setdetachstate(&attr, PTHREAD_CREATE_DETACHED);
+	(void)pthread_sigmask(SIG_BLOCK, &all, &old);
+	rc = pthread_create(&thread, &attr, lane_thread, l);
+	(void)pthread_sigmask(SIG_SETMASK, &old, NULL);
+	(void)pthread_attr_destroy(&attr);
+	if (rc != 0)
+		return false;
+	l->threads++;
+	return true;
+}
+
+static size_t
+waiting(const struct lane *l)
+{
+	return l->steps.count + l->bodies.count;
+}
+
+bool
+lane_submit(struct lane *l, struct exchange *x, bool body)
+{
+	struct ring *ring = body ? &l->bodies : &l->steps;
+	bool taken;
+
+	(void)pthread_mutex_lock(&l->lock);
+	taken = ring_push(ring, x);
+	if (taken && l->idle == 0 && l->threads < l->o.threads && !start_thread(l) &&
+	    l->threads == 0) {
+		(void)ring_remove(ring, x); /* not one thread to be had: nobody would ever run it */
+		taken = false;
+	}
+	if (taken)
+		(void)pthread_cond_signal(&l->work);
+	(void)pthread_mutex_unlock(&l->lock);
+	return taken;
+}
+
+void
+lane_look(struct lane *l, struct lane_state *out)
+{
+	(void)pthread_mutex_lock(&l->lock);
+	*out = (struct lane_state){ .threads = l->threads,
+		.busy = l->threads - l->idle,
+		.waiting = waiting(l),
+		.bodies = l->reading };
+	(void)pthread_mutex_unlock(&l->lock);
+}
+
+enum err
+lane_open(const struct lane_options *o, struct lane **out)
+{
+	struct lane *l = calloc(1, sizeof *l);
+	pthread_condattr_t attr;
+
+	if (l == NULL)
+		return ERR_NOMEM;
+	l->o = *o;
+	l->reading_max = o->threads / 2 > 0 ? o->threads / 2 : 1;
+	if (!ring_init(&l->steps, o->queue) || !ring_init(&l->bodies, o->queue)) {
+		ring_free(&l->steps);
+		free(l);
+		return ERR_NOMEM;
+	}
+	(void)pthread_mutex_init(&l->lock, NULL);
+	(void)pthread_condattr_init(&attr);
+	(void)pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
+	(void)pthread_cond_init(&l->work, &attr);
+	(void)pthread_cond_init(&l->ended, &attr);
+	(void)pthread_condattr_destroy(&attr);
+	*out = l;
+	return ERR_OK;
+}
+
+void
+lane_close(struct lane **lp)
+{
+	struct lane *l = *lp;
+
+	if (l == NULL)
+		return;
+	*lp = NULL;
+	(void)pthread_mutex_lock(&l->lock);
+	l->closing = true;
+	(void)pthread_cond_broadcast(&l->work);
+	while (l->threads > 0)
+		(void)pthread_cond_wait(&l->ended, &l->lock);
+	(void)pthread_mutex_unlock(&l->lock);
+	ring_free(&l->steps);
+	ring_free(&l->bodies);
+	(void)pthread_cond_destroy(&l->work);
+	(void)pthread_cond_destroy(&l->ended);
+	(void)pthread_mutex_destroy(&l->lock);
+	free(l);
+}

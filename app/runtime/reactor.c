@@ -1,0 +1,563 @@
+/*
+ * The reactor: connections from accept to close, and nothing of what a request means.
+ *
+ *   accept --> IDLE --bytes--> ARRIVING --whole--> IN_HAND --reply--> REPLYING --sent--> IDLE
+ *                ^                                                                        |
+ *                +------------------------------- kept ----------------------------------+
+ *
+ * Edge-triggered: a connection is looked at when bytes arrive.  A request that lies whole in the socket is
+ * taken at once; what arrives later makes a new edge, so nothing is peeked at twice.
+ */
+#include "runtime/reactor.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "base/container.h"
+#include "base/log.h"
+#include "client/fcgi.h"
+#include "pipeline/exchange.h"
+
+enum {
+	EVENTS_A_TURN = 64,
+	ACCEPTS_A_TURN = 4, /* few, so that the workers of a host share a burst of connections */
+	LISTENERS_MAX = 4,
+};
+
+enum phase { PHASE_IDLE, PHASE_ARRIVING, PHASE_IN_HAND, PHASE_REPLYING, PHASE_CLOSED };
+
+struct connection {
+	struct source source;
+	struct reactor *reactor;
+	struct fcgi *fcgi;
+	struct exchange *x;
+	struct timer timer; /* ARRIVING and REPLYING only */
+	enum phase phase;
+	bool hung_up; /* the front has closed while we had the request in hand */
+	bool rang;    /* an edge came while we were busy: look again */
+	struct connection *next, **prev;
+};
+
+struct listener {
+	struct source source;
+	struct reactor *reactor;
+	const struct cidr *allow;
+	size_t allow_count;
+	bool tcp;
+};
+
+struct reactor {
+	struct reactor_options o;
+	int ep;
+	int64_t now_ms;
+	struct timers timers;
+	struct listener listeners[LISTENERS_MAX];
+	size_t listener_count;
+	struct connection *connections,
+	    *closed; /* closed: freed at the end of the turn, events may still name them */
+	size_t connection_count;
+	bool draining;
+	struct log_gate refused_gate, accept_gate;
+};
+
+static void serve(struct connection *c);
+
+int64_t
+reactor_now_ms(const struct reactor *r)
+{
+	return r->now_ms;
+}
+
+size_t
+reactor_connections(const struct reactor *r)
+{
+	return r->connection_count;
+}
+
+bool
+reactor_timer(struct reactor *r, struct timer *t, int64_t at_ms)
+{
+	return timers_set(&r->timers, t, at_ms);
+}
+
+void
+reactor_timer_stop(struct reactor *r, struct timer *t)
+{
+	timers_stop(&r->timers, t);
+}
+
+static void
+connection_link(struct connection **list, struct connection *c)
+{
+	c->next = *list;
+	c->prev = list;
+	if (c->next != NULL)
+		c->next->prev = &c->next;
+	*list = c;
+}
+
+static void
+connection_unlink(struct connection *c)
+{
+	*c->prev = c->next;
+	if (c->next != NULL)
+		c->next->prev = c->prev;
+}
+
+/* The exchange, if any, has been cut off before. */
+static void
+connection_close(struct connection *c)
+{
+	struct reactor *r = c->reactor;
+
+	timers_stop(&r->timers, &c->timer);
+	fcgi_close(&c->fcgi);
+	c->phase = PHASE_CLOSED;
+	connection_unlink(c);
+	connection_link(&r->closed, c);
+	r->connection_count--;
+}
+
+static void
+give_exchange(struct connection *c)
+{
+	struct exchange *x = c->x;
+
+	c->x = NULL;
+	x->owner = NULL;
+	c->reactor->o.ops->give(c->reactor->o.ctx, x);
+}
+
+static void
+refuse(struct connection *c, const char *why)
+{
+	uint64_t held;
+
+	if (log_gate_open(&c->reactor->refused_gate, c->reactor->now_ms, &held))
+		log_info("connection_refused", LOG_STR("why", why), LOG_INT("suppressed", held));
+	connection_close(c);
+}
+
+/* The reply is out, or cannot go out: what becomes of the connection? */
+static void
+reply_done(struct connection *c, bool sent)
+{
+	struct reactor *r = c->reactor;
+	const bool keep = fcgi_end(c->fcgi) && sent && !r->draining && !c->hung_up;
+
+	timers_stop(&r->timers, &c->timer);
+	give_exchange(c);
+	if (!keep) {
+		connection_close(c);
+		return;
+	}
+	c->phase = PHASE_IDLE;
+	if (c->rang)
+		(void)timers_set(
+		    &r->timers, &c->timer, r->now_ms); /* looks again before the next wait */
+}
+
+static void
+want_writable(struct connection *c, bool on)
+{
+	struct epoll_event ev = { .events = EPOLLIN | EPOLLRDHUP | EPOLLET,
+		.data.ptr = &c->source };
+
+	if (on)
+		ev.events |= EPOLLOUT;
+	(void)epoll_ctl(c->reactor->ep, EPOLL_CTL_MOD, c->source.fd, &ev);
+}
+
+static void
+send_more(struct connection *c)
+{
+	const enum err rc = fcgi_send(c->fcgi);
+
+	if (rc == ERR_TIMEOUT)
+		return;
+	want_writable(c, false);
+	reply_done(c, rc == ERR_OK);
+}
+
+/* The body of a request that was answered without it; only when it cannot block. */
+static void
+drop_body(struct connection *c)
+{
+	size_t total;
+
+	if (!c->x->body_is_large && !fcgi_body_taken(c->fcgi))
+		(void)fcgi_body(c->fcgi, NULL, 0, &total);
+}
+
+void
+reactor_reply(struct reactor *r, struct exchange *x)
+{
+	struct connection *c = x->owner;
+	const struct slice head = response_head(&x->response, &x->arena);
+	const struct slice body = x->response.head_only ? (struct slice){ 0 } : x->response.body;
+	enum err rc;
+
+	drop_body(c);
+	if (head.ptr == NULL) { /* no memory even for the head: the front says 502 */
+		reply_done(c, false);
+		return;
+	}
+	c->phase = PHASE_REPLYING;
+	rc = fcgi_reply(c->fcgi, head, body);
+	if (rc != ERR_TIMEOUT) {
+		reply_done(c, rc == ERR_OK);
+		return;
+	}
+	want_writable(c, true);
+	(void)timers_set(&r->timers, &c->timer, r->now_ms + r->o.arrive_ms);
+}
+
+void
+reactor_detach(struct reactor *r, struct exchange *x)
+{
+	struct connection *c = x->owner;
+
+	(void)r;
+	give_exchange(c);
+	connection_close(c);
+}
+
+enum err
+reactor_body(struct exchange *x, char *out, size_t cap, size_t *total_out)
+{
+	struct connection *c = x->owner;
+
+	return fcgi_body(c->fcgi, out, cap, total_out);
+}
+
+void
+reactor_stop_body(struct reactor *r, struct exchange *x)
+{
+	struct connection *c = x->owner;
+
+	(void)r;
+	if (c != NULL)
+		(void)shutdown(c->source.fd, SHUT_RD);
+}
+
+static void
+timed_out(struct timer *t)
+{
+	struct connection *c = CONTAINER_OF(t, struct connection, timer);
+
+	if (c->phase == PHASE_REPLYING)
+		reply_done(c, false);
+	else if (c->phase == PHASE_IDLE)
+		serve(c);
+	else
+		refuse(c, "request did not arrive in time");
+}
+
+static void
+too_large(struct connection *c)
+{
+	static const char body[] = "{\"type\":\"about:blank\",\"title\":\"Request Header Fields "
+				   "Too Large\",\"status\":431}";
+	static const char head[] =
+	    "Status: 431 Request Header Fields Too Large\r\n"
+	    "Content-Type: application/problem+json\r\nCache-Control: no-store\r\n\r\n";
+
+	fcgi_refuse(c->fcgi, SLICE(head), SLICE(body));
+	refuse(c, "parameters over 64 KiB");
+}
+
+static void
+begin(struct connection *c, bool large)
+{
+	struct reactor *r = c->reactor;
+	struct exchange *x = r->o.ops->take(r->o.ctx);
+
+	timers_stop(&r->timers, &c->timer);
+	if (x == NULL) {
+		refuse(c, "no memory");
+		return;
+	}
+	c->x = x;
+	x->owner = c;
+	x->body_is_large = large;
+	c->phase = PHASE_IN_HAND;
+	if (fcgi_accept(c->fcgi, &x->envp) != ERR_OK) {
+		give_exchange(c);
+		refuse(c, "broken parameters");
+		return;
+	}
+	r->o.ops->request(r->o.ctx, x);
+}
+
+static void
+arriving(struct connection *c)
+{
+	if (c->phase == PHASE_IDLE)
+		(void)timers_set(
+		    &c->reactor->timers, &c->timer, c->reactor->now_ms + c->reactor->o.arrive_ms);
+	c->phase = PHASE_ARRIVING;
+}
+
+/* Takes what lies in the socket: at most one request, for the front sends the next only after our reply. */
+static void
+serve(struct connection *c)
+{
+	enum fcgi_arrival a;
+
+	c->rang = false;
+	do
+		a = fcgi_look(c->fcgi);
+	while (a == FCGI_ANSWERED);
+	switch (a) {
+	case FCGI_WHOLE:
+	case FCGI_LARGE:
+		begin(c, a == FCGI_LARGE);
+		break;
+	case FCGI_PARTIAL:
+		arriving(c);
+		break;
+	case FCGI_NOTHING: /* an edge for bytes that were taken already */
+	case FCGI_ANSWERED:
+		break;
+	case FCGI_TOO_LARGE:
+		too_large(c);
+		break;
+	case FCGI_CLOSED:
+		connection_close(c);
+		break;
+	case FCGI_BAD:
+		refuse(c, "not a FastCGI request");
+		break;
+	}
+}
+
+static void
+connection_ready(struct source *s, uint32_t events)
+{
+	struct connection *c = CONTAINER_OF(s, struct connection, source);
+
+	switch (c->phase) {
+	case PHASE_IDLE:
+	case PHASE_ARRIVING:
+		serve(c);
+		break;
+	case PHASE_REPLYING:
+		c->rang = true;
+		send_more(c);
+		break;
+	case PHASE_IN_HAND:
+		c->rang = true;
+		if (events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR) && !c->hung_up) {
+			c->hung_up = true;
+			c->reactor->o.ops->gone(c->reactor->o.ctx, c->x);
+		}
+		break;
+	case PHASE_CLOSED:
+		break;
+	}
+}
+
+static bool
+peer_allowed(const struct listener *l, int fd)
+{
+	struct sockaddr_storage ss;
+	socklen_t len = sizeof ss;
+	char text[INET6_ADDRSTRLEN];
+	const void *address;
+
+	if (!l->tcp)
+		return true;
+	if (getpeername(fd, (struct sockaddr *)&ss, &len) == -1)
+		return false;
+	address = ss.ss_family == AF_INET6 ? (const void *)&((struct sockaddr_in6 *)&ss)->sin6_addr
+					   : (const void *)&((struct sockaddr_in *)&ss)->sin_addr;
+	if (inet_ntop(ss.ss_family, address, text, sizeof text) == NULL)
+		return false;
+	return cidr_list_has(l->allow, l->allow_count, slice_of(text));
+}
+
+static void
+connection_open(struct listener *l, int fd)
+{
+	struct reactor *r = l->reactor;
+	struct connection *c = calloc(1, sizeof *c);
+	const int on = 1;
+
+	if (c == NULL || fcgi_open(fd, &c->fcgi) != ERR_OK) {
+		free(c);
+		(void)close(fd);
+		return;
+	}
+	if (l->tcp)
+		(void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
+	c->source = (struct source){ .ready = connection_ready, .fd = fd };
+	c->reactor = r;
+	c->timer.fire = timed_out;
+	connection_link(&r->connections, c);
+	r->connection_count++;
+	/* Bytes that are there already make the first edge. */
+	if (epoll_ctl(r->ep, EPOLL_CTL_ADD, fd,
+		&(struct epoll_event){
+		    .events = EPOLLIN | EPOLLRDHUP | EPOLLET, .data.ptr = &c->source }) == -1)
+		connection_close(c);
+}
+
+static void
+listener_ready(struct source *s, uint32_t events)
+{
+	struct listener *l = CONTAINER_OF(s, struct listener, source);
+	uint64_t held;
+
+	(void)events;
+	for (int i = 0; i < ACCEPTS_A_TURN; i++) {
+		const int fd = accept4(s->fd, NULL, NULL, SOCK_CLOEXEC);
+
+		if (fd == -1) {
+			/* EMFILE and its like would spin on a level-triggered listener: breathe instead. */
+			if (errno != EAGAIN && errno != EINTR && errno != ECONNABORTED) {
+				if (log_gate_open(
+					&l->reactor->accept_gate, l->reactor->now_ms, &held))
+					log_warn("accept_failed",
+					    LOG_STR("reason", strerror(errno)),
+					    LOG_INT("suppressed", held));
+				(void)usleep(1000);
+			}
+			return;
+		}
+		if (peer_allowed(l, fd))
+			connection_open(l, fd);
+		else
+			(void)close(fd);
+	}
+}
+
+enum err
+reactor_watch(struct reactor *r, struct source *s)
+{
+	struct epoll_event ev = { .events = EPOLLIN, .data.ptr = s };
+
+	return epoll_ctl(r->ep, EPOLL_CTL_ADD, s->fd, &ev) == 0 ? ERR_OK : ERR_IO;
+}
+
+void
+reactor_unwatch(struct reactor *r, struct source *s)
+{
+	(void)epoll_ctl(r->ep, EPOLL_CTL_DEL, s->fd, NULL);
+}
+
+enum err
+reactor_listen(struct reactor *r, int listen_fd, const struct cidr *allow, size_t allow_count)
+{
+	struct listener *l = &r->listeners[r->listener_count];
+	struct epoll_event ev = { .events = EPOLLIN | EPOLLEXCLUSIVE };
+	int domain = AF_UNIX;
+	socklen_t len = sizeof domain;
+
+	if (r->listener_count == LISTENERS_MAX)
+		return ERR_FULL;
+	if (getsockopt(listen_fd, SOL_SOCKET, SO_DOMAIN, &domain, &len) == -1 ||
+	    fcntl(listen_fd, F_SETFL, fcntl(listen_fd, F_GETFL) | O_NONBLOCK) == -1)
+		return ERR_IO;
+	*l = (struct listener){ .source = { .ready = listener_ready, .fd = listen_fd },
+		.reactor = r,
+		.allow = allow,
+		.allow_count = allow_count,
+		.tcp = domain != AF_UNIX };
+	ev.data.ptr = &l->source;
+	if (epoll_ctl(r->ep, EPOLL_CTL_ADD, listen_fd, &ev) == -1)
+		return ERR_IO;
+	r->listener_count++;
+	return ERR_OK;
+}
+
+enum err
+reactor_open(const struct reactor_options *o, struct reactor **out)
+{
+	struct reactor *r = calloc(1, sizeof *r);
+
+	if (r == NULL)
+		return ERR_NOMEM;
+	r->o = *o;
+	r->now_ms = clock_mono_ms();
+	r->ep = epoll_create1(EPOLL_CLOEXEC);
+	if (r->ep == -1) {
+		free(r);
+		return ERR_IO;
+	}
+	*out = r;
+	return ERR_OK;
+}
+
+static void
+free_closed(struct reactor *r)
+{
+	while (r->closed != NULL) {
+		struct connection *c = r->closed;
+
+		r->closed = c->next;
+		free(c);
+	}
+}
+
+void
+reactor_turn(struct reactor *r, int64_t most_ms)
+{
+	struct epoll_event events[EVENTS_A_TURN];
+	const int wait = (int)timers_wait_ms(&r->timers, clock_mono_ms(), most_ms);
+	const int n = epoll_wait(r->ep, events, EVENTS_A_TURN, wait);
+
+	r->now_ms = clock_mono_ms();
+	log_hold();
+	for (int i = 0; i < n; i++) {
+		struct source *s = events[i].data.ptr;
+
+		s->ready(s, events[i].events);
+	}
+	timers_run(&r->timers, r->now_ms);
+	log_release();
+	free_closed(r);
+}
+
+void
+reactor_drain(struct reactor *r, bool now)
+{
+	struct connection *next;
+
+	for (size_t i = 0; i < r->listener_count; i++)
+		reactor_unwatch(r, &r->listeners[i].source);
+	r->listener_count = 0;
+	r->draining = true;
+	for (struct connection *c = r->connections; now && c != NULL; c = next) {
+		next = c->next;
+		if (c->phase == PHASE_IDLE || c->phase == PHASE_ARRIVING)
+			connection_close(c);
+	}
+}
+
+void
+reactor_close(struct reactor **rp)
+{
+	struct reactor *r = *rp;
+
+	if (r == NULL)
+		return;
+	*rp = NULL;
+	while (r->connections != NULL) {
+		if (r->connections->x != NULL)
+			give_exchange(r->connections);
+		connection_close(r->connections);
+	}
+	free_closed(r);
+	timers_free(&r->timers);
+	(void)close(r->ep);
+	free(r);
+}

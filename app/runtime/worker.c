@@ -1,0 +1,223 @@
+/*
+ * One worker process: puts its parts together, runs the desk, and is told to stop.
+ *
+ * Where an exchange is while it is in hand is desk.c's business.
+ */
+#include "runtime/worker.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/container.h"
+#include "base/fault.h"
+#include "base/log.h"
+#include "client/fcgi.h"
+#include "client/shm.h"
+#include "runtime/config.h"
+#include "runtime/consumer.h"
+#include "runtime/desk.h"
+#include "runtime/regions.h"
+#include "runtime/runtime.h"
+#include "runtime/signals.h"
+#include "service/catalog.h"
+#include "telemetry/scoreboard.h"
+
+enum {
+	TURN_MS = 500,	 /* the heartbeat's longest pause */
+	CHECK_MS = 1000, /* whether the segment is still the one that newcomers find */
+	STOP_MS = 5000,	 /* fast stop: what is in hand may take this long */
+	IN_HAND_MAX = 16384,
+	ARENA_SPARE = 1 << 20,
+};
+
+struct worker {
+	const struct worker_options *o;
+	struct runtime rt;
+	struct pipeline_env env;
+	struct desk desk;
+	struct consumer *consumer;
+	struct source signals, lifeline;
+	enum { RUNNING, DRAINING, STOPPING, ENDED } state;
+	int64_t end_ms, checked_ms;
+};
+
+/*
+ * Being told to stop.
+ */
+static void
+stop(struct worker *w, bool graceful)
+{
+	const int64_t now_ms = reactor_now_ms(w->desk.reactor);
+
+	if (w->state == STOPPING || (graceful && w->state == DRAINING))
+		return;
+	w->state = graceful ? DRAINING : STOPPING;
+	w->end_ms = now_ms + (graceful ? w->o->config->drain_ms : STOP_MS);
+	reactor_drain(w->desk.reactor, !graceful);
+}
+
+static void
+signal_came(struct source *s, uint32_t events)
+{
+	struct worker *w = CONTAINER_OF(s, struct worker, signals);
+	int signal;
+
+	(void)events;
+	while ((signal = signals_next(s->fd)) != 0) {
+		switch (signal) {
+		case SIGTERM:
+		case SIGINT:
+			stop(w, false);
+			break;
+		case SIGQUIT:
+			stop(w, true);
+			break;
+		case SIGUSR1:
+			(void)log_reopen();
+			break;
+		default:
+			break;
+		}
+	}
+}
+
+static void
+supervisor_died(struct source *s, uint32_t events)
+{
+	struct worker *w = CONTAINER_OF(s, struct worker, lifeline);
+
+	(void)events;
+	log_warn("supervisor_gone", LOG_STR("then", "this worker ends"));
+	w->state = ENDED;
+}
+
+static void
+look_around(struct worker *w)
+{
+	const int64_t now_ms = reactor_now_ms(w->desk.reactor);
+
+	scoreboard_beat(w->rt.scoreboard, w->rt.member, now_ms);
+	scoreboard_in_hand(w->rt.scoreboard, w->rt.member, desk_in_hand(&w->desk));
+	if (now_ms - w->checked_ms >= CHECK_MS) {
+		w->checked_ms = now_ms;
+		if (!shm_check(w->rt.regions->shm) && w->state == RUNNING) {
+			log_warn("segment_gone", LOG_STR("path", shm_path(w->rt.regions->shm)),
+			    LOG_STR("then", "this worker ends, its successor makes a new one"));
+			stop(w, false);
+		}
+	}
+	if (w->state == STOPPING || w->state == DRAINING) {
+		const bool idle =
+		    reactor_connections(w->desk.reactor) == 0 && desk_in_hand(&w->desk) == 0;
+
+		if (idle || now_ms >= w->end_ms)
+			w->state = ENDED;
+	}
+}
+
+/*
+ * Putting it together.
+ */
+static void
+fill_env(struct worker *w)
+{
+	const struct config *c = w->o->config;
+
+	w->env = (struct pipeline_env){
+		.catalog = w->rt.catalog,
+		.cache = &w->rt.cache,
+		.quota = &w->rt.quota,
+		.queue = w->rt.queue,
+		.store = w->rt.store,
+		.scoreboard = w->rt.scoreboard,
+		.member = w->rt.member,
+		.write_url = c->db_write_url,
+		.base_path = slice_of(c->base_path),
+		.trusted = c->trusted_proxies.list,
+		.trusted_count = c->trusted_proxies.count,
+		.arena_max_bytes =
+		    (size_t)(2 * c->max_body_bytes + 2 * c->max_response_bytes) + ARENA_SPARE,
+		.max_in_hand = IN_HAND_MAX,
+		.in_hand = &w->desk.in_hand,
+		.resume = desk_resume,
+	};
+}
+
+static enum err
+watch(struct worker *w, struct source *s, int fd, void (*ready)(struct source *, uint32_t))
+{
+	*s = (struct source){ .ready = ready, .fd = fd };
+	return reactor_watch(w->desk.reactor, s);
+}
+
+static enum err
+open_parts(struct worker *w, int signal_fd)
+{
+	const struct config *c = w->o->config;
+	const struct desk_options desk = { .env = &w->env,
+		.doorbell = w->rt.doorbell,
+		.scoreboard = w->rt.scoreboard,
+		.member = w->rt.member,
+		.threads = (size_t)c->threads };
+	enum err rc = desk_open(&desk, &w->desk);
+
+	if (rc == ERR_OK)
+		rc = watch(w, &w->signals, signal_fd, signal_came);
+	if (rc == ERR_OK && w->o->supervisor_fd != -1)
+		rc = watch(w, &w->lifeline, w->o->supervisor_fd, supervisor_died);
+	if (rc == ERR_OK)
+		rc = queue_start(w->rt.queue);
+	if (rc == ERR_OK && w->o->supervisor_fd == -1)
+		rc = consumer_start(&w->rt, &w->consumer);
+	if (rc == ERR_OK)
+		rc = reactor_listen(
+		    w->desk.reactor, w->o->listen_fd, c->listen_allow.list, c->listen_allow.count);
+	return rc;
+}
+
+int
+worker_run(const struct worker_options *o)
+{
+	const unsigned needs =
+	    RUNTIME_SEGMENT | RUNTIME_MEMBER | RUNTIME_CATALOG | RUNTIME_STORE | RUNTIME_QUEUE;
+	struct worker *w = calloc(1, sizeof *w);
+	struct fault_list faults;
+	int signal_fd = -1, code = 1;
+
+	if (w == NULL)
+		return 1;
+	fault_init(&faults);
+	w->o = o;
+	w->desk.mailbox.fd = -1;
+	fcgi_init();
+	if (signals_open(&signal_fd) != ERR_OK ||
+	    runtime_open(o->config, o->handlers, needs, MEMBER_WORKER, &faults, &w->rt) != ERR_OK) {
+		fault_print(&faults, STDERR_FILENO);
+		code = faults.errors > 0 ? 78 : 1;
+		goto out;
+	}
+	fill_env(w);
+	if (open_parts(w, signal_fd) != ERR_OK) {
+		log_error("worker_start_failed", LOG_STR("reason", strerror(errno)));
+		goto out;
+	}
+	log_info("worker_ready", LOG_INT("member", w->rt.member),
+	    LOG_INT("endpoints", w->rt.catalog->count));
+	while (w->state != ENDED) {
+		reactor_turn(w->desk.reactor, TURN_MS);
+		look_around(w);
+	}
+	/* Threads that still hold something would keep us past the bound: the process's end lets go of all. */
+	if (desk_in_hand(&w->desk) > 0)
+		_exit(0);
+	consumer_stop(&w->consumer);
+	desk_close(&w->desk);
+	runtime_close(&w->rt);
+	code = 0;
+out:
+	fault_free(&faults);
+	return code;
+}

@@ -1,0 +1,474 @@
+/*
+ * Goal: the order of the steps, what each may answer, and that a read is queried once however many ask.
+ * No socket, no database: see house.h.
+ */
+#include <stdatomic.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "service/catalog.h"
+#include "telemetry/scoreboard.h"
+#include "tests/support/unit.h"
+#include "tests/unit/pipeline/house.h"
+
+static const char *const files[] = {
+	"-- GET /cached/:id\n-- param id: integer, min 1\n-- returns: one\n-- cache: 1h, stale "
+	"10m, if-error 1d\n"
+	"-- tags: things, thing-:id\nSELECT :id AS v;\n",
+	"-- GET /plain\nSELECT 1 AS v;\n",
+	"-- GET /tight\n-- limit: 1/h\nSELECT 1 AS v;\n",
+	"-- GET /mine\n-- auth: required\n-- cache: 1h\nSELECT :tenant AS v;\n",
+	"-- POST /things\n-- body name: text, max 8\n-- limit: 1/h\nINSERT INTO t (k, n) VALUES "
+	"(:idempotency_key, :name);\n",
+	"-- POST /free\n-- idempotency: optional\nINSERT INTO t (k) VALUES (:event_id);\n",
+	"-- GET /soon\n-- cache: 1s, stale 10m, if-error 1d\nSELECT 1 AS v;\n",
+};
+
+static struct house h;
+static struct visit v, w;
+
+static void
+open_house(void)
+{
+	house_open(&h, files, sizeof files / sizeof *files);
+}
+
+static void
+go(struct visit *visit, const char *method, const char *uri)
+{
+	visit_begin(visit, &h, method, uri);
+	visit_run(visit);
+}
+
+static void
+expect(const char *method, const char *uri, int status)
+{
+	go(&v, method, uri);
+	CU_ASSERT_EQUAL(v.x.response.status, status);
+	visit_end(&v);
+}
+
+static void
+test_a_second_read_is_a_hit(void)
+{
+	open_house();
+	go(&v, "GET", "/cached/7");
+	go(&w, "GET", "/cached/7");
+	CU_ASSERT_EQUAL(v.x.response.status, 200);
+	CU_ASSERT_STRING_EQUAL(visit_header(&v, "Cache-Status"), "weir; fwd=uri-miss; stored");
+	CU_ASSERT_EQUAL(w.x.response.status, 200);
+	CU_ASSERT_STRING_EQUAL(visit_header(&w, "Cache-Status"), "weir; hit; ttl=3600; detail=l1");
+	CU_ASSERT_STRING_EQUAL(visit_header(&w, "Age"), "0");
+	CU_ASSERT_STRING_EQUAL(visit_header(&w, "Cache-Control"),
+	    "public, max-age=3600, stale-while-revalidate=600, stale-if-error=86400");
+	CU_ASSERT_TRUE(slice_eq_cstr(w.x.response.body, "{\"v\":1}"));
+	CU_ASSERT_EQUAL(fake_read.queries, 1);
+	visit_end(&v);
+	visit_end(&w);
+	house_close(&h);
+}
+
+static void
+test_the_clients_own_copy_is_answered_304(void)
+{
+	char etag[64];
+
+	open_house();
+	go(&v, "GET", "/cached/7");
+	(void)strcpy(etag, visit_header(&v, "ETag"));
+	visit_end(&v);
+	visit_begin(&v, &h, "GET", "/cached/7");
+	visit_param(&v, "HTTP_IF_NONE_MATCH", etag);
+	visit_run(&v);
+	CU_ASSERT_EQUAL(v.x.response.status, 304);
+	CU_ASSERT_EQUAL(v.x.response.body.len, 0);
+	CU_ASSERT_STRING_EQUAL(visit_header(&v, "ETag"), etag);
+	CU_ASSERT_STRING_EQUAL(visit_header(&v, "Cache-Control"),
+	    "public, max-age=3600, stale-while-revalidate=600, stale-if-error=86400");
+	visit_end(&v);
+	house_close(&h);
+}
+
+static void
+test_what_is_not_cached_is_asked_every_time(void)
+{
+	open_house();
+	expect("GET", "/plain", 200);
+	go(&v, "GET", "/plain");
+	CU_ASSERT_EQUAL(fake_read.queries, 2);
+	CU_ASSERT_STRING_EQUAL(visit_header(&v, "Cache-Status"), "weir; fwd=bypass");
+	CU_ASSERT_STRING_EQUAL(visit_header(&v, "Cache-Control"), "public, no-cache");
+	visit_end(&v);
+	house_close(&h);
+}
+
+static void
+test_who_misses_what_is_being_fetched_waits_and_is_answered_from_the_fill(void)
+{
+	enum pipeline_result r;
+
+	open_house();
+	visit_begin(&v, &h, "GET", "/cached/7");
+	CU_ASSERT_EQUAL(pipeline_run(&v.x, PIPELINE_ON_REACTOR), PIPELINE_BLOCKING);
+	go(&w, "GET", "/cached/7");
+	CU_ASSERT_EQUAL(w.result, PIPELINE_PARKED);
+	CU_ASSERT_EQUAL(w.x.wait, EXCHANGE_WAITS_FLIGHT);
+	CU_ASSERT_EQUAL(pipeline_run(&v.x, PIPELINE_ON_LANE), PIPELINE_DONE);
+	CU_ASSERT_EQUAL(h.rung, 1);
+	r = pipeline_run(&w.x, PIPELINE_ON_REACTOR);
+	CU_ASSERT_EQUAL(r, PIPELINE_DONE);
+	CU_ASSERT_STRING_EQUAL(
+	    visit_header(&w, "Cache-Status"), "weir; fwd=uri-miss; collapsed; detail=collapsed");
+	CU_ASSERT_EQUAL(fake_read.queries, 1);
+	visit_end(&v);
+	visit_end(&w);
+	house_close(&h);
+}
+
+static void
+test_a_failed_fill_fails_the_waiters_and_is_not_stored(void)
+{
+	open_house();
+	fake_read = (struct fake_read){ .json = NULL, .status = 503, .failure = ERR_UNAVAILABLE };
+	visit_begin(&v, &h, "GET", "/cached/7");
+	CU_ASSERT_EQUAL(pipeline_run(&v.x, PIPELINE_ON_REACTOR), PIPELINE_BLOCKING);
+	go(&w, "GET", "/cached/7");
+	CU_ASSERT_EQUAL(w.result, PIPELINE_PARKED);
+	visit_run(&v);
+	visit_run(&w);
+	CU_ASSERT_EQUAL(v.x.response.status, 503);
+	CU_ASSERT_EQUAL(w.x.response.status, 503);
+	CU_ASSERT_STRING_NOT_EQUAL(visit_header(&w, "Retry-After"), "");
+	CU_ASSERT_EQUAL(fake_read.queries, 1);
+	visit_end(&v);
+	visit_end(&w);
+	fake_read.json = "2";
+	expect("GET", "/cached/7", 200);
+	house_close(&h);
+}
+
+static void
+test_a_waiter_takes_over_from_a_dead_leader(void)
+{
+	open_house();
+	visit_begin(&v, &h, "GET", "/cached/7");
+	CU_ASSERT_EQUAL(
+	    pipeline_run(&v.x, PIPELINE_ON_REACTOR), PIPELINE_BLOCKING); /* and never comes back */
+	go(&w, "GET", "/cached/7");
+	CU_ASSERT_EQUAL(w.result, PIPELINE_PARKED);
+	pipeline_leader_died(&w.x);
+	visit_run(&w);
+	CU_ASSERT_EQUAL(w.x.response.status, 200);
+	CU_ASSERT_EQUAL(fake_read.queries, 1);
+	visit_end(&w);
+	visit_end(&v);
+	house_close(&h);
+}
+
+static void
+purge_things(void *ctx)
+{
+	(void)ctx;
+	cache_purge_tag(&h.cache, SLICE("thing-7"));
+}
+
+static void
+test_a_purge_during_the_query_keeps_nothing_old(void)
+{
+	open_house();
+	fake_read.meanwhile = purge_things;
+	go(&v, "GET", "/cached/7");
+	CU_ASSERT_EQUAL(v.x.response.status, 200);
+	CU_ASSERT_STRING_EQUAL(visit_header(&v, "Cache-Status"), "weir; fwd=uri-miss");
+	visit_end(&v);
+	fake_read.meanwhile = NULL;
+	fake_read.json = "2";
+	go(&v, "GET", "/cached/7");
+	CU_ASSERT_TRUE(slice_eq_cstr(v.x.response.body, "{\"v\":2}"));
+	visit_end(&v);
+	house_close(&h);
+}
+
+/* The copy is stored again as it would have been then. */
+static void
+store_copy_of_two_seconds_ago(const char *uri)
+{
+	const int64_t then_ms = clock_mono_ms() - 2000;
+	struct cache_hit hit;
+	struct cache_fill fill;
+	uint32_t evicted;
+
+	go(&v, "GET", uri);
+	cache_purge_all(&h.cache);
+	CU_ASSERT_TRUE_FATAL(cache_lead(&h.cache, v.x.key, then_ms, 1000, &fill));
+	(void)cache_begin(&h.cache, &fill, v.x.endpoint, v.x.values, then_ms, 0, &v.x.arena, &hit);
+	CU_ASSERT_EQUAL_FATAL(
+	    cache_fill_land(&h.cache, &fill, &v.x.endpoint->cache, v.x.block, then_ms, 0, &evicted),
+	    ERR_OK);
+	visit_end(&v);
+}
+
+static void
+test_a_stale_copy_is_answered_and_refreshed_behind_the_reply(void)
+{
+	struct exchange behind;
+
+	open_house();
+	store_copy_of_two_seconds_ago("/soon");
+	fake_read.json = "2";
+	visit_begin(&v, &h, "GET", "/soon");
+	visit_run(&v);
+	CU_ASSERT_EQUAL(v.x.response.status, 200);
+	CU_ASSERT_TRUE(slice_eq_cstr(v.x.response.body, "{\"v\":1}"));
+	CU_ASSERT_PTR_NOT_NULL(strstr(visit_header(&v, "Cache-Status"), "detail=stale"));
+	CU_ASSERT_TRUE(v.x.refresh);
+	exchange_init(&behind, &h.env);
+	CU_ASSERT_TRUE_FATAL(pipeline_refresh(&v.x, &behind));
+	visit_end(&v); /* the refresh must not need what it was made from */
+	CU_ASSERT_EQUAL(pipeline_run(&behind, PIPELINE_ON_REACTOR), PIPELINE_BLOCKING);
+	CU_ASSERT_EQUAL(pipeline_run(&behind, PIPELINE_ON_LANE), PIPELINE_DONE);
+	exchange_clear(&behind);
+	go(&v, "GET", "/soon");
+	CU_ASSERT_TRUE(slice_eq_cstr(v.x.response.body, "{\"v\":2}"));
+	CU_ASSERT_PTR_NOT_NULL(strstr(visit_header(&v, "Cache-Status"), "detail=l1"));
+	CU_ASSERT_EQUAL(fake_read.queries, 2);
+	visit_end(&v);
+	house_close(&h);
+}
+
+static void
+test_only_one_refreshes(void)
+{
+	struct exchange a, b;
+
+	open_house();
+	store_copy_of_two_seconds_ago("/soon");
+	go(&v, "GET", "/soon");
+	exchange_init(&a, &h.env);
+	exchange_init(&b, &h.env);
+	CU_ASSERT_TRUE(pipeline_refresh(&v.x, &a));
+	CU_ASSERT_FALSE(pipeline_refresh(&v.x, &b));
+	exchange_clear(&a);
+	exchange_clear(&b);
+	visit_end(&v);
+	house_close(&h);
+}
+
+static void
+test_tenants_never_share_a_copy(void)
+{
+	open_house();
+	visit_begin(&v, &h, "GET", "/mine");
+	visit_param(&v, "TENANT_ID", "a");
+	visit_run(&v);
+	fake_read.json = "2";
+	visit_begin(&w, &h, "GET", "/mine");
+	visit_param(&w, "TENANT_ID", "b");
+	visit_run(&w);
+	CU_ASSERT_TRUE(slice_eq_cstr(v.x.response.body, "{\"v\":1}") ||
+		       slice_eq_cstr(v.x.response.body, "[{\"v\":1}]"));
+	CU_ASSERT_FALSE(slice_eq(v.x.response.body, w.x.response.body));
+	CU_ASSERT_PTR_NOT_NULL(strstr(visit_header(&v, "Cache-Control"), "private"));
+	CU_ASSERT_STRING_EQUAL(visit_header(&v, "Vary"), "Authorization, X-API-Key");
+	CU_ASSERT_EQUAL(fake_read.queries, 2);
+	visit_end(&v);
+	visit_end(&w);
+	house_close(&h);
+}
+
+static void
+test_auth_required_without_a_tenant_is_401(void)
+{
+	open_house();
+	go(&v, "GET", "/mine");
+	CU_ASSERT_EQUAL(v.x.response.status, 401);
+	CU_ASSERT_STRING_EQUAL(visit_header(&v, "WWW-Authenticate"), "Bearer realm=\"weir\"");
+	CU_ASSERT_EQUAL(fake_read.queries, 0);
+	visit_end(&v);
+	house_close(&h);
+}
+
+static void
+test_the_quota_is_charged_only_for_what_is_well_formed(void)
+{
+	open_house();
+	/* A bad key is refused after the limit, bad parameters before it. */
+	visit_begin(&v, &h, "POST", "/things");
+	visit_param(&v, "CONTENT_TYPE", "application/json");
+	v.body = SLICE("{\"name\":\"much too long\"}");
+	visit_run(&v);
+	CU_ASSERT_EQUAL(v.x.response.status, 400);
+	visit_end(&v);
+	expect("GET", "/tight", 200);
+	go(&v, "GET", "/tight");
+	CU_ASSERT_EQUAL(v.x.response.status, 429);
+	CU_ASSERT_STRING_NOT_EQUAL(visit_header(&v, "Retry-After"), "");
+	CU_ASSERT_STRING_EQUAL(visit_header(&v, "X-RateLimit-Remaining"), "0");
+	CU_ASSERT_EQUAL(fake_read.queries, 1);
+	visit_end(&v);
+	house_close(&h);
+}
+
+static void
+write_something(struct visit *visit, const char *uri, const char *key, struct slice body)
+{
+	visit_begin(visit, &h, "POST", uri);
+	visit_param(visit, "CONTENT_TYPE", "application/json");
+	if (key != NULL)
+		visit_param(visit, "HTTP_IDEMPOTENCY_KEY", key);
+	visit->body = body;
+	visit_run(visit);
+}
+
+static void
+test_a_write_parks_with_its_event_and_answers_when_it_is_done(void)
+{
+	open_house();
+	write_something(&v, "/things", "\"abc\"", SLICE("{\"name\":\"x\"}"));
+	CU_ASSERT_EQUAL(v.result, PIPELINE_PARKED);
+	CU_ASSERT_EQUAL(v.x.wait, EXCHANGE_WAITS_QUEUE);
+	CU_ASSERT_TRUE(slice_eq_cstr(v.x.event.key, "abc"));
+	CU_ASSERT_TRUE(v.x.item.record.len > 0);
+	v.x.item.outcome = QUEUE_ACCEPTED;
+	visit_run(&v);
+	CU_ASSERT_EQUAL(v.x.response.status, 202);
+	CU_ASSERT_EQUAL(scoreboard_total(h.memory[0], METRIC_WRITES_ACCEPTED), 1);
+	visit_end(&v);
+	house_close(&h);
+}
+
+static void
+test_a_write_without_its_key_is_400_unless_optional(void)
+{
+	open_house();
+	write_something(&v, "/things", NULL, SLICE("{\"name\":\"x\"}"));
+	CU_ASSERT_EQUAL(v.x.response.status, 400);
+	visit_end(&v);
+	write_something(&v, "/free", NULL, SLICE(""));
+	CU_ASSERT_EQUAL(v.result, PIPELINE_PARKED);
+	CU_ASSERT_TRUE(slice_eq_cstr(v.x.event.key, "0123456789abcdef"));
+	visit_end(&v);
+	house_close(&h);
+}
+
+static void
+test_paths_and_methods_are_told_apart(void)
+{
+	open_house();
+	expect("GET", "/nowhere", 404);
+	expect("GET", "/cached/0", 400);
+	expect("GET", "/cached/x%zz", 400);
+	expect("GET", "/plain/", 400);
+	go(&v, "DELETE", "/plain");
+	CU_ASSERT_EQUAL(v.x.response.status, 405);
+	CU_ASSERT_STRING_EQUAL(visit_header(&v, "Allow"), "GET, HEAD, OPTIONS");
+	visit_end(&v);
+	go(&v, "BREW", "/plain");
+	CU_ASSERT_EQUAL(v.x.response.status, 405);
+	visit_end(&v);
+	go(&v, "OPTIONS", "/things");
+	CU_ASSERT_EQUAL(v.x.response.status, 204);
+	CU_ASSERT_STRING_EQUAL(visit_header(&v, "Allow"), "OPTIONS, POST");
+	visit_end(&v);
+	go(&v, "HEAD", "/plain");
+	CU_ASSERT_EQUAL(v.x.response.status, 200);
+	CU_ASSERT_TRUE(v.x.response.head_only);
+	CU_ASSERT_TRUE(v.x.response.body.len > 0); /* its length is told */
+	visit_end(&v);
+	house_close(&h);
+}
+
+static void
+test_a_base_path_is_taken_off_and_only_there(void)
+{
+	open_house();
+	h.env.base_path = SLICE("/app");
+	expect("GET", "/app/plain", 200);
+	expect("GET", "/plain", 404);
+	expect("GET", "/application/plain", 404);
+	h.env.base_path = (struct slice){ 0 };
+	visit_begin(&v, &h, "GET", "/app/plain");
+	visit_param(&v, "SCRIPT_NAME", "/app/weir.fcgi");
+	visit_run(&v);
+	CU_ASSERT_EQUAL(v.x.response.status, 200);
+	visit_end(&v);
+	/* nginx's usual parameters name the whole path as the script. */
+	visit_begin(&v, &h, "GET", "/plain");
+	visit_param(&v, "SCRIPT_NAME", "/plain");
+	visit_run(&v);
+	CU_ASSERT_EQUAL(v.x.response.status, 200);
+	visit_end(&v);
+	house_close(&h);
+}
+
+static void
+test_bodies_are_measured(void)
+{
+	static char much[1100];
+
+	memset(much, ' ', sizeof much);
+	open_house();
+	write_something(&v, "/things", "k", (struct slice){ much, sizeof much });
+	CU_ASSERT_EQUAL(v.x.response.status, 413);
+	visit_end(&v);
+	visit_begin(&v, &h, "POST", "/things");
+	visit_param(&v, "CONTENT_TYPE", "application/json");
+	visit_param(&v, "CONTENT_LENGTH", "50");
+	v.body = SLICE("{\"name\":\"x\"}");
+	visit_run(&v);
+	CU_ASSERT_EQUAL(v.x.response.status, 400);
+	visit_end(&v);
+	visit_begin(&v, &h, "POST", "/things");
+	visit_param(&v, "CONTENT_TYPE", "text/plain");
+	v.body = SLICE("{\"name\":\"x\"}");
+	visit_run(&v);
+	CU_ASSERT_EQUAL(v.x.response.status, 415);
+	visit_end(&v);
+	house_close(&h);
+}
+
+static void
+test_too_many_in_hand_are_shed(void)
+{
+	open_house();
+	atomic_store(&h.in_hand, 101);
+	go(&v, "GET", "/plain");
+	CU_ASSERT_EQUAL(v.x.response.status, 503);
+	CU_ASSERT_STRING_EQUAL(visit_header(&v, "Retry-After"), "1");
+	CU_ASSERT_EQUAL(fake_read.queries, 0);
+	visit_end(&v);
+	house_close(&h);
+}
+
+static void
+test_fields_are_cut_from_the_copy_and_unknown_ones_are_named(void)
+{
+	open_house();
+	go(&v, "GET", "/cached/7?fields=v");
+	CU_ASSERT_EQUAL(v.x.response.status, 200);
+	CU_ASSERT_TRUE(slice_eq_cstr(v.x.response.body, "{\"v\":1}"));
+	visit_end(&v);
+	go(&v, "GET", "/cached/7?fields=v,nothing");
+	CU_ASSERT_EQUAL(v.x.response.status, 400);
+	CU_ASSERT_PTR_NOT_NULL(memmem(v.x.response.body.ptr, v.x.response.body.len, "[\"v\"]", 5));
+	CU_ASSERT_EQUAL(fake_read.queries, 1);
+	visit_end(&v);
+	house_close(&h);
+}
+
+UNIT_SUITE(pipeline, TEST(test_a_second_read_is_a_hit),
+    TEST(test_the_clients_own_copy_is_answered_304),
+    TEST(test_what_is_not_cached_is_asked_every_time),
+    TEST(test_who_misses_what_is_being_fetched_waits_and_is_answered_from_the_fill),
+    TEST(test_a_failed_fill_fails_the_waiters_and_is_not_stored),
+    TEST(test_a_waiter_takes_over_from_a_dead_leader),
+    TEST(test_a_purge_during_the_query_keeps_nothing_old),
+    TEST(test_a_stale_copy_is_answered_and_refreshed_behind_the_reply),
+    TEST(test_only_one_refreshes), TEST(test_tenants_never_share_a_copy),
+    TEST(test_auth_required_without_a_tenant_is_401),
+    TEST(test_the_quota_is_charged_only_for_what_is_well_formed),
+    TEST(test_a_write_parks_with_its_event_and_answers_when_it_is_done),
+    TEST(test_a_write_without_its_key_is_400_unless_optional),
+    TEST(test_paths_and_methods_are_told_apart), TEST(test_a_base_path_is_taken_off_and_only_there),
+    TEST(test_bodies_are_measured), TEST(test_too_many_in_hand_are_shed),
+    TEST(test_fields_are_cut_from_the_copy_and_unknown_ones_are_named));
