@@ -56,7 +56,7 @@ stands_on_runtime   := pipeline $(stands_on_pipeline)
 stands_on_cmd       := runtime handlers $(stands_on_handlers)
 
 # Other people's libraries, at the floor of their home.
-libs_base   := -lxxhash -lnettle
+libs_base   := -lxxhash -lnettle -lm
 libs_client := -lfcgi -lsqlite3 -llmdb
 
 sources = $(sort $(wildcard $(if $(filter handlers,$1),handlers,app/$1)/*.c))
@@ -141,7 +141,7 @@ fuzz: need-fuzz ## fuzz each parser for FUZZ_SECONDS (default 20)
 	@$(MAKE) $(fuzzers:%=$(B)/clang-fuzz/fuzz/%) B=$(B)/clang-fuzz CC=clang OPTIMIZE='-O1 -g' HARDEN= HARDEN_LINK= \
 	    SANITIZE='-fsanitize=address,undefined,fuzzer-no-link -fno-sanitize-recover=all'
 	@for x in $(fuzzers); do \
-	    echo "== $$x"; mkdir -p $(B)/found/$$x; \
+	    echo "== $$x"; mkdir -p $(B)/found/$$x tests/fuzz/corpus/$$x; \
 	    $(B)/clang-fuzz/fuzz/$$x -max_total_time=$(FUZZ_SECONDS) -rss_limit_mb=1024 -timeout=5 -verbosity=0 \
 	        -artifact_prefix=tests/fuzz/corpus/$$x/ $(B)/found/$$x tests/fuzz/corpus/$$x || exit 1; \
 	done
@@ -191,8 +191,9 @@ $(B)/bench/seed: $(B)/tests/bench/seed.o $(filter %.a,$(call with,runtime))
 
 install: all ## install under DESTDIR and PREFIX (default /usr/local)
 	install -D -m 0755 $(B)/weir $(DESTDIR)$(PREFIX)/bin/weir
-	install -D -m 0644 -t $(DESTDIR)$(PREFIX)/share/weir/nginx nginx/*
-	install -D -m 0644 -t $(DESTDIR)$(PREFIX)/share/weir/handlers/atlas handlers/atlas/*
+	install -D -m 0644 -t $(DESTDIR)$(PREFIX)/share/weir/nginx nginx/fastcgi_weir.conf
+	install -D -m 0644 -t $(DESTDIR)$(PREFIX)/share/weir/handlers/atlas handlers/atlas/*.sql
+	install -D -m 0644 -t $(DESTDIR)$(PREFIX)/share/weir/handlers/atlas/schema handlers/atlas/schema/*
 	install -D -m 0644 -t $(DESTDIR)$(PREFIX)/share/doc/weir README.md CHANGES.md LICENSE
 	install -d -m 0755 $(DESTDIR)$(sysconfdir)/weir/handlers
 

@@ -54,10 +54,13 @@ make_event(struct exchange *x, struct slice key)
 		    (struct event_param){ .name = e->params[i].name, .value = x->values[i] };
 	ev->param_count = e->param_count;
 	ev->endpoint = e->name;
-	ev->tenant = x->tenant;
-	ev->key = key;
+	/* The event may outlive the connection's parameters: see pipeline_expire(). */
+	ev->tenant = arena_slice(&x->arena, x->tenant);
+	ev->key = arena_slice(&x->arena, key);
 	ev->accepted_us = x->start_us;
 	ev->traceparent = slice_of(trace_format(&x->trace, traceparent));
+	if (x->arena.overflowed)
+		return ERR_NOMEM;
 	event_id_make(ev->tenant, ev->endpoint, ev->key, ev->id);
 	return event_fingerprint(e, x->values, &x->arena, ev->fingerprint);
 }

@@ -147,16 +147,16 @@ refuse(struct connection *c, const char *why)
 	connection_close(c);
 }
 
-/* The reply is out, or cannot go out: what becomes of the connection? */
+/* The reply is out, or cannot go out: what becomes of the connection?  The exchange goes first, for what
+ * it says of the request is borrowed from the parameters. */
 static void
 reply_done(struct connection *c, bool sent)
 {
 	struct reactor *r = c->reactor;
-	const bool keep = fcgi_end(c->fcgi) && sent && !r->draining && !c->hung_up;
 
 	timers_stop(&r->timers, &c->timer);
 	give_exchange(c);
-	if (!keep) {
+	if (!fcgi_end(c->fcgi) || !sent || r->draining || c->hung_up) {
 		connection_close(c);
 		return;
 	}

@@ -1,0 +1,91 @@
+/*
+ * weir config: every setting, its value, where that came from, its default and meaning.
+ */
+#include "runtime/config.h"
+
+#include <stdio.h>
+
+#include "base/str.h"
+#include "cmd/begin.h"
+#include "cmd/command.h"
+
+enum { OPTION_JSON };
+
+enum { OUTPUT_BYTES_MAX = 1 << 20 };
+
+static void
+add_text(struct strbuf *b, const struct config_info *info, const struct config_text *text,
+    const char *shown, struct arena *a)
+{
+	strbuf_addf(
+	    b, "%s = %s  (%s)\n", info->name, *shown == '\0' ? "(not set)" : shown, text->origin);
+	strbuf_addf(b, "    %s\n    expected %s; default %s\n", info->help,
+	    config_expected(info, a), *info->fallback == '\0' ? "none" : info->fallback);
+}
+
+static void
+add_member(struct strbuf *b, const char *name, const char *value)
+{
+	strbuf_add_json(b, slice_of(name));
+	strbuf_add_char(b, ':');
+	strbuf_add_json(b, slice_of(value));
+}
+
+static void
+add_json(struct strbuf *b, const struct config_info *info, const struct config_text *text,
+    const char *shown, struct arena *a)
+{
+	strbuf_add_cstr(b, b->len == 0 ? "[{" : ",\n {");
+	add_member(b, "name", info->name);
+	strbuf_add_char(b, ',');
+	add_member(b, "value", shown);
+	strbuf_add_char(b, ',');
+	add_member(b, "origin", text->origin);
+	strbuf_add_char(b, ',');
+	add_member(b, "default", info->fallback);
+	strbuf_add_char(b, ',');
+	add_member(b, "expected", config_expected(info, a));
+	strbuf_add_char(b, ',');
+	add_member(b, "meaning", info->help);
+	strbuf_add_char(b, '}');
+}
+
+static enum exit_code
+print(const struct config *c, bool json)
+{
+	struct strbuf b = STRBUF_INIT(OUTPUT_BYTES_MAX);
+	struct arena a;
+	enum exit_code rc = EXIT_CODE_FAILED;
+
+	arena_init(&a, OUTPUT_BYTES_MAX);
+	for (size_t i = 0; i < CONFIG_KEY__COUNT; i++)
+		(json ? add_json : add_text)(&b, &config_infos[i], &c->texts[i],
+		    config_shown(&config_infos[i], c->texts[i].value, &a), &a);
+	strbuf_add_cstr(&b, json ? "]\n" : "");
+	if (!b.failed && !a.overflowed && fwrite(b.ptr, 1, b.len, stdout) == b.len)
+		rc = EXIT_CODE_DONE;
+	arena_free(&a);
+	strbuf_free(&b);
+	return rc;
+}
+
+static enum exit_code
+run(const struct command_line *line)
+{
+	struct config *c = NULL;
+	enum exit_code rc = begin_command(line, NULL, 0, &c);
+
+	if (rc == EXIT_CODE_DONE)
+		rc = print(c, line->given[OPTION_JSON].count > 0);
+	config_free(&c);
+	return rc;
+}
+
+const struct command command_config = {
+	.name = "config",
+	.operands = "",
+	.summary = "Prints every setting: value, where it came from, default, meaning",
+	.help = "",
+	.options = { [OPTION_JSON] = { "--json", NULL, "as JSON", false } },
+	.run = run,
+};

@@ -1,0 +1,106 @@
+/*
+ * weir serve: settings and endpoint files are checked whole, then the supervisor takes over.
+ */
+#include <limits.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/fault.h"
+#include "base/str.h"
+#include "cmd/begin.h"
+#include "cmd/command.h"
+#include "handlers/handlers.h"
+#include "runtime/runtime.h"
+#include "runtime/supervisor.h"
+#include "service/catalog.h"
+
+enum { OPTION_LISTEN, OPTION_HANDLERS, OPTION_NO_CONSUMER };
+
+enum { OVERRIDES_MAX = 2, FOLDERS_BYTES_MAX = 64 * 1024 };
+
+/* A worker would find them too, but a person wants them now, and all. */
+static enum exit_code
+check_endpoints(const struct config *c)
+{
+	const struct catalog *catalog = NULL;
+	struct fault_list faults;
+	enum err rc;
+
+	fault_init(&faults);
+	rc = runtime_catalog(c, &handlers, &faults, &catalog);
+	if (rc != ERR_OK)
+		return begin_failed(rc, &faults);
+	catalog_release(&catalog);
+	fault_print(&faults, STDERR_FILENO); /* warnings */
+	fault_free(&faults);
+	return EXIT_CODE_DONE;
+}
+
+static void
+join_folders(const struct command_given *g, struct strbuf *out)
+{
+	for (size_t i = 0; i < g->count; i++) {
+		if (i > 0)
+			strbuf_add_char(out, ':');
+		strbuf_add_cstr(out, g->values[i]);
+	}
+	strbuf_add_char(out, '\0');
+}
+
+static enum exit_code
+serve(const struct command_line *line, const struct config_override *overrides, size_t count)
+{
+	struct config *c = NULL;
+	enum exit_code rc = begin_command(line, overrides, count, &c);
+
+	if (rc == EXIT_CODE_DONE)
+		rc = check_endpoints(c);
+	if (rc == EXIT_CODE_DONE) {
+		const struct supervisor_options o = {
+			.config = c,
+			.consumer = line->given[OPTION_NO_CONSUMER].count == 0,
+		};
+
+		rc = (enum exit_code)supervisor_run(&o);
+	}
+	config_free(&c);
+	return rc;
+}
+
+static enum exit_code
+run(const struct command_line *line)
+{
+	const struct command_given *listen = &line->given[OPTION_LISTEN],
+				   *folders = &line->given[OPTION_HANDLERS];
+	struct strbuf joined = STRBUF_INIT(FOLDERS_BYTES_MAX);
+	struct config_override overrides[OVERRIDES_MAX];
+	size_t count = 0;
+	enum exit_code rc;
+
+	join_folders(folders, &joined);
+	if (listen->count > 0)
+		overrides[count++] = (struct config_override){ "WEIR_LISTEN", listen->values[0] };
+	if (folders->count > 0)
+		overrides[count++] = (struct config_override){ "WEIR_HANDLERS", joined.ptr };
+	rc = joined.failed ? command_usage_error(line->command, "the folders are too long")
+			   : serve(line, overrides, count);
+	strbuf_free(&joined);
+	return rc;
+}
+
+const struct command command_serve = {
+	.name = "serve",
+	.operands = "",
+	.summary = "Runs the supervisor, its workers and the consumer",
+	.help = "Settings come from the environment and .env; `weir config` lists them.  Signals:\n"
+		"TERM and INT stop fast (requests in hand are finished), QUIT stops gracefully, USR1\n"
+		"reopens the log.\n",
+	.options = {
+		[OPTION_LISTEN] = { "--listen", "A", "unix:PATH or HOST:PORT, as WEIR_LISTEN", false },
+		[OPTION_HANDLERS] = { "--handlers", "DIR", "a folder of endpoint files", true },
+		[OPTION_NO_CONSUMER] = { "--no-consumer", NULL,
+		    "do not apply queued writes: `weir consume` does it elsewhere", false },
+	},
+	.run = run,
+};

@@ -1,0 +1,202 @@
+/*
+ * What the supervisor says about itself.
+ *
+ * /live is 200 while this process turns; /ready gathers every reason why traffic should go elsewhere.
+ * Everything is answered at once on the supervisor's own thread, from facts that it keeps anyway.
+ */
+#include "runtime/admin.h"
+
+#include <inttypes.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "client/fcgi.h"
+#include "client/shm.h"
+#include "http/problem.h"
+#include "http/request.h"
+#include "http/response.h"
+#include "pipeline/exchange.h"
+#include "runtime/reactor.h"
+#include "runtime/regions.h"
+#include "runtime/runtime.h"
+#include "service/ingest.h"
+#include "service/queue.h"
+
+enum {
+	WAITING_TOO_LONG_S = 60,
+	ARRIVE_MS = 5000,
+	ARENA_BYTES = 64 * 1024,
+	BODY_BYTES_MAX = 4096,
+};
+
+static void
+add_reason(struct strbuf *b, const char *text)
+{
+	strbuf_add_cstr(b, b->len == 0 ? "{\"status\":\"not ready\",\"reasons\":[" : ",");
+	strbuf_add_json(b, slice_of(text));
+}
+
+static void
+add_reasons(const struct admin_facts *f, struct arena *a, struct strbuf *b)
+{
+	if (f->stopping)
+		add_reason(b, "stopping");
+	if (f->workers_up == 0)
+		add_reason(b, "no worker is up");
+	if (f->segment_gone)
+		add_reason(b, "the shared segment is gone");
+	if (f->consumer_stopped)
+		add_reason(b, arena_printf(a, "the consumer has stopped: %s", f->consumer_reason));
+	if (f->spool_unknown)
+		add_reason(b, "the spool cannot be read");
+	if (f->oldest_waiting_s > WAITING_TOO_LONG_S)
+		add_reason(
+		    b, arena_printf(a, "the oldest event has waited %" PRId64 " s to be applied",
+			   f->oldest_waiting_s));
+}
+
+static enum err
+respond(struct response *r, int status, struct slice body, struct arena *a)
+{
+	r->status = status;
+	r->body = arena_slice(a, body);
+	response_header(r, a, "Content-Type", SLICE("application/json"));
+	response_header(r, a, "Cache-Control", SLICE("no-store"));
+	return r->body.ptr == NULL || a->overflowed ? ERR_NOMEM : ERR_OK;
+}
+
+static enum err
+answer_ready(const struct admin_facts *f, struct arena *a, struct response *out)
+{
+	struct strbuf b = STRBUF_INIT(BODY_BYTES_MAX);
+	enum err rc;
+
+	add_reasons(f, a, &b);
+	if (b.len == 0)
+		return respond(out, 200, SLICE("{\"status\":\"ready\"}"), a);
+	strbuf_add_cstr(&b, "]}");
+	rc = b.failed ? ERR_NOMEM : respond(out, 503, strbuf_slice(&b), a);
+	strbuf_free(&b);
+	return rc;
+}
+
+enum err
+admin_answer(const struct admin_facts *f, struct slice path, struct arena *a, struct response *out)
+{
+	if (slice_eq_cstr(path, "/live"))
+		return respond(out, 200, SLICE("{\"status\":\"live\"}"), a);
+	if (slice_eq_cstr(path, "/ready"))
+		return answer_ready(f, a, out);
+	problem_respond(
+	    &PROBLEM(404, "The admin socket has /live and /ready."), path, SLICE(""), a, out);
+	return ERR_NOT_FOUND;
+}
+
+static void
+look_at_consumer(const struct ingest_shared *ingest, struct admin_facts *f)
+{
+	f->consumer_stopped = atomic_load(&ingest->state) == INGEST_STOPPED;
+	memcpy(f->consumer_reason, ingest->reason, sizeof f->consumer_reason);
+	f->consumer_reason[sizeof f->consumer_reason - 1] = '\0';
+	if (!utf8_valid(slice_of(f->consumer_reason), NULL)) /* torn by its writer */
+		f->consumer_reason[0] = '\0';
+}
+
+static void
+look_at_spool(struct queue *q, struct admin_facts *f)
+{
+	struct queue_status st;
+	int64_t age_us;
+
+	f->oldest_waiting_s = 0;
+	f->spool_unknown = queue_status_read(q, &st) != ERR_OK;
+	if (f->spool_unknown || st.oldest_accepted_us == 0)
+		return;
+	age_us = clock_wall_us() - st.oldest_accepted_us;
+	f->oldest_waiting_s = age_us > 0 ? age_us / 1000000 : 0;
+}
+
+void
+admin_look(const struct runtime *rt, struct admin_facts *f)
+{
+	f->segment_gone = !shm_check(rt->regions->shm);
+	look_at_consumer(rt->ingest, f);
+	look_at_spool(rt->queue, f);
+}
+
+/*
+ * Over FastCGI.
+ */
+/* Never seen by the pipeline, so it needs only what a reply needs. */
+static struct exchange *
+take(void *ctx)
+{
+	struct exchange *x = calloc(1, sizeof *x);
+
+	(void)ctx;
+	if (x != NULL)
+		arena_init(&x->arena, ARENA_BYTES);
+	return x;
+}
+
+static void
+give(void *ctx, struct exchange *x)
+{
+	(void)ctx;
+	arena_free(&x->arena);
+	free(x);
+}
+
+static void
+gone(void *ctx, struct exchange *x)
+{
+	(void)ctx; /* replies are written at once: there is nothing to stop */
+	(void)x;
+}
+
+static void
+request(void *ctx, struct exchange *x)
+{
+	struct admin *admin = ctx;
+	struct request *r = &x->request;
+	struct problem problem;
+	enum err rc = request_read(r, x->envp, &x->arena, &problem);
+
+	if (rc == ERR_OK &&
+	    (!r->method_known || (r->method != HTTP_GET && r->method != HTTP_HEAD))) {
+		problem = PROBLEM(405, "The admin socket is only read.");
+		problem.allow = "GET, HEAD";
+		rc = ERR_INVALID;
+	}
+	if (rc == ERR_OK)
+		rc = admin_answer(admin->facts, r->path, &x->arena, &x->response);
+	else
+		problem_respond(&problem, r->path, r->request_id, &x->arena, &x->response);
+	if (rc == ERR_NOMEM) /* the arena is full: the bare status still fits */
+		x->response = (struct response){ .status = 500 };
+	x->response.head_only = r->method == HTTP_HEAD;
+	reactor_reply(admin->reactor, x);
+}
+
+enum err
+admin_open(const struct admin_facts *facts, struct admin *out)
+{
+	static const struct reactor_ops ops = {
+		.take = take, .request = request, .gone = gone, .give = give
+	};
+	const struct reactor_options o = { .ops = &ops, .ctx = out, .arrive_ms = ARRIVE_MS };
+
+	fcgi_init();
+	out->facts = facts;
+	out->reactor = NULL;
+	return reactor_open(&o, &out->reactor);
+}
+
+void
+admin_close(struct admin *a)
+{
+	if (a->reactor != NULL)
+		reactor_close(&a->reactor);
+}

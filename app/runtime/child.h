@@ -1,0 +1,61 @@
+#ifndef RUNTIME_CHILD_H
+#define RUNTIME_CHILD_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "telemetry/scoreboard.h"
+
+/*
+ * One child of the supervisor: whether to start it, and whether it must go.
+ *
+ *            child_started()            the first answer
+ *   WAITING ----------------> YOUNG ---------------------> PROVEN
+ *      ^                        |                             |
+ *      +---- after a delay -----+----------- at once ---------+   child_ended()
+ *
+ * Pure: the time and what the scoreboard shows are arguments.
+ */
+struct child {
+	enum member_kind kind; /* MEMBER_WORKER or MEMBER_CONSUMER */
+	pid_t pid;	       /* 0: not running */
+	int64_t started_ms;
+	int64_t due_ms;	   /* not running: when to start it */
+	uint32_t failures; /* deaths in a row before a first answer */
+	bool proven;	   /* this one has done work */
+	bool up;	   /* in the scoreboard when last looked */
+	bool killed;	   /* told so already */
+};
+
+enum child_fault {
+	CHILD_WELL,
+	CHILD_SILENT, /* no heartbeat for too long */
+	CHILD_MISSING /* has never joined the scoreboard */
+};
+
+/* 0, 2 s, 4 s ... 60 s: a child that cannot start must not burn a core. */
+uint32_t respawn_delay_ms(uint32_t failures);
+
+void child_started(struct child *c, pid_t pid, int64_t now_ms);
+/* It has answered its first request, or, a consumer, taken its place. */
+void child_has_worked(struct child *c);
+void child_ended(struct child *c, int64_t now_ms);
+bool child_is_due(const struct child *c, int64_t now_ms);
+
+/* ${m}: its slot, NULL while it has none. */
+enum child_fault child_judge(const struct child *c, const struct member_view *m, int64_t now_ms);
+
+/*
+ * Starts `weir ${argv}` from the running program's own file with ${stdin_fd} on descriptor 0 and the lifeline on
+ * WORKER_LIFELINE_FD; both are above those numbers.  -1: errno says why.  Failure in the child is
+ * exit code 127, for a child must not share our log.
+ */
+struct child_program {
+	const char *file; /* "/proc/self/exe" */
+	char *const *argv;
+	int stdin_fd, lifeline_fd;
+};
+pid_t child_spawn(const struct child_program *p);
+
+#endif

@@ -1,0 +1,51 @@
+#ifndef RUNTIME_CONFIG_SOURCE_H
+#define RUNTIME_CONFIG_SOURCE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "base/arena.h"
+#include "base/err.h"
+#include "runtime/config.h"
+
+struct fault_list;
+
+/*
+ * Where settings come from, before anybody knows what they mean: command line, environment and `.env`
+ * file, gathered in the order in which they count.  Private to config.c.
+ */
+struct config_entry {
+	const char *name, *value;
+	enum config_rank {
+		CONFIG_FROM_COMMAND_LINE,
+		CONFIG_FROM_ENVIRONMENT,
+		CONFIG_FROM_FILE
+	} rank;
+	unsigned line; /* CONFIG_FROM_FILE */
+};
+
+struct config_entries {
+	struct config_entry *items;
+	size_t count, cap;
+	const char *env_file; /* the one that was read, absolute; NULL: none */
+	const char *cwd;
+	const char
+	    *base_dir;	 /* from which relative paths count, but for those of the command line */
+	bool supervised; /* settings came from the supervisor, complete and checked */
+};
+
+/* Everything lives in ${a}.  Faults: a bad `.env` file, or a name twice in it. */
+enum err config_gather(const struct config_input *in, struct arena *a, struct fault_list *faults,
+    struct config_entries *out);
+
+/* Where ${e} stands, as a fault's file and line. */
+const char *config_entry_where(const struct config_entries *all, const struct config_entry *e);
+
+/* The value that counts for ${name}: *${entry_out} is NULL when nobody sets it.  Reads the file of NAME_FILE. */
+enum err config_lookup(const struct config_entries *all, const char *name, struct arena *a,
+    struct fault_list *faults, const struct config_entry **entry_out, const char **value_out);
+
+/* Names that mean nothing here, and what comes with a later version. */
+void config_check_names(const struct config_entries *all, struct fault_list *faults);
+
+#endif

@@ -1,0 +1,263 @@
+/*
+ * The consumer's loop around service/ingest.h, and the lock that makes it the only one.
+ *
+ *   WAITING --consumer.lock--> AT WORK --told to stop--> ended
+ *      ^                          |
+ *      +--- somebody wants it ----+
+ *
+ * It waits in short pieces, so that a stop and a wish are seen soon whatever the database does.
+ */
+#include "runtime/consumer.h"
+
+#include <pthread.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+
+#include "base/clock.h"
+#include "base/lock.h"
+#include "base/log.h"
+#include "base/wake.h"
+#include "runtime/config.h"
+#include "runtime/runtime.h"
+#include "service/ingest.h"
+#include "service/queue.h"
+#include "service/writer.h"
+#include "telemetry/scoreboard.h"
+
+enum {
+	PIECE_MS = 250,
+	WANTED_EVERY_MS = 500,
+	BATCH_MAX = 1000,
+	OPEN_AGAIN_MS = 2000,
+};
+
+#define LOCK_NAME "consumer.lock"
+#define WANT_NAME "consumer.want"
+
+struct consumer {
+	struct runtime *rt;
+	pthread_t thread;
+	_Atomic uint32_t stop;
+	bool beats; /* the member slot is ours alone, not that of a worker that beats itself */
+	int64_t wanted_checked_ms;
+	bool wanted;
+};
+
+static enum err
+open_ingest(struct runtime *rt, struct ingest **out)
+{
+	const struct ingest_options o = {
+		.write_url = rt->config->db_write_url,
+		.queue = rt->queue,
+		.catalog = rt->catalog,
+		.cache = &rt->cache,
+		.scoreboard = rt->scoreboard,
+		.member = rt->member,
+		.key_ttl_ms = rt->config->idempotency_ttl_ms,
+		.batch_max = BATCH_MAX,
+		.shared = rt->ingest,
+	};
+
+	return ingest_open(&o, out);
+}
+
+/* So that who asks for an operation finds the tables before the first event; a failure is logged, and tried
+ * again with that event. */
+static void
+migrate(const struct runtime *rt)
+{
+	struct writer_failure why;
+	struct writer *w;
+
+	if (writer_open(rt->config->db_write_url, &w, &why) == ERR_OK)
+		(void)writer_migrate(w, &why);
+	writer_close(&w);
+}
+
+static bool
+is_stopped(const struct consumer *c)
+{
+	return atomic_load(&c->stop) != 0;
+}
+
+/* A piece of waiting; shorter when told to stop. */
+static void
+nap(struct consumer *c, int64_t ms)
+{
+	wake_wait(&c->stop, 0, ms < PIECE_MS ? ms : PIECE_MS);
+}
+
+static void
+beat(struct consumer *c, int64_t now_ms)
+{
+	if (c->beats)
+		scoreboard_beat(c->rt->scoreboard, c->rt->member, now_ms);
+}
+
+/* Does somebody hold consumer.want? */
+static bool
+is_wanted(struct consumer *c, int64_t now_ms)
+{
+	int fd;
+
+	if (c->wanted_checked_ms != 0 && now_ms - c->wanted_checked_ms < WANTED_EVERY_MS)
+		return c->wanted;
+	c->wanted_checked_ms = now_ms;
+	c->wanted = lock_file(c->rt->state_dir_fd, WANT_NAME, LOCK_SHARED, 0, &fd) == ERR_CONFLICT;
+	lock_file_release(&fd);
+	return c->wanted;
+}
+
+/* One thing to do; returns how long to wait before the next. */
+static int64_t
+turn(struct consumer *c, struct ingest **gp)
+{
+	int64_t wait_ms = 0;
+	enum err rc;
+
+	if (*gp == NULL)
+		return open_ingest(c->rt, gp) == ERR_OK ? 0 : OPEN_AGAIN_MS;
+	rc = ingest_step(*gp, &wait_ms);
+	if (rc == ERR_NOT_FOUND)
+		queue_wait(c->rt->queue, PIECE_MS);
+	if (rc == ERR_OK || rc == ERR_NOT_FOUND)
+		return 0;
+	return wait_ms > PIECE_MS ? wait_ms : PIECE_MS;
+}
+
+/* Holding the lock: goes on until it is told to stop or is wanted. */
+static void
+work(struct consumer *c)
+{
+	struct ingest *g = NULL;
+	int64_t now_ms = clock_mono_ms(), due_ms = now_ms;
+
+	migrate(c->rt);
+	while (!is_stopped(c) && !is_wanted(c, now_ms)) {
+		if (now_ms < due_ms)
+			nap(c, due_ms - now_ms);
+		else
+			due_ms = clock_mono_ms() + turn(c, &g);
+		now_ms = clock_mono_ms();
+		beat(c, now_ms);
+	}
+	ingest_close(&g);
+}
+
+static void *
+run(void *arg)
+{
+	struct consumer *c = arg;
+	int fd;
+
+	while (!is_stopped(c)) {
+		const int64_t now_ms = clock_mono_ms();
+
+		beat(c, now_ms);
+		if (is_wanted(c, now_ms) ||
+		    lock_file(c->rt->state_dir_fd, LOCK_NAME, LOCK_EXCLUSIVE, 0, &fd) != ERR_OK) {
+			nap(c, PIECE_MS);
+			continue;
+		}
+		log_info("consumer_begins", LOG_STR("state_dir", c->rt->config->state_dir));
+		work(c);
+		lock_file_release(&fd);
+		log_info("consumer_ends", LOG_STR("why", is_stopped(c) ? "stopped" : "wanted"));
+	}
+	return NULL;
+}
+
+/* Signals are for the main thread. */
+static int
+start_thread(struct consumer *c)
+{
+	sigset_t all, before;
+	int error;
+
+	(void)sigfillset(&all);
+	(void)pthread_sigmask(SIG_SETMASK, &all, &before);
+	error = pthread_create(&c->thread, NULL, run, c);
+	(void)pthread_sigmask(SIG_SETMASK, &before, NULL);
+	return error;
+}
+
+enum err
+consumer_start(struct runtime *rt, struct consumer **out)
+{
+	struct consumer *c = calloc(1, sizeof *c);
+	struct member_view us;
+
+	*out = NULL;
+	if (c == NULL)
+		return ERR_NOMEM;
+	c->rt = rt;
+	scoreboard_view(rt->scoreboard, rt->member, &us);
+	c->beats = us.kind == MEMBER_CONSUMER;
+	if (start_thread(c) != 0) {
+		free(c);
+		return ERR_NOMEM;
+	}
+	*out = c;
+	return ERR_OK;
+}
+
+void
+consumer_stop(struct consumer **cp)
+{
+	struct consumer *c = *cp;
+
+	if (c == NULL)
+		return;
+	*cp = NULL;
+	atomic_store(&c->stop, 1);
+	wake_all(&c->stop);
+	(void)pthread_join(c->thread, NULL);
+	free(c);
+}
+
+enum err
+consumer_drain(struct runtime *rt)
+{
+	struct ingest *g = NULL;
+	int64_t wait_ms;
+	enum err rc;
+	int fd;
+
+	rc = lock_file(rt->state_dir_fd, LOCK_NAME, LOCK_EXCLUSIVE, 0, &fd);
+	if (rc != ERR_OK)
+		return rc;
+	rc = open_ingest(rt, &g);
+	while (rc == ERR_OK) {
+		scoreboard_beat(rt->scoreboard, rt->member, clock_mono_ms());
+		rc = ingest_step(g, &wait_ms);
+	}
+	ingest_close(&g);
+	lock_file_release(&fd);
+	return rc == ERR_NOT_FOUND ? ERR_OK : rc;
+}
+
+enum err
+consumer_place_take(int state_dir_fd, int64_t wait_ms, struct consumer_place *out)
+{
+	const int64_t until_ms = clock_mono_ms() + wait_ms;
+	enum err rc;
+
+	*out = CONSUMER_PLACE_NONE;
+	rc = lock_file(state_dir_fd, WANT_NAME, LOCK_EXCLUSIVE, wait_ms, &out->want_fd);
+	if (rc != ERR_OK)
+		return rc;
+	wait_ms = until_ms - clock_mono_ms();
+	rc = lock_file(
+	    state_dir_fd, LOCK_NAME, LOCK_EXCLUSIVE, wait_ms > 0 ? wait_ms : 0, &out->lock_fd);
+	if (rc != ERR_OK)
+		consumer_place_give(out);
+	return rc;
+}
+
+void
+consumer_place_give(struct consumer_place *p)
+{
+	lock_file_release(&p->lock_fd);
+	lock_file_release(&p->want_fd);
+}

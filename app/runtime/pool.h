@@ -1,0 +1,62 @@
+#ifndef RUNTIME_POOL_H
+#define RUNTIME_POOL_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/err.h"
+#include "runtime/child.h"
+
+struct ingest_shared;
+struct scoreboard;
+
+/*
+ * The supervisor's children: N workers and, perhaps, the consumer.  Each place in the pool is one struct
+ * child, kept filled; what happens to it is decided there and done here.
+ */
+struct pool {
+	struct child *children;
+	size_t count;
+	const char *program;
+	int listen_fd, null_fd;
+	int lifeline_read, lifeline_write; /* our end closes when we die, however we die */
+	bool filling;			   /* false: who ends is not replaced */
+};
+
+#define POOL_CLOSED                                                                                \
+	((struct pool){ .listen_fd = -1, .null_fd = -1, .lifeline_read = -1, .lifeline_write = -1 })
+
+struct pool_options {
+	const char *program; /* "/proc/self/exe" */
+	int listen_fd;	     /* duplicated */
+	size_t workers;
+	bool consumer;
+};
+
+enum err pool_open(const struct pool_options *o, struct pool *out);
+void pool_close(
+    struct pool *p); /* also of POOL_CLOSED; children that still run lose their lifeline */
+
+/* What the pool looks at, and counts in: may be another one after the segment was made anew. */
+struct pool_board {
+	struct scoreboard *scoreboard;
+	const struct ingest_shared *ingest;
+	unsigned member; /* the supervisor's own slot */
+};
+
+/* Starts who is due. */
+void pool_fill(struct pool *p, const struct pool_board *b, int64_t now_ms);
+/* Notices who has joined and who has worked; kills who is silent, when ${strict}. */
+void pool_look(struct pool *p, const struct pool_board *b, int64_t now_ms, bool strict);
+/* Takes note of those that have ended. */
+void pool_reap(struct pool *p, const struct pool_board *b, int64_t now_ms);
+
+void pool_signal(const struct pool *p, enum member_kind kind, int signal);
+size_t pool_running(const struct pool *p, enum member_kind kind);
+size_t pool_up(const struct pool *p, enum member_kind kind); /* running, and in the scoreboard */
+
+/* When pool_fill() has something to do, INT64_MAX never. */
+int64_t pool_due_ms(const struct pool *p);
+
+#endif

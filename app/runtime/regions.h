@@ -1,0 +1,50 @@
+#ifndef RUNTIME_REGIONS_H
+#define RUNTIME_REGIONS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/err.h"
+
+struct flights;
+struct ingest_shared;
+struct l1;
+struct limiter;
+struct queue_shared;
+struct scoreboard;
+struct shm;
+
+/*
+ * What lies in the shared segment, one table (regions.c): to add a region, add a row.  The layout hash covers
+ * every row's name, version and size, so processes that would lay it out otherwise never meet.
+ */
+struct region_seeds { /* random, made with the segment */
+	uint64_t limiter, l1, cache;
+};
+
+struct regions {
+	struct shm *shm;
+	const struct region_seeds *seeds;
+	struct scoreboard *scoreboard;
+	struct limiter *limiter;
+	struct l1 *l1;
+	struct flights *flights;
+	struct queue_shared *queue;
+	struct ingest_shared *ingest;
+};
+
+struct regions_options {
+	int state_dir_fd;
+	const char *state_dir; /* as the user named it; absolute */
+	const char *path;      /* WEIR_SHM or NULL */
+	int64_t cache_bytes, spool_bytes;
+	int64_t key_ttl_ms;
+	bool join_only;
+};
+
+/* Joins or makes the segment.  Errors as shm_open_segment(); the maker also rebuilds the spool's hints. */
+enum err regions_open(const struct regions_options *o, struct regions **out);
+void regions_close(struct regions **rp);
+
+#endif

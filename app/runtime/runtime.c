@@ -1,0 +1,253 @@
+/*
+ * What one process holds: opened in the order in which the next one needs the last, given back in
+ * reverse.
+ *
+ * This is where settings become the options of each module; nothing below knows the config.
+ */
+#include "runtime/runtime.h"
+
+#include <limits.h>
+#include <stdio.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "base/fault.h"
+#include "base/log.h"
+#include "client/shm.h"
+#include "pipeline/handler.h"
+#include "runtime/config.h"
+#include "runtime/doorbell.h"
+#include "runtime/regions.h"
+#include "runtime/state_dir.h"
+#include "service/catalog.h"
+#include "service/queue.h"
+#include "service/store.h"
+#include "telemetry/scoreboard.h"
+
+struct opening {
+	struct runtime *r;
+	const struct config *c;
+	const struct handler_set *handlers;
+	unsigned needs;
+	enum member_kind kind;
+	struct fault_list *faults;
+};
+
+static enum err
+open_state_dir(struct opening *o)
+{
+	if (o->needs & RUNTIME_JOIN && access(o->c->state_dir, F_OK) == -1)
+		return ERR_NOT_FOUND;
+	return state_dir_open(o->c->state_dir, o->faults, &o->r->state_dir_fd);
+}
+
+static void
+ring(void *ctx, unsigned member)
+{
+	struct runtime *r = ctx;
+
+	if (r->doorbell != NULL)
+		doorbell_ring(r->doorbell, member);
+}
+
+/* Said by who makes the segment: once for each life of the host's pool, not once a process. */
+static void
+say_fleeting(const struct runtime *r)
+{
+	const char *fs = shm_made(r->regions->shm) ? state_dir_fleeting(r->state_dir_fd) : NULL;
+
+	if (fs != NULL)
+		log_warn("state_dir_fleeting", LOG_STR("path", r->config->state_dir),
+		    LOG_STR("file_system", fs),
+		    LOG_STR("so", "an accepted write lives no longer than this file system"));
+}
+
+static enum err
+open_segment(struct opening *o)
+{
+	struct runtime *r = o->r;
+	const struct regions_options options = {
+		.state_dir_fd = r->state_dir_fd,
+		.state_dir = o->c->state_dir,
+		.path = o->c->shm,
+		.cache_bytes = o->c->cache_bytes,
+		.spool_bytes = o->c->spool_bytes,
+		.key_ttl_ms = o->c->idempotency_ttl_ms,
+		.join_only = o->needs & RUNTIME_JOIN,
+	};
+	const enum err rc = regions_open(&options, &r->regions);
+
+	if (rc != ERR_OK)
+		return rc;
+	r->scoreboard = r->regions->scoreboard;
+	r->ingest = r->regions->ingest;
+	r->quota = (struct quota){ r->regions->limiter, r->regions->seeds->limiter };
+	r->cache = (struct cache){
+		.l1 = r->regions->l1,
+		.flights = r->regions->flights,
+		.seed = r->regions->seeds->cache,
+		.member = SCOREBOARD_MEMBERS, /* nobody, until open_member() */
+		.ring = ring,
+		.ctx = r,
+	};
+	say_fleeting(r);
+	return ERR_OK;
+}
+
+static enum err
+open_member(struct opening *o)
+{
+	struct runtime *r = o->r;
+	enum err rc = scoreboard_join(r->scoreboard, o->kind, clock_mono_ms(), &r->member);
+
+	if (rc != ERR_OK)
+		return rc;
+	rc = doorbell_open(r->state_dir_fd, r->member, &r->doorbell);
+	if (rc != ERR_OK) {
+		scoreboard_leave(r->scoreboard, r->member);
+		return rc;
+	}
+	r->cache.member = r->member;
+	cache_sweep(&r->cache);
+	return ERR_OK;
+}
+
+/* The catalog names the folder; which setting is to blame is known here. */
+static void
+blame_handlers(const struct config *c, struct fault_list *faults)
+{
+	struct slice rest = slice_of(c->handlers);
+	char path[PATH_MAX];
+
+	while (rest.ptr != NULL) {
+		const struct slice folder = slice_cut(&rest, ':');
+
+		(void)snprintf(path, sizeof path, "%.*s", (int)folder.len, folder.ptr);
+		if (access(path, R_OK | X_OK) == -1) {
+			fault_add(faults, c->texts[CONFIG_KEY_handlers].origin, 0,
+			    "WEIR_HANDLERS is \"%s\", expected folders that can be read",
+			    c->handlers);
+			return;
+		}
+	}
+}
+
+enum err
+runtime_catalog(const struct config *c, const struct handler_set *handlers,
+    struct fault_list *faults, const struct catalog **out)
+{
+	const struct catalog_options options = {
+		.handlers = c->handlers,
+		.timeout_ms = c->db_timeout_ms,
+		.max_body_bytes = c->max_body_bytes,
+		.limit_quota = (uint64_t)c->rate_limit_points,
+		.limit_window_ms = c->rate_limit_duration_ms,
+		.limit_algorithm = (enum limit_algorithm)c->rate_limit_algorithm,
+		.built_in = handlers->built_in,
+		.built_in_count = handlers->built_in_count,
+		.read_handler = handlers->sql_read,
+		.write_handler = handlers->sql_write,
+	};
+	const enum err rc = catalog_load(&options, faults, out);
+
+	if (rc != ERR_OK)
+		blame_handlers(c, faults);
+	return rc;
+}
+
+static enum err
+open_catalog(struct opening *o)
+{
+	return runtime_catalog(o->c, o->handlers, o->faults, &o->r->catalog);
+}
+
+/* This process's share of the host's connections: never none, never more than it has threads. */
+static size_t
+share_of_pool(const struct config *c)
+{
+	const int64_t share = c->db_read_pool_max / c->workers;
+
+	if (share < 1)
+		return 1;
+	return (size_t)(share < c->threads ? share : c->threads);
+}
+
+static enum err
+open_store(struct opening *o)
+{
+	const struct store_options options = {
+		.url = o->c->db_read_url,
+		.timeout_ms = o->c->db_timeout_ms,
+		.max_connections = share_of_pool(o->c),
+		.max_response_bytes = (size_t)o->c->max_response_bytes,
+	};
+
+	return store_open(&options, &o->r->store);
+}
+
+static enum err
+open_queue(struct opening *o)
+{
+	const struct queue_options options = {
+		.state_dir_fd = o->r->state_dir_fd,
+		.state_dir = o->c->state_dir,
+		.max_bytes = o->c->spool_bytes,
+		.key_ttl_ms = o->c->idempotency_ttl_ms,
+		.shared = o->r->regions->queue,
+	};
+
+	return queue_open(&options, &o->r->queue);
+}
+
+/* In this order. */
+static const struct part {
+	unsigned need; /* 0: always */
+	const char *what;
+	enum err (*open)(struct opening *o);
+} parts[] = {
+	{ 0, "the state folder", open_state_dir },
+	{ RUNTIME_SEGMENT, "the shared segment", open_segment },
+	{ RUNTIME_MEMBER, "a place in the scoreboard", open_member },
+	{ RUNTIME_CATALOG, "the endpoint files", open_catalog },
+	{ RUNTIME_STORE, "the read database", open_store },
+	{ RUNTIME_QUEUE, "the spool", open_queue },
+};
+
+enum err
+runtime_open(const struct config *c, const struct handler_set *handlers, unsigned needs, int kind,
+    struct fault_list *faults, struct runtime *out)
+{
+	struct opening o = { out, c, handlers, needs, (enum member_kind)kind, faults };
+	const size_t errors_before = faults->errors;
+	enum err rc = ERR_OK;
+
+	*out = (struct runtime){ .config = c, .state_dir_fd = -1 };
+	for (size_t i = 0; i < sizeof parts / sizeof *parts && rc == ERR_OK; i++) {
+		if (parts[i].need != 0 && (needs & parts[i].need) == 0)
+			continue;
+		rc = parts[i].open(&o);
+		if (rc != ERR_OK && faults->errors == errors_before &&
+		    !(rc == ERR_NOT_FOUND && needs & RUNTIME_JOIN))
+			fault_add(faults, c->state_dir, 0, "%s cannot be opened (%s)",
+			    parts[i].what, err_name(rc));
+	}
+	if (rc != ERR_OK)
+		runtime_close(out);
+	return rc;
+}
+
+void
+runtime_close(struct runtime *r)
+{
+	queue_close(&r->queue);
+	store_close(&r->store);
+	catalog_release(&r->catalog);
+	if (r->doorbell != NULL) {
+		doorbell_close(&r->doorbell);
+		scoreboard_leave(r->scoreboard, r->member);
+	}
+	regions_close(&r->regions);
+	if (r->state_dir_fd != -1)
+		(void)close(r->state_dir_fd);
+	r->state_dir_fd = -1;
+}

@@ -1,0 +1,62 @@
+#ifndef RUNTIME_RUNTIME_H
+#define RUNTIME_RUNTIME_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/err.h"
+#include "service/cache.h"
+#include "service/quota.h"
+
+/*
+ * What one process holds, built once after exec from the config: the wiring, and nothing else.
+ * Every part is opened by one function here and given back by runtime_close(), in reverse.
+ */
+struct catalog;
+struct config;
+struct fault_list;
+struct handler_set; /* pipeline/handler.h */
+struct ingest_shared;
+struct queue;
+struct regions;
+struct scoreboard;
+struct store;
+
+enum runtime_need {	     /* bits: what this process is going to use */
+	RUNTIME_SEGMENT = 1, /* join or make the shared segment */
+	RUNTIME_MEMBER = 2,  /* take a scoreboard slot and a doorbell */
+	RUNTIME_CATALOG = 4,
+	RUNTIME_STORE = 8,
+	RUNTIME_QUEUE = 16,
+	RUNTIME_JOIN =
+	    32 /* only look: make neither state folder nor segment; ERR_NOT_FOUND without a
+	                       * fault when there is none */
+};
+
+struct runtime {
+	const struct config *config; /* lent */
+	int state_dir_fd;
+	struct regions *regions;
+	struct scoreboard *scoreboard;
+	struct ingest_shared *ingest;
+	unsigned member; /* our scoreboard slot */
+	struct doorbell *doorbell;
+	const struct catalog *catalog;
+	struct store *store;
+	struct queue *queue;
+	struct cache cache;
+	struct quota quota;
+};
+
+/* ${kind}: enum member_kind, for RUNTIME_MEMBER.  ${handlers}: for RUNTIME_CATALOG, else NULL; lent for the
+ * process's life.  On failure every fault is in the list and nothing is left open.  Not to be moved
+ * afterwards. */
+enum err runtime_open(const struct config *c, const struct handler_set *handlers, unsigned needs,
+    int kind, struct fault_list *faults, struct runtime *out);
+void runtime_close(struct runtime *r);
+
+/* The endpoint files alone, as RUNTIME_CATALOG would load them: for checking. */
+enum err runtime_catalog(const struct config *c, const struct handler_set *handlers,
+    struct fault_list *faults, const struct catalog **out);
+
+#endif

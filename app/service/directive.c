@@ -1,0 +1,362 @@
+/*
+ * The values of directives, but for parameters and limits, which have files of
+ * their own.
+ *
+ * A parser says everything that is wrong with its line and leaves the default
+ * where it could not read.  What needs two lines to judge is in front_matter.c.
+ */
+#include "service/draft.h"
+
+#include <inttypes.h>
+#include <stdint.h>
+#include <string.h>
+
+#include "base/units.h"
+
+static const int64_t year_ms = INT64_C(366) * 24 * 3600 * 1000;
+
+enum { MAX_SUGGESTIONS = 16, MAX_TAG_BYTES = 200 };
+
+bool
+directive_is_name(struct slice s, const char *extra)
+{
+	if (s.len == 0 || s.len > 63)
+		return false;
+	for (size_t i = 0; i < s.len; i++) {
+		const char c = s.ptr[i];
+		const bool letter = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || c == '_';
+		const bool later =
+		    (c >= '0' && c <= '9') || (c != '\0' && strchr(extra, c) != NULL);
+
+		if (!letter && (i == 0 || !later))
+			return false;
+	}
+	return true;
+}
+
+int
+directive_find_param(const struct endpoint *e, struct slice name)
+{
+	for (size_t i = 0; i < e->param_count; i++)
+		if (slice_eq(e->params[i].name, name))
+			return (int)i;
+	return -1;
+}
+
+static const struct ambient {
+	const char *name;
+	enum bind_source source;
+} ambients[] = {
+	{ "tenant", BIND_TENANT },
+	{ "now", BIND_NOW },
+	{ "event_id", BIND_EVENT_ID },
+	{ "idempotency_key", BIND_IDEMPOTENCY_KEY },
+	{ "accepted_at", BIND_ACCEPTED_AT },
+};
+
+enum { AMBIENTS = sizeof ambients / sizeof *ambients };
+
+bool
+directive_ambient(struct slice name, enum bind_source *source_out)
+{
+	for (size_t i = 0; i < AMBIENTS; i++) {
+		if (slice_eq_cstr(name, ambients[i].name)) {
+			*source_out = ambients[i].source;
+			return true;
+		}
+	}
+	return false;
+}
+
+const char *
+directive_suggest_param(struct draft *d, struct slice name)
+{
+	const char *known[ENDPOINT_MAX_PARAMS + AMBIENTS + 1];
+	const char *near, *text = NULL;
+	size_t n = 0;
+
+	if (d->suggestions++ >= MAX_SUGGESTIONS)
+		return "";
+	for (size_t i = 0; i < d->e->param_count; i++) {
+		known[n] = arena_copy(d->arena, d->e->params[i].name);
+		n += known[n] != NULL;
+	}
+	for (size_t i = 0; i < AMBIENTS; i++)
+		known[n++] = ambients[i].name;
+	known[n] = NULL;
+	text = name.len > SHOWN_BYTES ? NULL : arena_copy(d->arena, name);
+	near = text == NULL ? NULL : fault_nearest(text, known);
+	if (near != NULL)
+		text = arena_printf(d->arena, " (did you mean :%s?)", near);
+	return near == NULL || text == NULL ? "" : text;
+}
+
+/* Which of two words the value is; ${dflt} after a fault. */
+static bool
+one_of_two(struct draft *d, const char *no, const char *yes, bool dflt)
+{
+	if (slice_eq_cstr(d->value, yes))
+		return true;
+	if (slice_eq_cstr(d->value, no))
+		return false;
+	DRAFT_FAULT(
+	    d, "%.*s: \"%.*s\", expected %s or %s", SHOWN(d->word), SHOWN(d->value), no, yes);
+	return dflt;
+}
+
+void
+directive_returns(struct draft *d)
+{
+	d->e->returns_one = one_of_two(d, "many", "one", false);
+}
+
+void
+directive_idempotency(struct draft *d)
+{
+	d->e->key_optional = one_of_two(d, "required", "optional", false);
+}
+
+void
+directive_auth(struct draft *d)
+{
+	if (slice_eq_cstr(d->value, "none"))
+		d->e->auth = AUTH_NONE;
+	else if (slice_eq_cstr(d->value, "optional"))
+		d->e->auth = AUTH_OPTIONAL;
+	else if (slice_eq_cstr(d->value, "required"))
+		d->e->auth = AUTH_REQUIRED;
+	else
+		DRAFT_FAULT(
+		    d, "auth: \"%.*s\", expected none, optional or required", SHOWN(d->value));
+}
+
+void
+directive_max_rows(struct draft *d)
+{
+	enum { MAX = 1000000 };
+	int64_t n;
+
+	if (slice_to_i64(d->value, &n) == ERR_OK && n >= 1 && n <= MAX)
+		d->e->max_rows = n;
+	else
+		DRAFT_FAULT(
+		    d, "max-rows: \"%.*s\", expected a number from 1 to %d", SHOWN(d->value), MAX);
+}
+
+void
+directive_max_body(struct draft *d)
+{
+	int64_t n;
+
+	if (units_bytes(d->value, &n) == ERR_OK && n >= 1 && n <= 1 << 30)
+		d->e->max_body_bytes = n;
+	else
+		DRAFT_FAULT(d, "max-body: \"%.*s\", expected a size from 1 to 1g, such as 64k",
+		    SHOWN(d->value));
+}
+
+/*
+ * A duration with its unit: a bare number could be meant as seconds or as milliseconds, and a file
+ * has no column that says which.
+ */
+static bool
+read_duration(struct draft *d, struct slice text, const char *what, int64_t max_ms, int64_t *out)
+{
+	const bool bare =
+	    text.len > 0 && text.ptr[text.len - 1] >= '0' && text.ptr[text.len - 1] <= '9';
+	int64_t ms;
+
+	if (!bare && units_duration_ms(text, 1, &ms) == ERR_OK && ms >= 1 && ms <= max_ms) {
+		*out = ms;
+		return true;
+	}
+	DRAFT_FAULT(d, "%s \"%.*s\", expected a duration from 1ms to %" PRId64 "%s, such as 30s",
+	    what, SHOWN(text), max_ms == year_ms ? 366 : max_ms / 1000,
+	    max_ms == year_ms ? "d" : "s");
+	return false;
+}
+
+void
+directive_timeout(struct draft *d)
+{
+	(void)read_duration(d, d->value, "timeout:", 3600 * 1000, &d->e->timeout_ms);
+}
+
+/* What follows ${word} and a blank in ${item}; absent when ${item} begins otherwise. */
+static struct slice
+after_word(struct slice item, const char *word)
+{
+	const size_t n = strlen(word);
+
+	if (!slice_starts(item, word) || item.len == n ||
+	    (item.ptr[n] != ' ' && item.ptr[n] != '\t'))
+		return (struct slice){ 0 };
+	return slice_trim((struct slice){ item.ptr + n, item.len - n });
+}
+
+/* One more of a cache line's items: "stale 10m" or "if-error 1d". */
+static void
+cache_item(struct draft *d, struct cache_rule *c, struct slice item)
+{
+	const struct slice stale = after_word(item, "stale");
+	const struct slice if_error = after_word(item, "if-error");
+	int64_t *to = stale.ptr != NULL ? &c->stale_ms : &c->if_error_ms;
+
+	if (stale.ptr == NULL && if_error.ptr == NULL) {
+		DRAFT_FAULT(d, "cache: \"%.*s\", expected stale DURATION or if-error DURATION",
+		    SHOWN(item));
+		return;
+	}
+	if (*to != 0)
+		DRAFT_FAULT(d, "cache: \"%.*s\" a second time, expected it once", SHOWN(item));
+	(void)read_duration(d, stale.ptr != NULL ? stale : if_error,
+	    stale.ptr != NULL ? "cache: stale" : "cache: if-error", year_ms, to);
+}
+
+void
+directive_cache(struct draft *d)
+{
+	struct cache_rule *c = &d->e->cache;
+	struct slice rest = d->value;
+
+	if (slice_eq_cstr(rest, "off"))
+		return;
+	c->on =
+	    read_duration(d, slice_trim(slice_cut(&rest, ',')), "cache:", year_ms, &c->fresh_ms);
+	while (rest.ptr != NULL)
+		cache_item(d, c, slice_trim(slice_cut(&rest, ',')));
+}
+
+void
+directive_tags(struct draft *d)
+{
+	d->tags = (struct template_source){ d->value, d->line };
+}
+
+void
+directive_invalidates(struct draft *d)
+{
+	d->invalidates = (struct template_source){ d->value, d->line };
+}
+
+/* A column's type is said as a parameter's is. */
+void
+directive_column(struct draft *d)
+{
+	struct column_rule *c = &d->columns[d->e->column_count];
+
+	if (d->e->column_count == DIRECTIVE_MAX_COLUMNS) {
+		DRAFT_FAULT(d, "column %.*s: one too many, expected at most %d", SHOWN(d->name),
+		    DIRECTIVE_MAX_COLUMNS);
+		return;
+	}
+	c->name = d->name;
+	for (size_t i = 0; i < d->e->column_count; i++) {
+		if (slice_eq(d->columns[i].name, d->name)) {
+			DRAFT_FAULT(
+			    d, "column %.*s: a second time, expected it once", SHOWN(d->name));
+			return;
+		}
+	}
+	d->e->column_count++;
+	if (!value_type_parse(d->value, &c->type))
+		DRAFT_FAULT(d,
+		    "column %.*s: \"%.*s\", expected text, integer, number, boolean, date, "
+		    "timestamp, uuid or json",
+		    SHOWN(d->name), SHOWN(d->value));
+}
+
+static bool
+is_word_byte(char c)
+{
+	return directive_is_name((struct slice){ &c, 1 }, "") || (c >= '0' && c <= '9');
+}
+
+/* Takes ":name" or a run of literal bytes off the front. */
+static struct slice
+next_part(struct slice *rest)
+{
+	struct slice part = { rest->ptr, 1 };
+	const bool is_param = *part.ptr == ':';
+
+	while (part.len < rest->len &&
+	       (is_param ? is_word_byte(part.ptr[part.len]) : part.ptr[part.len] != ':'))
+		part.len++;
+	rest->ptr += part.len;
+	rest->len -= part.len;
+	return part;
+}
+
+static void
+template_param(struct draft *d, struct slice name, struct template_part *part)
+{
+	part->param = directive_find_param(d->e, name);
+	if (part->param < 0)
+		DRAFT_FAULT(d, "\":%.*s\" is not a declared parameter, expected one%s", SHOWN(name),
+		    directive_suggest_param(d, name));
+	else if (d->e->params[part->param].type >= VALUE_JSON)
+		DRAFT_FAULT(d,
+		    "\":%.*s\" is %s, expected a parameter that is one word of text or a number",
+		    SHOWN(name), value_type_name(d->e->params[part->param].type));
+	else
+		d->used[part->param] = true;
+}
+
+/* Visible ASCII without quotes: a tag goes into headers and command lines. */
+static bool
+is_tag_text(struct slice s)
+{
+	for (size_t i = 0; i < s.len; i++)
+		if (s.ptr[i] <= ' ' || s.ptr[i] == 0x7f || s.ptr[i] == '"' || s.ptr[i] == '\'')
+			return false;
+	return s.len > 0 && s.len <= MAX_TAG_BYTES;
+}
+
+static void
+read_template(struct draft *d, struct slice text, struct template *out)
+{
+	size_t max = 1;
+
+	if (!is_tag_text(text)) {
+		DRAFT_FAULT(d,
+		    "tag \"%.*s\", expected 1 to %d visible ASCII characters without quotes",
+		    SHOWN(text), MAX_TAG_BYTES);
+		return;
+	}
+	for (size_t i = 0; i < text.len; i++)
+		max += text.ptr[i] == ':' ? 2 : 0;
+	out->parts = arena_alloc(d->arena, max * sizeof *out->parts);
+	while (text.len > 0 && out->parts != NULL) {
+		struct template_part *part = &out->parts[out->count++];
+		const struct slice piece = next_part(&text);
+
+		if (*piece.ptr == ':')
+			template_param(d, (struct slice){ piece.ptr + 1, piece.len - 1 }, part);
+		else
+			*part = (struct template_part){ .literal = piece, .param = -1 };
+	}
+}
+
+void
+directive_templates(struct draft *d, const struct template_source *source,
+    struct template **items_out, size_t *count_out)
+{
+	struct slice rest = source->text;
+	struct template *items;
+
+	if (rest.ptr == NULL)
+		return;
+	d->line = source->line;
+	items = arena_alloc(d->arena, ENDPOINT_MAX_TAGS * sizeof *items);
+	for (size_t n = 0; rest.ptr != NULL && items != NULL; n++) {
+		const struct slice text = slice_trim(slice_cut(&rest, ','));
+
+		if (n == ENDPOINT_MAX_TAGS) {
+			DRAFT_FAULT(d, "more than %d tags, expected fewer", ENDPOINT_MAX_TAGS);
+			break;
+		}
+		read_template(d, text, &items[n]);
+		*count_out = n + 1;
+	}
+	*items_out = items;
+}

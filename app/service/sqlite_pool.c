@@ -1,0 +1,185 @@
+/*
+ * Read-only connections, lent to any thread.
+ *
+ * The lock guards only the list: opening, running and closing are done without
+ * it.  Who waits is woken whenever one is returned or closed.
+ */
+#include "service/sqlite_pool.h"
+
+#include <pthread.h>
+#include <stdbool.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "base/clock.h"
+#include "client/sqlite.h"
+#include "service/store.h"
+
+/* Of one value inside a statement: what a function may build. */
+enum { MAX_VALUE_BYTES = 64 << 20 };
+
+struct sqlite_pool {
+	char *path;
+	int64_t timeout_ms;
+	size_t max_response_bytes;
+	pthread_mutex_t lock;
+	pthread_cond_t given_back;
+	struct sqlite **idle; /* room for ${max} */
+	size_t idle_count, open_count, max;
+};
+
+static enum err
+pool_init_lock(struct sqlite_pool *p)
+{
+	pthread_condattr_t attr;
+	enum err rc = ERR_NOMEM;
+
+	if (pthread_condattr_init(&attr) != 0)
+		return ERR_NOMEM;
+	(void)pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
+	if (pthread_cond_init(&p->given_back, &attr) == 0)
+		rc = ERR_OK;
+	(void)pthread_condattr_destroy(&attr);
+	(void)pthread_mutex_init(&p->lock, NULL); /* cannot fail with these attributes */
+	return rc;
+}
+
+static void
+pool_free(struct sqlite_pool *p)
+{
+	free(p->idle);
+	free(p->path);
+	free(p);
+}
+
+enum err
+sqlite_pool_open(const char *path, const struct store_options *o, struct sqlite_pool **out)
+{
+	struct sqlite_pool *p = calloc(1, sizeof *p);
+	enum err rc = *path == '\0' ? ERR_INVALID : ERR_NOMEM;
+
+	if (p == NULL)
+		return ERR_NOMEM;
+	p->max = o->max_connections > 0 ? o->max_connections : 1;
+	p->timeout_ms = o->timeout_ms;
+	p->max_response_bytes = o->max_response_bytes;
+	p->path = strdup(path);
+	p->idle = calloc(p->max, sizeof *p->idle);
+	if (p->path != NULL && p->idle != NULL && rc == ERR_NOMEM)
+		rc = pool_init_lock(p);
+	if (rc == ERR_OK)
+		*out = p;
+	else
+		pool_free(p);
+	return rc;
+}
+
+void
+sqlite_pool_close(struct sqlite_pool **pp)
+{
+	struct sqlite_pool *p = *pp;
+
+	if (p == NULL)
+		return;
+	*pp = NULL;
+	for (size_t i = 0; i < p->idle_count; i++)
+		sqlite_close(&p->idle[i]);
+	(void)pthread_cond_destroy(&p->given_back);
+	(void)pthread_mutex_destroy(&p->lock);
+	pool_free(p);
+}
+
+size_t
+sqlite_pool_max_response(const struct sqlite_pool *p)
+{
+	return p->max_response_bytes;
+}
+
+/*
+ * An idle connection, or the right to open one (*${out} is then NULL); waits for one to be given back.
+ */
+static enum err
+claim(struct sqlite_pool *p, int64_t deadline_ms, struct sqlite **out)
+{
+	const struct timespec until = { .tv_sec = deadline_ms / 1000,
+		.tv_nsec = deadline_ms % 1000 * 1000000 };
+	enum err rc = ERR_OK;
+
+	*out = NULL;
+	(void)pthread_mutex_lock(&p->lock);
+	while (rc == ERR_OK && p->idle_count == 0 && p->open_count == p->max)
+		if (pthread_cond_timedwait(&p->given_back, &p->lock, &until) != 0)
+			rc = ERR_TIMEOUT;
+	if (rc == ERR_OK && p->idle_count > 0)
+		*out = p->idle[--p->idle_count];
+	else if (rc == ERR_OK)
+		p->open_count++;
+	(void)pthread_mutex_unlock(&p->lock);
+	return rc;
+}
+
+/* A connection to keep, or NULL: one of those that may be open is open no more. */
+static void
+give_back(struct sqlite_pool *p, struct sqlite *db)
+{
+	(void)pthread_mutex_lock(&p->lock);
+	if (db != NULL)
+		p->idle[p->idle_count++] = db;
+	else
+		p->open_count--;
+	(void)pthread_cond_signal(&p->given_back);
+	(void)pthread_mutex_unlock(&p->lock);
+}
+
+static enum err
+open_reader(const struct sqlite_pool *p, bool quiet, int64_t deadline_ms, struct sqlite **out,
+    struct sqlite_fault *why_out)
+{
+	const int64_t response_bytes = (int64_t)p->max_response_bytes;
+	const struct sqlite_options o = {
+		.path = p->path,
+		.mode = SQLITE_FOR_READS,
+		.quiet = quiet,
+		.deadline_ms = deadline_ms,
+		.max_value_bytes =
+		    response_bytes > MAX_VALUE_BYTES ? response_bytes : MAX_VALUE_BYTES,
+	};
+
+	return sqlite_open(&o, out, why_out);
+}
+
+enum err
+sqlite_pool_borrow(struct sqlite_pool *p, int64_t deadline_ms, struct sqlite **out)
+{
+	enum err rc = claim(p, deadline_ms, out);
+
+	if (rc != ERR_OK)
+		return rc;
+	if (*out != NULL) {
+		sqlite_deadline(*out, deadline_ms);
+		return ERR_OK;
+	}
+	rc = open_reader(p, false, deadline_ms, out, NULL);
+	if (rc != ERR_OK)
+		give_back(p, NULL);
+	return rc;
+}
+
+void
+sqlite_pool_return(struct sqlite_pool *p, struct sqlite **dbp, enum err rc)
+{
+	struct sqlite *db = *dbp;
+	const enum sqlite_fault_kind kind = sqlite_last_fault(db)->kind;
+
+	*dbp = NULL;
+	if (rc == ERR_UNAVAILABLE && (kind == SQLITE_FAULT_MOMENT || kind == SQLITE_FAULT_BROKEN))
+		sqlite_close(&db);
+	give_back(p, db);
+}
+
+enum err
+sqlite_pool_open_one(const struct sqlite_pool *p, struct sqlite **out, struct sqlite_fault *why_out)
+{
+	return open_reader(p, true, clock_mono_ms() + p->timeout_ms, out, why_out);
+}

@@ -1,0 +1,86 @@
+/*
+ * The read database, whatever it is: the URL chooses the driver, and every
+ * statement gets its deadline.
+ */
+#include "service/store.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "http/endpoint.h"
+#include "service/store_driver.h"
+
+struct store {
+	const struct store_driver *driver;
+	void *state;
+};
+
+static const struct store_driver *const drivers[] = { &store_driver_sqlite };
+
+enum err
+store_open_driver(const struct store_driver *driver, const char *address,
+    const struct store_options *o, struct store **out)
+{
+	struct store *s = calloc(1, sizeof *s);
+	enum err rc;
+
+	if (s == NULL)
+		return ERR_NOMEM;
+	s->driver = driver;
+	rc = driver->open(address, o, &s->state);
+	if (rc == ERR_OK)
+		*out = s;
+	else
+		free(s);
+	return rc;
+}
+
+enum err
+store_open(const struct store_options *o, struct store **out)
+{
+	for (size_t i = 0; i < sizeof drivers / sizeof *drivers; i++) {
+		const size_t n = strlen(drivers[i]->scheme);
+
+		if (strncmp(o->url, drivers[i]->scheme, n) == 0 && o->url[n] == ':')
+			return store_open_driver(drivers[i], o->url + n + 1, o, out);
+	}
+	return ERR_INVALID;
+}
+
+void
+store_close(struct store **sp)
+{
+	struct store *s = *sp;
+
+	if (s == NULL)
+		return;
+	*sp = NULL;
+	s->driver->close(s->state);
+	free(s);
+}
+
+enum err
+store_read(struct store *s, const struct endpoint *e, const struct value *values,
+    const struct store_ambient *ambient, int64_t deadline_ms, struct strbuf *block_out)
+{
+	const int64_t own_ms = clock_mono_ms() + e->timeout_ms;
+
+	return s->driver->read(s->state, e, values, ambient,
+	    e->timeout_ms > 0 && own_ms < deadline_ms ? own_ms : deadline_ms, block_out);
+}
+
+void
+store_check(struct store *s, const struct endpoint *e, struct fault_list *faults)
+{
+	if (s == NULL)
+		store_driver_sqlite.check(NULL, e, faults);
+	else
+		s->driver->check(s->state, e, faults);
+}
+
+enum err
+store_ping(struct store *s, int64_t deadline_ms)
+{
+	return s->driver->ping(s->state, deadline_ms);
+}

@@ -1,0 +1,59 @@
+#ifndef SERVICE_STORE_H
+#define SERVICE_STORE_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/err.h"
+#include "base/str.h"
+#include "http/value.h"
+
+struct endpoint;
+struct fault_list;
+
+/*
+ * The read database, whatever it is: a driver behind one door.
+ *
+ * Connections are opened on demand and kept; statements are prepared once for a connection.  Any thread
+ * may call; a call blocks at most until its deadline.
+ */
+struct store;
+
+struct store_options {
+	const char *url; /* sqlite:PATH */
+	int64_t timeout_ms;
+	size_t max_connections;
+	size_t max_response_bytes;
+};
+
+/* What statements may use beside their own parameters. */
+struct store_ambient {
+	struct slice tenant; /* empty, never absent */
+	int64_t now_us;	     /* wall */
+};
+
+enum err store_open(const struct store_options *o, struct store **out);
+void store_close(struct store **sp);
+
+/*
+ * Runs a read endpoint's statement and builds the answer as a copy block (service/copy.h).
+ *   ERR_NOT_FOUND    returns: one, and no row
+ *   ERR_TOO_LARGE    over max-rows or WEIR_MAX_RESPONSE
+ *   ERR_TIMEOUT      deadline
+ *   ERR_UNAVAILABLE  database away, or its schema is not there yet (missing table)
+ *   ERR_INVALID      the statement failed on these values
+ * The failure is logged here (client/), flood-safe; ${block_out} is freed by the caller on ERR_OK.
+ */
+enum err store_read(struct store *s, const struct endpoint *e, const struct value *values,
+    const struct store_ambient *ambient, int64_t deadline_ms, struct strbuf *block_out);
+
+/*
+ * Checks one endpoint's statement.  Without a database (${s} NULL): syntax, and whether a GET writes, in
+ * an empty one.  With one: prepares it there; a missing table or column is then an error too.
+ */
+void store_check(struct store *s, const struct endpoint *e, struct fault_list *faults);
+
+/* Cheap "is it there": opens or reuses a connection and runs SELECT 1. */
+enum err store_ping(struct store *s, int64_t deadline_ms);
+
+#endif

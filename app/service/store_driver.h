@@ -1,0 +1,28 @@
+#ifndef SERVICE_STORE_DRIVER_H
+#define SERVICE_STORE_DRIVER_H
+
+#include "service/store.h"
+
+/*
+ * What one kind of database must do.  The functions mean what those of store.h mean; a test's fake is a
+ * driver too.
+ */
+struct store_driver {
+	const char *scheme; /* of the URL, without its colon */
+	/* ${address} is the URL behind the colon, lent; nothing is connected yet. */
+	enum err (*open)(const char *address, const struct store_options *o, void **state_out);
+	void (*close)(void *state);
+	enum err (*read)(void *state, const struct endpoint *e, const struct value *values,
+	    const struct store_ambient *ambient, int64_t deadline_ms, struct strbuf *block_out);
+	/* ${state} NULL: without a database. */
+	void (*check)(void *state, const struct endpoint *e, struct fault_list *faults);
+	enum err (*ping)(void *state, int64_t deadline_ms);
+};
+
+extern const struct store_driver store_driver_sqlite;
+
+/* store_open() with a driver that is in no table. */
+enum err store_open_driver(const struct store_driver *driver, const char *address,
+    const struct store_options *o, struct store **out);
+
+#endif

@@ -1,0 +1,112 @@
+"""Fixtures of the integration tests: real nginx, real weir, a fresh state folder under build/test.
+
+A module says what its weir is like by HANDLERS = {file: text}, SCHEMA = SQL and ENV = {setting: value}.
+"""
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+
+import pytest
+
+sys.path.insert(0, os.path.join(os.path.dirname(__file__), "..", "support"))
+
+import processes  # noqa: E402  (found by the line above)
+import weir as house  # noqa: E402
+
+FOLDER = os.path.join(house.ROOT, "build", "test")
+
+
+# A full disk is a small one of our own, which needs a mount namespace; some containers have none to give.
+UNSHARE = ["unshare", "--mount"] if os.getuid() == 0 else ["unshare", "--map-root-user", "--mount"]
+CAN_MOUNT = subprocess.run([*UNSHARE, "mount", "-t", "tmpfs", "tmpfs", "/mnt"], capture_output=True).returncode == 0
+collect_ignore = [] if CAN_MOUNT else ["test_65_full_disk.py"]
+
+
+def pytest_report_header():
+    return None if CAN_MOUNT else "full-disk tests are left out: this machine allows no mount namespace"
+
+
+def pytest_configure(config):
+    config.addinivalue_line("markers", "storm: kills and stops processes at random under load")
+
+
+def pytest_sessionfinish(session):
+    """Nothing may be left running; what is left is named, and the run fails."""
+    left = [(pid, processes.command_of(pid)) for pid in processes.children_of(os.getpid())]
+    if left:
+        print(f"\nstill running: {left}")
+        session.exitstatus = 1
+
+
+@pytest.fixture(scope="session")
+def binary():
+    path = os.environ.get("WEIR_TEST_BINARY", os.path.join(house.ROOT, "build", "weir"))
+    assert os.access(path, os.X_OK), f"{path} is not there: run make"
+    return path
+
+
+def new_folder():
+    os.makedirs(FOLDER, exist_ok=True)
+    return tempfile.mkdtemp(prefix="", dir=FOLDER)
+
+
+@pytest.fixture
+def new_state():
+    """An empty state folder for who starts weir by other means."""
+    folder = new_folder()
+    yield folder
+    shutil.rmtree(folder)
+
+
+@pytest.fixture(scope="session")
+def atlas_db():
+    """The embedded database with the demo data, loaded once and copied for each weir."""
+    folder = new_folder()
+    house.load_atlas(folder)
+    yield os.path.join(folder, "weir.db")
+    shutil.rmtree(folder)
+
+
+@pytest.fixture(scope="session")
+def weirs(request, binary, atlas_db):
+    """Makes a Weir that is not started yet, and keeps nothing."""
+
+    def make(handlers=None, env=None, schema=None, atlas=False, front=True):
+        folder = new_folder()
+        folders = [house.write_handlers(os.path.join(folder, "handlers"), handlers)] if handlers else []
+        return house.Weir(folder, binary, folders, env, atlas_db if atlas else None, schema, front)
+
+    return make
+
+
+def end(weir, request):
+    failed_before = request.session.testsfailed
+    try:
+        weir.stop()
+    finally:
+        if failed_before == 0:  # else somebody will want to read the logs
+            shutil.rmtree(weir.folder, ignore_errors=True)
+
+
+@pytest.fixture(scope="module")
+def weir(request, weirs):
+    """The module's own, shared by its tests: none of them may break it.  Without HANDLERS it serves atlas."""
+    settings = [getattr(request.module, name, None) for name in ("HANDLERS", "ENV", "SCHEMA")]
+    made = weirs(*settings, atlas=settings[0] is None)
+    request.addfinalizer(lambda: end(made, request))
+    return made.start()
+
+
+@pytest.fixture
+def make_weir(request, weirs):
+    """Makes and starts a weir for one test, which may do to it what it likes."""
+
+    def make(handlers=None, env=None, schema=None, start=True, **how):
+        made = weirs(handlers, env, schema, **how)
+        request.addfinalizer(lambda: end(made, request))
+        return made.start() if start else made
+
+    return make

@@ -1,0 +1,107 @@
+/*
+ * Prints the tables of the README from the tables of the code: gen_docs settings|directives.
+ */
+#include <stdio.h>
+#include <string.h>
+
+#include "base/arena.h"
+#include "runtime/config.h"
+#include "service/front_matter.h"
+
+enum { ARENA_BYTES = 1 << 20 };
+
+/* A pipe would end the cell. */
+static void
+put(const char *text)
+{
+	for (; *text != '\0'; text++) {
+		if (*text == '|')
+			(void)putchar('\\');
+		(void)putchar(*text);
+	}
+}
+
+static void
+put_code(const char *text)
+{
+	if (*text == '\0') {
+		put("none");
+		return;
+	}
+	(void)putchar('`');
+	put(text);
+	(void)putchar('`');
+}
+
+/* What is in words is not code. */
+static void
+put_default(const struct config_info *info)
+{
+	if (strchr(info->fallback, ' ') != NULL)
+		put(info->fallback);
+	else
+		put_code(info->fallback);
+}
+
+static int
+settings(void)
+{
+	struct arena a;
+
+	arena_init(&a, ARENA_BYTES);
+	(void)puts("| setting | default | takes | meaning |\n| --- | --- | --- | --- |");
+	for (size_t i = 0; i < CONFIG_KEY__COUNT; i++) {
+		const struct config_info *info = &config_infos[i];
+
+		(void)fputs("| ", stdout);
+		put_code(info->name);
+		(void)fputs(" | ", stdout);
+		put_default(info);
+		(void)fputs(" | ", stdout);
+		put(config_expected(info, &a));
+		(void)fputs(" | ", stdout);
+		put(info->help);
+		(void)puts(" |");
+	}
+	arena_free(&a);
+	return 0;
+}
+
+static void
+put_directive(const struct directive_doc *d)
+{
+	(void)fputs("| ", stdout);
+	put_code(d->name);
+	(void)fputs(" | ", stdout);
+	put_code(d->form);
+	(void)fputs(" | ", stdout);
+	put(d->later ? "comes with a later version" : d->fallback);
+	(void)fputs(" | ", stdout);
+	put(d->help);
+	(void)puts(" |");
+}
+
+static int
+directives(void)
+{
+	size_t count;
+	const struct directive_doc *docs = front_matter_docs(&count);
+
+	(void)puts("| directive | form | default | meaning |\n| --- | --- | --- | --- |");
+	for (size_t i = 0; i < count; i++)
+		put_directive(&docs[i]);
+	return 0;
+}
+
+int
+main(int argc, char *argv[])
+{
+	const char *what = argc == 2 ? argv[1] : "";
+
+	if (strcmp(what, "settings") == 0)
+		return settings();
+	if (strcmp(what, "directives") == 0)
+		return directives();
+	(void)fprintf(stderr, "usage: gen_docs settings|directives\n");
+	return 2;
+}

@@ -1,0 +1,539 @@
+/* Goal: settings come from where they should, mean what they say, and are never half understood. */
+#include "runtime/config.h"
+
+#include <fcntl.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/fault.h"
+#include "http/address.h"
+#include "http/endpoint.h"
+#include "runtime/worker_env.h"
+#include "tests/support/unit.h"
+
+enum { PATH_BYTES = 4300, ENVIRONMENT_MAX = 16 };
+
+static char dir[PATH_BYTES]; /* of this test's files */
+static struct config *config;
+static struct fault_list faults;
+
+static void
+fresh_dir(void)
+{
+	static unsigned n;
+
+	(void)snprintf(dir, sizeof dir, "%s/config-%u", unit_dir(), n++);
+	CU_ASSERT_EQUAL_FATAL(mkdir(dir, 0700), 0);
+}
+
+static const char *
+path_of(const char *name)
+{
+	static char path[PATH_BYTES + 64];
+
+	(void)snprintf(path, sizeof path, "%s/%s", dir, name);
+	return path;
+}
+
+static const char *
+write_file(const char *name, const char *text)
+{
+	FILE *f = fopen(path_of(name), "w");
+
+	CU_ASSERT_PTR_NOT_NULL_FATAL(f);
+	CU_ASSERT_EQUAL(fputs(text, f) < 0, 0);
+	CU_ASSERT_EQUAL(fclose(f), 0);
+	return path_of(name);
+}
+
+static void
+drop(void)
+{
+	config_free(&config);
+	fault_free(&faults);
+}
+
+static enum err
+load_from(const struct config_input *in)
+{
+	fault_init(&faults);
+	return config_load(in, &faults, &config);
+}
+
+/* ${env}: "NAME=value" strings, NULL-terminated. */
+static enum err
+load(const char *const *env, const char *env_file)
+{
+	const struct config_input in = { .environment = env, .env_file = env_file };
+
+	return load_from(&in);
+}
+
+#define ENV(...) ((const char *const[]){ __VA_ARGS__, NULL })
+#define NO_ENV	 ((const char *const[]){ NULL })
+
+/* How many faults and warnings have all of these words (NULL: no such word). */
+static size_t
+faults_with(const char *a, const char *b, const char *c)
+{
+	size_t n = 0;
+
+	for (size_t i = 0; i < faults.count; i++) {
+		const char *text = faults.items[i].text;
+
+		n += strstr(text, a) != NULL && (b == NULL || strstr(text, b) != NULL) &&
+		     (c == NULL || strstr(text, c) != NULL);
+	}
+	return n;
+}
+
+/* ${one} setting alone: does it load? */
+static bool
+is_good(const char *one)
+{
+	const enum err rc = load(ENV(one), NULL);
+	const bool good = rc == ERR_OK && faults.count == 0;
+
+	drop();
+	return good;
+}
+
+static void
+with_nothing_set_it_is_the_embedded_default(void)
+{
+	char cwd[PATH_BYTES], want[PATH_BYTES + 64];
+
+	CU_ASSERT_PTR_NOT_NULL_FATAL(getcwd(cwd, sizeof cwd));
+	CU_ASSERT_EQUAL_FATAL(load(NO_ENV, NULL), ERR_OK);
+	(void)snprintf(want, sizeof want, "%s/var", cwd);
+	CU_ASSERT_STRING_EQUAL(config->state_dir, want);
+	(void)snprintf(want, sizeof want, "unix:%s/var/weir.sock", cwd);
+	CU_ASSERT_STRING_EQUAL(config->listen, want);
+	(void)snprintf(want, sizeof want, "sqlite:%s/var/weir.db", cwd);
+	CU_ASSERT_STRING_EQUAL(config->db_write_url, want);
+	CU_ASSERT_STRING_EQUAL(config->db_read_url, want);
+	CU_ASSERT_EQUAL(config->listen_mode, 0660);
+	CU_ASSERT_TRUE(config->workers >= 1);
+	CU_ASSERT_EQUAL(config->cache_bytes, 64 << 20);
+	CU_ASSERT_EQUAL(config->drain_ms, 65000);
+	CU_ASSERT_EQUAL(config->rate_limit_points, 100);
+	CU_ASSERT_EQUAL(config->rate_limit_duration_ms, 1000);
+	CU_ASSERT_EQUAL(config->rate_limit_algorithm, LIMIT_TOKEN_BUCKET);
+	CU_ASSERT_EQUAL(config->idempotency_ttl_ms, 86400000);
+	CU_ASSERT_PTR_NULL(config->log_file);
+	CU_ASSERT_PTR_NULL(config->shm);
+	CU_ASSERT_EQUAL(config->trusted_proxies.count, 0);
+	CU_ASSERT_TRUE(cidr_list_has(
+	    config->listen_allow.list, config->listen_allow.count, SLICE("127.0.0.9")));
+	CU_ASSERT_EQUAL(faults.count, 0);
+	drop();
+}
+
+static void
+command_line_beats_environment_beats_env_file_beats_default(void)
+{
+	const struct config_override typed[] = { { "WEIR_LISTEN", "127.0.0.1:9001" } };
+	const struct config_input in = {
+		.environment = ENV("WEIR_LISTEN=127.0.0.1:9002", "WEIR_THREADS=5", "PATH=/bin"),
+		.env_file = (fresh_dir(),
+		    write_file("weir.env", "WEIR_LISTEN=127.0.0.1:9003\nWEIR_THREADS=6\n"
+					   "# not this one\nWEIR_WORKERS=7\n")),
+		.overrides = typed,
+		.override_count = 1,
+	};
+
+	CU_ASSERT_EQUAL_FATAL(load_from(&in), ERR_OK);
+	CU_ASSERT_STRING_EQUAL(config->listen, "127.0.0.1:9001");
+	CU_ASSERT_EQUAL(config->threads, 5);
+	CU_ASSERT_EQUAL(config->workers, 7);
+	CU_ASSERT_STRING_EQUAL(config->texts[CONFIG_KEY_listen].origin, "command line");
+	CU_ASSERT_STRING_EQUAL(config->texts[CONFIG_KEY_threads].origin, "environment");
+	CU_ASSERT_PTR_NOT_NULL(strstr(config->texts[CONFIG_KEY_workers].origin, "/weir.env:4"));
+	CU_ASSERT_STRING_EQUAL(config->texts[CONFIG_KEY_drain_ms].origin, "default");
+	drop();
+}
+
+static void
+an_env_file_in_the_working_directory_is_read_unasked(void)
+{
+	char cwd[PATH_BYTES];
+
+	fresh_dir();
+	CU_ASSERT_PTR_NOT_NULL_FATAL(getcwd(cwd, sizeof cwd));
+	(void)write_file(".env", "WEIR_THREADS=3\n");
+	CU_ASSERT_EQUAL_FATAL(chdir(dir), 0);
+	CU_ASSERT_EQUAL(load(NO_ENV, NULL), ERR_OK);
+	CU_ASSERT_EQUAL_FATAL(chdir(cwd), 0);
+	CU_ASSERT_PTR_NOT_NULL_FATAL(config);
+	CU_ASSERT_EQUAL(config->threads, 3);
+	drop();
+}
+
+static void
+relative_paths_count_from_the_env_file_and_typed_ones_from_here(void)
+{
+	const struct config_override typed[] = { { "WEIR_LISTEN", "unix:here.sock" } };
+	const struct config_input in = {
+		.environment = ENV("LOG_FILE=log/weir.log"),
+		.env_file = (fresh_dir(),
+		    write_file("weir.env", "WEIR_STATE_DIR=state\nWEIR_HANDLERS=a:/abs/b\n"
+					   "DB_READ_URL=sqlite:copy.db\n")),
+		.overrides = typed,
+		.override_count = 1,
+	};
+	char cwd[PATH_BYTES], want[PATH_BYTES * 2];
+
+	CU_ASSERT_PTR_NOT_NULL_FATAL(getcwd(cwd, sizeof cwd));
+	CU_ASSERT_EQUAL_FATAL(load_from(&in), ERR_OK);
+	CU_ASSERT_STRING_EQUAL(config->state_dir, path_of("state"));
+	CU_ASSERT_STRING_EQUAL(config->log_file, path_of("log/weir.log"));
+	(void)snprintf(want, sizeof want, "%s/a:/abs/b", dir);
+	CU_ASSERT_STRING_EQUAL(config->handlers, want);
+	(void)snprintf(want, sizeof want, "sqlite:%s/copy.db", dir);
+	CU_ASSERT_STRING_EQUAL(config->db_read_url, want);
+	(void)snprintf(want, sizeof want, "unix:%s/here.sock", cwd);
+	CU_ASSERT_STRING_EQUAL(config->listen, want);
+	drop();
+}
+
+static void
+all_faults_are_said_at_once_with_name_value_and_expectation(void)
+{
+	CU_ASSERT_EQUAL(load(ENV("WEIR_WORKERS=many", "DB_TIMEOUT=soon", "LOG_LEVEL=loud",
+				 "WEIR_LISTEN=nowhere", "WEIR_TRUSTED_PROXIES=300.0.0.0/8",
+				 "WEIR_LISTEN_MODE=rw-rw-", "WEIR_LISTEN_GROUP=no such group",
+				 "WEIR_CACHE_BYTES=12 parsecs"),
+			    NULL),
+	    ERR_INVALID);
+	CU_ASSERT_EQUAL(faults.errors, 8);
+	CU_ASSERT_EQUAL(faults_with("WEIR_WORKERS", "\"many\"", "from 1 to 240 (processes)"), 1);
+	CU_ASSERT_EQUAL(faults_with("DB_TIMEOUT", "\"soon\"", "a duration from 1ms to 10m"), 1);
+	CU_ASSERT_EQUAL(faults_with("LOG_LEVEL", "\"loud\"", "debug, info, warn or error"), 1);
+	CU_ASSERT_EQUAL(faults_with("WEIR_LISTEN ", "\"nowhere\"", "HOST:PORT"), 1);
+	CU_ASSERT_EQUAL(faults_with("WEIR_TRUSTED_PROXIES", "\"300.0.0.0/8\"", "CIDRs"), 1);
+	CU_ASSERT_EQUAL(faults_with("WEIR_LISTEN_MODE", "\"rw-rw-\"", "octal"), 1);
+	CU_ASSERT_EQUAL(faults_with("WEIR_LISTEN_GROUP", "\"no such group\"", "group"), 1);
+	CU_ASSERT_EQUAL(faults_with("WEIR_CACHE_BYTES", "\"12 parsecs\"", "from 1m to 1024g"), 1);
+	CU_ASSERT_PTR_NOT_NULL_FATAL(config); /* good enough to look for more faults */
+	CU_ASSERT_TRUE(config->workers >= 1);
+	drop();
+}
+
+static void
+a_fault_in_an_env_file_has_its_line(void)
+{
+	fresh_dir();
+	CU_ASSERT_EQUAL(load(NO_ENV, write_file("weir.env", "\nWEIR_THREADS=4\nDB_TIMEOUT=soon\n")),
+	    ERR_INVALID);
+	CU_ASSERT_EQUAL_FATAL(faults.count, 1);
+	CU_ASSERT_EQUAL(faults.items[0].line, 3);
+	CU_ASSERT_STRING_EQUAL(faults.items[0].file, path_of("weir.env"));
+	drop();
+}
+
+static void
+a_bad_env_file_is_refused(void)
+{
+	fresh_dir();
+	CU_ASSERT_EQUAL(load(NO_ENV, write_file("a.env", "WEIR_THREADS 4\n")), ERR_INVALID);
+	CU_ASSERT_EQUAL(faults.items[0].line, 1);
+	drop();
+	CU_ASSERT_EQUAL(
+	    load(NO_ENV, write_file("b.env", "LOG_LEVEL=info\nLOG_LEVEL=warn\n")), ERR_INVALID);
+	CU_ASSERT_EQUAL(faults_with("LOG_LEVEL", "line 1", NULL), 1);
+	drop();
+	CU_ASSERT_EQUAL(load(NO_ENV, path_of("there is none")), ERR_INVALID);
+	drop();
+}
+
+static bool
+is_number_good(const struct config_info *info, int64_t n)
+{
+	char one[128];
+
+	(void)snprintf(one, sizeof one, "%s=%" PRId64 "%s", info->name, n,
+	    info->kind == CONFIG_KIND_DURATION ? "ms" : "");
+	return is_good(one);
+}
+
+static void
+each_number_is_good_within_its_range_and_not_beyond(void)
+{
+	for (size_t i = 0; i < CONFIG_KEY__COUNT; i++) {
+		const struct config_info *info = &config_infos[i];
+
+		if (info->kind != CONFIG_KIND_INT && info->kind != CONFIG_KIND_SIZE &&
+		    info->kind != CONFIG_KIND_DURATION)
+			continue;
+		CU_ASSERT_TRUE(is_number_good(info, info->min));
+		CU_ASSERT_TRUE(is_number_good(info, info->max));
+		CU_ASSERT_FALSE(is_number_good(info, info->min - 1));
+		CU_ASSERT_FALSE(is_number_good(info, info->max + 1));
+		CU_ASSERT_FALSE(is_number_good(info, INT64_MAX));
+	}
+}
+
+static void
+units_may_be_written_and_a_bare_number_has_that_of_the_table(void)
+{
+	CU_ASSERT_EQUAL_FATAL(load(ENV("RATE_LIMIT_DURATION=2", "DB_TIMEOUT=250ms",
+				       "IDEMPOTENCY_TTL=7d", "WEIR_CACHE_BYTES=2g"),
+				  NULL),
+	    ERR_OK);
+	CU_ASSERT_EQUAL(config->rate_limit_duration_ms, 2000);
+	CU_ASSERT_EQUAL(config->db_timeout_ms, 250);
+	CU_ASSERT_EQUAL(config->idempotency_ttl_ms, 7 * 86400000LL);
+	CU_ASSERT_EQUAL(config->cache_bytes, 2LL << 30);
+	drop();
+}
+
+static void
+an_empty_value_is_the_default_and_wins_like_any_other(void)
+{
+	fresh_dir();
+	CU_ASSERT_EQUAL_FATAL(
+	    load(ENV("WEIR_THREADS=", "REDIS_URL="),
+		write_file("weir.env", "WEIR_THREADS=9\nREDIS_URL=redis://cache:6379\n")),
+	    ERR_OK);
+	CU_ASSERT_EQUAL(config->threads, 16);
+	drop();
+}
+
+static void
+a_value_can_come_from_a_file(void)
+{
+	char file[PATH_BYTES + 128], url[PATH_BYTES + 64];
+
+	fresh_dir();
+	(void)snprintf(url, sizeof url, "sqlite:%s/secret.db", dir);
+	(void)write_file("secret", url);
+	CU_ASSERT_EQUAL_FATAL(
+	    load(NO_ENV, write_file("weir.env", "DB_WRITE_URL_FILE=secret\n")), ERR_OK);
+	CU_ASSERT_STRING_EQUAL(config->db_write_url, url);
+	drop();
+	(void)write_file("secret", "sqlite:/x.db\n"); /* an editor adds a line's end */
+	(void)snprintf(file, sizeof file, "DB_WRITE_URL_FILE=%s", path_of("secret"));
+	CU_ASSERT_EQUAL_FATAL(load(ENV(file), NULL), ERR_OK);
+	CU_ASSERT_STRING_EQUAL(config->db_write_url, "sqlite:/x.db");
+	drop();
+	CU_ASSERT_EQUAL(load(ENV(file, "DB_WRITE_URL=sqlite:/y.db"), NULL), ERR_INVALID);
+	CU_ASSERT_EQUAL(faults_with("DB_WRITE_URL", "DB_WRITE_URL_FILE", "both"), 1);
+	drop();
+	CU_ASSERT_EQUAL(load(ENV("DB_WRITE_URL_FILE=/no/such/file"), NULL), ERR_INVALID);
+	CU_ASSERT_EQUAL(faults_with("DB_WRITE_URL_FILE", "/no/such/file", NULL), 1);
+	drop();
+}
+
+static void
+a_secret_is_shown_to_nobody(void)
+{
+	const struct config_info *info = config_find(SLICE("DB_WRITE_URL"));
+	struct arena a;
+
+	CU_ASSERT_EQUAL(load(ENV("DB_WRITE_URL=postgres://me:hunter2@db/x"), NULL), ERR_INVALID);
+	CU_ASSERT_EQUAL(faults_with("hunter2", NULL, NULL), 0);
+	CU_ASSERT_EQUAL(faults_with("DB_WRITE_URL", "\"postgres:***\"", "later version"), 1);
+	CU_ASSERT_EQUAL(faults.errors, 1); /* DB_READ_URL, made from it, is not blamed too */
+	drop();
+	CU_ASSERT_EQUAL(load(ENV("REDIS_URL=redis://:hunter2@cache:6379/0"), NULL), ERR_INVALID);
+	CU_ASSERT_EQUAL(faults_with("hunter2", NULL, NULL), 0);
+	drop();
+	arena_init(&a, 4096);
+	CU_ASSERT_STRING_EQUAL(config_shown(info, "hunter2", &a), "***");
+	CU_ASSERT_STRING_EQUAL(config_shown(info, "sqlite:/a.db", &a), "sqlite:/a.db");
+	arena_free(&a);
+}
+
+static void
+what_comes_later_is_refused_or_said_but_never_ignored(void)
+{
+	CU_ASSERT_EQUAL(
+	    load(ENV("REDIS_URL=redis://cache", "KAFKA_BROKERS=k:9092", "WEIR_ACK=kafka",
+		     "DB_READ_URL=postgresql://db/x", "REDIS_URL_FILE=/secret"),
+		NULL),
+	    ERR_INVALID);
+	CU_ASSERT_EQUAL(faults.errors, 5);
+	CU_ASSERT_EQUAL(faults_with("later version", NULL, NULL), 5);
+	drop();
+	CU_ASSERT_EQUAL(load(ENV("CIRCUIT_BREAKER_THRESHOLD=50", "REDIS_TIMEOUT=20ms",
+				 "RATE_LIMIT_ON_REDIS_FAILURE=open", "OTEL_SERVICE_NAME=weir",
+				 "KAFKA_CONFIG_SASL_USERNAME=u", "KAFKA_TOPIC=t", "KAFKA_GROUP=g",
+				 "DB_WRITE_POOL_MAX=20"),
+			    NULL),
+	    ERR_OK);
+	CU_ASSERT_EQUAL(faults.errors, 0);
+	CU_ASSERT_EQUAL(faults_with("later version", NULL, NULL), 8);
+	drop();
+	CU_ASSERT_TRUE(is_good("WEIR_ACK=spool")); /* which is what weir does */
+}
+
+static void
+an_unknown_name_of_ours_suggests_the_nearest(void)
+{
+	CU_ASSERT_EQUAL(load(ENV("WEIR_WORKER=2", "WEIR_FROBNICATION=1"), NULL), ERR_INVALID);
+	CU_ASSERT_EQUAL(faults_with("WEIR_WORKER ", "did you mean WEIR_WORKERS?", NULL), 1);
+	CU_ASSERT_EQUAL(faults_with("WEIR_FROBNICATION", "not a setting", NULL), 1);
+	drop();
+	fresh_dir();
+	CU_ASSERT_EQUAL(load(ENV("RATE_LIMIT_POINT=1"),
+			    write_file("weir.env", "RATE_LIMIT_DURATIONS=1\nHOME_PAGE=x\n")),
+	    ERR_OK);
+	CU_ASSERT_EQUAL(faults.count, 1); /* in .env a near miss was meant for us */
+	CU_ASSERT_EQUAL(faults_with("RATE_LIMIT_DURATIONS", "RATE_LIMIT_DURATION?", NULL), 1);
+	drop();
+}
+
+static void
+listening_beyond_loopback_needs_to_say_who_may_connect(void)
+{
+	static const char *const inside[] = { "WEIR_LISTEN=127.0.0.1:9000",
+		"WEIR_LISTEN=[::1]:9000", "WEIR_LISTEN=localhost:9000",
+		"WEIR_LISTEN=[::ffff:127.0.0.1]:9000", "WEIR_ADMIN_LISTEN=127.8.8.8:1" };
+	static const char *const outside[] = { "WEIR_LISTEN=0.0.0.0:9000", "WEIR_LISTEN=[::]:9000",
+		"WEIR_LISTEN=10.0.0.1:9000", "WEIR_LISTEN=example.org:9000",
+		"WEIR_LISTEN=[::ffff:10.0.0.1]:9000", "WEIR_ADMIN_LISTEN=0.0.0.0:1" };
+
+	for (size_t i = 0; i < sizeof inside / sizeof *inside; i++)
+		CU_ASSERT_TRUE(is_good(inside[i]));
+	for (size_t i = 0; i < sizeof outside / sizeof *outside; i++) {
+		CU_ASSERT_EQUAL(load(ENV(outside[i]), NULL), ERR_INVALID);
+		CU_ASSERT_EQUAL(faults_with("WEIR_LISTEN_ALLOW", NULL, NULL), 1);
+		drop();
+		CU_ASSERT_EQUAL(
+		    load(ENV(outside[i], "WEIR_LISTEN_ALLOW=10.0.0.0/8"), NULL), ERR_OK);
+		drop();
+	}
+}
+
+static void
+an_address_is_a_path_that_fits_or_a_host_with_a_port(void)
+{
+	char path[256] = "WEIR_LISTEN=unix:/";
+	const size_t start = strlen("WEIR_LISTEN=unix:");
+
+	memset(path + start + 1, 'x', 106);
+	CU_ASSERT_TRUE(is_good(path)); /* 107 bytes */
+	path[start + 107] = 'x';
+	CU_ASSERT_FALSE(is_good(path));
+	CU_ASSERT_FALSE(is_good("WEIR_LISTEN=unix:"));
+	CU_ASSERT_FALSE(is_good("WEIR_LISTEN=localhost"));
+	CU_ASSERT_FALSE(is_good("WEIR_LISTEN=localhost:"));
+	CU_ASSERT_FALSE(is_good("WEIR_LISTEN=:9000"));
+	CU_ASSERT_FALSE(is_good("WEIR_LISTEN=::1:9000")); /* which colon? */
+	CU_ASSERT_FALSE(is_good("WEIR_LISTEN=127.0.0.1:99999"));
+	CU_ASSERT_FALSE(is_good("WEIR_LISTEN=127.0.0.1:http"));
+	CU_ASSERT_EQUAL(load(ENV("WEIR_LISTEN=127.0.0.1:9", "WEIR_ADMIN_LISTEN=127.0.0.1:9"), NULL),
+	    ERR_INVALID);
+	drop();
+}
+
+static void
+a_base_path_loses_its_last_slash(void)
+{
+	CU_ASSERT_EQUAL_FATAL(load(ENV("WEIR_BASE_PATH=/app/v2/"), NULL), ERR_OK);
+	CU_ASSERT_STRING_EQUAL(config->base_path, "/app/v2");
+	drop();
+	CU_ASSERT_EQUAL_FATAL(load(ENV("WEIR_BASE_PATH=/"), NULL), ERR_OK);
+	CU_ASSERT_STRING_EQUAL(config->base_path, "");
+	drop();
+	CU_ASSERT_FALSE(is_good("WEIR_BASE_PATH=app"));
+	CU_ASSERT_FALSE(is_good("WEIR_BASE_PATH=/a//b"));
+	CU_ASSERT_FALSE(is_good("WEIR_BASE_PATH=/a?b"));
+}
+
+static void
+a_sliding_window_has_a_smaller_bound(void)
+{
+	CU_ASSERT_EQUAL(
+	    load(ENV("RATE_LIMIT_ALGORITHM=sliding-window", "RATE_LIMIT_POINTS=1048576"), NULL),
+	    ERR_INVALID);
+	CU_ASSERT_EQUAL(faults_with("RATE_LIMIT_POINTS", "1048575", "sliding-window"), 1);
+	drop();
+	CU_ASSERT_EQUAL_FATAL(
+	    load(ENV("RATE_LIMIT_ALGORITHM=sliding-window", "RATE_LIMIT_POINTS=1048575"), NULL),
+	    ERR_OK);
+	CU_ASSERT_EQUAL(config->rate_limit_algorithm, LIMIT_SLIDING_WINDOW);
+	drop();
+}
+
+/* The environment that a child of the supervisor finds, as a list. */
+static void
+exported(char buffer[CONFIG_KEY__COUNT][PATH_BYTES * 2], const char *env[CONFIG_KEY__COUNT + 2])
+{
+	size_t n = 0;
+
+	for (size_t i = 0; i < CONFIG_KEY__COUNT; i++) {
+		const char *value = getenv(config_infos[i].name);
+
+		CU_ASSERT_PTR_NOT_NULL_FATAL(value);
+		(void)snprintf(buffer[i], sizeof buffer[i], "%s=%s", config_infos[i].name, value);
+		env[n++] = buffer[i];
+		(void)unsetenv(config_infos[i].name);
+	}
+	env[n++] = WORKER_ENV_LIFELINE "=3";
+	env[n] = NULL;
+}
+
+static void
+a_child_has_the_settings_of_its_supervisor_whatever_the_env_file_says_by_now(void)
+{
+	static char buffer[CONFIG_KEY__COUNT][PATH_BYTES * 2];
+	const char *env[CONFIG_KEY__COUNT + 2];
+	struct config *parent;
+
+	fresh_dir();
+	CU_ASSERT_EQUAL_FATAL(
+	    load(NO_ENV, write_file("weir.env", "WEIR_STATE_DIR=state\nWEIR_WORKERS=3\n"
+						"LOG_FORMAT=text\nKAFKA_TOPIC=t\n")),
+	    ERR_OK);
+	parent = config;
+	config = NULL;
+	fault_free(&faults);
+	CU_ASSERT_EQUAL_FATAL(config_export(parent), ERR_OK);
+	exported(buffer, env);
+	(void)write_file("weir.env", "this is broken\n");
+	CU_ASSERT_EQUAL_FATAL(load(env, path_of("weir.env")), ERR_OK);
+	CU_ASSERT_EQUAL(faults.count, 0); /* and says nothing twice */
+	for (size_t i = 0; i < CONFIG_KEY__COUNT; i++)
+		CU_ASSERT_STRING_EQUAL(config->texts[i].value, parent->texts[i].value);
+	CU_ASSERT_EQUAL(config->workers, 3);
+	config_free(&parent);
+	drop();
+}
+
+static void
+every_setting_has_words_for_the_documentation(void)
+{
+	struct arena a;
+
+	arena_init(&a, 64 * 1024);
+	for (size_t i = 0; i < CONFIG_KEY__COUNT; i++) {
+		const char *help = config_infos[i].help;
+
+		CU_ASSERT_TRUE(strlen(help) > 10 && help[strlen(help) - 1] == '.');
+		CU_ASSERT_PTR_NOT_NULL(config_expected(&config_infos[i], &a));
+		CU_ASSERT_PTR_EQUAL(config_find(slice_of(config_infos[i].name)), &config_infos[i]);
+	}
+	arena_free(&a);
+}
+
+UNIT_SUITE(config, TEST(with_nothing_set_it_is_the_embedded_default),
+    TEST(command_line_beats_environment_beats_env_file_beats_default),
+    TEST(an_env_file_in_the_working_directory_is_read_unasked),
+    TEST(relative_paths_count_from_the_env_file_and_typed_ones_from_here),
+    TEST(all_faults_are_said_at_once_with_name_value_and_expectation),
+    TEST(a_fault_in_an_env_file_has_its_line), TEST(a_bad_env_file_is_refused),
+    TEST(each_number_is_good_within_its_range_and_not_beyond),
+    TEST(units_may_be_written_and_a_bare_number_has_that_of_the_table),
+    TEST(an_empty_value_is_the_default_and_wins_like_any_other), TEST(a_value_can_come_from_a_file),
+    TEST(a_secret_is_shown_to_nobody), TEST(what_comes_later_is_refused_or_said_but_never_ignored),
+    TEST(an_unknown_name_of_ours_suggests_the_nearest),
+    TEST(listening_beyond_loopback_needs_to_say_who_may_connect),
+    TEST(an_address_is_a_path_that_fits_or_a_host_with_a_port),
+    TEST(a_base_path_loses_its_last_slash), TEST(a_sliding_window_has_a_smaller_bound),
+    TEST(a_child_has_the_settings_of_its_supervisor_whatever_the_env_file_says_by_now),
+    TEST(every_setting_has_words_for_the_documentation));
