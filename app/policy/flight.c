@@ -10,16 +10,17 @@
  * both leaders.  Who finds no flight first CLAIMs a slot, then reads the seven
  * others, and only then swaps CLAIMED for FLYING:
  *
- *   another slot is FLYING for the key   withdraw: it leads
- *   another is CLAIMED, with a lower number   withdraw: it has precedence
- *   another is CLAIMED, with a higher number  erase that claim by a swap
+ *   another is FLYING for the key                 withdraw: it leads
+ *   another is CLAIMED for it, with a lower number   withdraw: it has precedence
+ *   another is CLAIMED for it, with a higher number  erase that claim by a swap
  *
  * Suppose slots A and B were both FLYING for one key at some moment, and let B
- * be the one whose claim came later.  From its claim on, A has held the key
- * without a gap (a take-over swaps in place).  B's owner read A after its own
- * claim, so after A's: it saw A FLYING, and withdrew; or CLAIMED, and withdrew or
- * erased A; or its erasing swap failed because A had changed, and it read again.
- * Each contradicts the assumption.  Swaps and loads are sequentially consistent.
+ * be the one whose claim came later.  From its claim to that moment A has held
+ * the key without a gap (a take-over swaps in place).  B's owner read A after its
+ * own claim, so after A's: it saw A FLYING, and withdrew; or CLAIMED, and withdrew
+ * or erased A; or its erasing swap failed because A had begun to fly, and it read
+ * again.  Each contradicts the assumption.  (Swaps and loads are sequentially
+ * consistent; a deadline plays no part in it.)
  *
  * A claim belongs to nobody yet: no waiter hangs on it, and who meets a claim that
  * does not move (its owner is dead or stopped) claims the slot anew, with the next
@@ -36,7 +37,7 @@ enum {
 	SLOTS_MIN = 8,
 	SLOTS_MAX = 1 << 20,
 	NEIGHBOURS = 8,
-	ROUNDS_MAX = 10000,  /* of one join; each lost round means that another won */
+	ROUNDS_MAX = 10000,  /* of one join; each lost round means that another moved */
 	PATIENCE = 64,	     /* looks at another's claim before it counts as abandoned */
 	PATIENCE_GROWS = 10, /* doublings, so that two thieves do not take turns for ever */
 	WORD_MEMBERS = 48, /* bits of a waiters word; its upper 16 are the serial they belong to */
@@ -66,7 +67,7 @@ struct slot {
 	_Atomic uint64_t waiters[WAITER_WORDS];
 };
 _Static_assert(sizeof(struct slot) == 64, "one cache line");
-_Static_assert(WAITER_WORDS *WORD_MEMBERS >= FLIGHT_MEMBERS, "a bit for each member");
+_Static_assert((int)FLIGHT_MEMBERS <= WAITER_WORDS * WORD_MEMBERS, "a bit for each member");
 
 struct flights {
 	uint32_t count;

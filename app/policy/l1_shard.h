@@ -12,13 +12,14 @@
  * One shard of the first-level cache: records of { head, key, value } in chained blocks, found by hash
  * and whole key, evicted by SIEVE.  What a head means is the business of policy/l1.c, its only caller.
  *
- * A shard_view is made for one operation, on the caller's stack.  All but shard_stats() want it held.
- * What cannot be true in the segment marks the view as damaged, and shard_release() then empties the
+ * A shard_view is made for one operation, on the caller's stack; shard_find() to shard_store() want it
+ * held.  What cannot be true in the segment marks the view as damaged, and shard_release() then empties the
  * shard: a bad shard costs its records, never a crash or a loop.
  */
 enum { SHARD_BLOCK_BYTES = 512, SHARD_HEAD_MAX = 256, SHARD_NONE = 0 /* no record */ };
 
-struct shard_layout { /* written once, by who makes the segment; offsets from the shard's beginning */
+/* Written once, by who makes the segment; offsets from the shard's beginning. */
+struct shard_layout {
 	uint32_t blocks, buckets;
 	size_t buckets_at, next_at, entries_at, data_at, bytes;
 };
@@ -56,8 +57,8 @@ void shard_drop(struct shard_view *v, uint32_t number);
 
 /* Stores or replaces; key and value at most shard_bytes_max() each.  Returns how many records were
  * evicted for it. */
-uint32_t shard_store(struct shard_view *v, uint64_t hash, struct slice head, struct slice key,
-    struct slice value);
+uint32_t shard_store(
+    struct shard_view *v, uint64_t hash, struct slice head, struct slice key, struct slice value);
 
 /* Without the lock. */
 void shard_stats_read(const void *mem, struct shard_stats *out);

@@ -3,7 +3,8 @@
  * lock by processes that may be killed or stopped at any instruction.
  *
  * A slot's word holds { name, state } and is changed only by a 16-byte compare-and-swap; name is the
- * key's upper bits (its position tells the rest) and a PENDING bit.  What a state means: limiter_rule.c.
+ * key's upper 47 bits and a PENDING bit.  The position tells most of the other bits: in 2^18 slots two
+ * keys are taken for one with a chance of about 2^-59.  What a state means: limiter_rule.c.
  *
  * Reuse.  busy_until is raised before the word is changed, so at every moment it covers the state in
  * the word.  Who reuses a slot reads the word first, busy_until second, and then swaps that very word:
@@ -23,9 +24,9 @@
  * PENDING ones he drops.  Then at most one slot of a key is LIVE.  For suppose slots A and B both are,
  * and A's PENDING word was written first.  It stood until A was promoted.  B's promoter looked at A
  * after B's PENDING word was written, so after A's: he saw A PENDING and dropped it (then A's promoter
- * failed: the number is not used twice), or gave up B; or he saw it LIVE and gave up B.  And if A was
- * no longer there because it was reused, A was not LIVE.  A PENDING word carries no token and has no
- * owner: anybody may promote it, so a claimer's death holds up nobody.
+ * failed: the number is not used twice), or gave up B; or he saw it LIVE and gave up B.  (Had A been
+ * reused by then, it would not be LIVE.)  A PENDING word carries no token and has no owner: anybody may
+ * promote it, so a claimer's death holds up nobody.
  */
 #include "policy/limiter.h"
 
@@ -56,8 +57,7 @@ struct slot {
 		} half;
 	} at;
 	_Atomic uint64_t busy_until_ns;
-	_Atomic uint64_t
-	    reach_ns; /* the furthest that any rule here puts busy_until ahead of now */
+	_Atomic uint64_t reach_ns; /* how far ahead of now any rule here may put busy_until */
 };
 
 struct limiter {

@@ -24,9 +24,8 @@
 struct limiter;
 
 struct limiter_rule {
-	uint64_t seed; /* which rule: key of its overflow slot */
-	uint64_t
-	    quota; /* admitted per window, 1..10^9; sliding window at most LIMITER_WINDOW_MAX */
+	uint64_t seed;	   /* which rule: key of its overflow slot */
+	uint64_t quota;	   /* admitted per window, 1..10^9; sliding at most LIMITER_WINDOW_MAX */
 	int64_t window_ns; /* at least 10^6 */
 	uint64_t burst;	   /* token bucket: its size, 1..10^9 */
 	bool sliding;
@@ -35,11 +34,10 @@ struct limiter_rule {
 enum { LIMITER_WINDOW_MAX = 1048575 };
 
 struct limiter_state {
-	uint64_t remaining; /* after this request */
-	int64_t reset_ns;   /* until the bucket is full, or the window ends */
-	int64_t
-	    retry_after_ns; /* refused: until one token is there, if nobody else takes it; else 0 */
-	bool overflow;	    /* counted in the shared slot */
+	uint64_t remaining;	/* after this request */
+	int64_t reset_ns;	/* until the bucket is full, or the window ends */
+	int64_t retry_after_ns; /* refused: until a token is there, if nobody else takes it */
+	bool overflow;		/* counted in the shared slot */
 };
 
 size_t limiter_size(uint32_t slots);	      /* a power of two, 1024..2^24; 0 otherwise */

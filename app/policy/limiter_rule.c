@@ -64,7 +64,7 @@ bucket_units(const struct limiter_rule *r, struct bucket *b)
 	b->full = b->token * r->burst;
 	if (b->full < limit)
 		return;
-	b->per_ns = 1; /* the bucket takes centuries to fill: whole ns are fine enough */
+	b->per_ns = 1; /* the bucket takes decades to fill: whole ns are fine enough */
 	b->token = divide_up(window, r->quota);
 	b->full = b->token * r->burst;
 	if (b->full >= limit)

@@ -31,19 +31,19 @@
 struct cache {
 	struct l1 *l1;
 	struct flights *flights;
-	uint64_t seed;   /* the segment's */
-	unsigned member; /* our scoreboard slot */
+	uint64_t seed;				  /* the segment's */
+	unsigned member;			  /* our scoreboard slot */
 	void (*ring)(void *ctx, unsigned member); /* wakes that member; NULL: nobody to wake */
 	void *ctx;
 };
 
 /* A flight that this request leads or waits for, and what its copy will carry. */
 struct cache_fill {
-	struct slice key;            /* lent */
-	uint64_t flight;             /* the key's hash */
-	struct flight_ticket ticket; /* ticket.leader, ticket.deadline_ms: whom to watch, until when */
-	bool leading;                /* true until landed or given up */
-	struct l1_tags tags;         /* as they stood before the query */
+	struct slice key;	     /* lent */
+	uint64_t flight;	     /* the key's hash */
+	struct flight_ticket ticket; /* .leader, .deadline_ms: whom to watch, until when */
+	bool leading;		     /* true until landed or given up */
+	struct l1_tags tags;	     /* as they stood before the query */
 };
 
 struct cache_hit {
@@ -66,12 +66,12 @@ enum { CACHE_MAX_TAGS = L1_MAX_TAGS - 1 };
 enum err cache_tags(const struct cache *c, const struct endpoint *e, const struct value *values,
     struct arena *a, uint64_t tags_out[CACHE_MAX_TAGS], size_t *count_out);
 
-enum l1_answer cache_lookup(const struct cache *c, struct slice key, int64_t now_ms, int64_t wait_ms,
-    struct arena *a, struct cache_hit *hit_out);
+enum l1_answer cache_lookup(const struct cache *c, struct slice key, int64_t now_ms,
+    int64_t wait_ms, struct arena *a, struct cache_hit *hit_out);
 
 /* ${lease_ms}: longer than the query may take; after it another may lead. */
-enum flight_role cache_join(const struct cache *c, struct slice key, int64_t now_ms, int64_t lease_ms,
-    struct cache_fill *out);
+enum flight_role cache_join(const struct cache *c, struct slice key, int64_t now_ms,
+    int64_t lease_ms, struct cache_fill *out);
 bool cache_lead(const struct cache *c, struct slice key, int64_t now_ms, int64_t lease_ms,
     struct cache_fill *out);
 
@@ -110,11 +110,12 @@ void cache_sweep(const struct cache *c);
 void cache_purge_tag(const struct cache *c, struct slice tag);
 /* All copies of that path, whatever their query parameters and tenants.  Parameters in it are written in
  * canonical form (7, not 007).  ERR_INVALID: *${why_out}; ERR_NOMEM. */
-enum err cache_purge_path(const struct cache *c, struct slice path, struct arena *a, const char **why_out);
+enum err cache_purge_path(
+    const struct cache *c, struct slice path, struct arena *a, const char **why_out);
 void cache_purge_all(const struct cache *c);
-/* The `invalidates:` of a write that was applied.  Returns how many tags; when one cannot be made for want of
- * memory, everything is purged instead. */
-size_t cache_purge_event(const struct cache *c, const struct endpoint *e, const struct value *values,
-    struct arena *a);
+/* The `invalidates:` of a write that was applied.  Returns how many tags; when the text of one
+ * cannot be made (no memory), everything is purged instead. */
+size_t cache_purge_event(
+    const struct cache *c, const struct endpoint *e, const struct value *values, struct arena *a);
 
 #endif
