@@ -275,6 +275,35 @@ add_field(struct line *l, const struct log_field *f)
 		l->len = start;
 }
 
+static _Atomic pid_t pid_seen;
+
+static void
+forget_pid(void)
+{
+	atomic_store_explicit(&pid_seen, 0, memory_order_relaxed);
+}
+
+static void
+watch_forks(void)
+{
+	(void)pthread_atfork(NULL, NULL, forget_pid);
+}
+
+/* getpid() is a system call, and this runs for every request. */
+static pid_t
+own_pid(void)
+{
+	static pthread_once_t once = PTHREAD_ONCE_INIT;
+	pid_t pid = atomic_load_explicit(&pid_seen, memory_order_relaxed);
+
+	if (pid == 0) {
+		(void)pthread_once(&once, watch_forks);
+		pid = getpid();
+		atomic_store_explicit(&pid_seen, pid, memory_order_relaxed);
+	}
+	return pid;
+}
+
 static void
 begin_line(struct line *l, enum log_level level, const char *event)
 {
@@ -290,7 +319,7 @@ begin_line(struct line *l, enum log_level level, const char *event)
 	(void)add_cstr(l, (l->text ? level_shouts : level_names)[level]);
 	(void)add_cstr(l, l->text ? " " : "\",\"event\":");
 	(void)add_string(l, slice_of(event));
-	add_field(l, &LOG_INT("pid", getpid()));
+	add_field(l, &LOG_INT("pid", own_pid()));
 }
 
 static void

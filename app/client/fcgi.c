@@ -184,11 +184,74 @@ answer_management(struct fcgi *c, const unsigned char *h, size_t record)
 	return FCGI_ANSWERED;
 }
 
+/*
+ * Where the walk along the name-value pairs of the parameters stands (section 3.4): libfcgi believes their
+ * lengths, and asks malloc() for up to 4 GiB.
+ */
+struct pairs {
+	enum { PAIRS_NAME_LENGTH, PAIRS_VALUE_LENGTH, PAIRS_BYTES } at;
+	unsigned more;	 /* bytes of the length that is being read */
+	uint64_t length; /* that length */
+	uint64_t bytes;	 /* of name and value, still to come */
+};
+
+static void
+pairs_length_read(struct pairs *p)
+{
+	p->bytes = p->at == PAIRS_NAME_LENGTH ? p->length : p->bytes + p->length;
+	p->at = p->at == PAIRS_NAME_LENGTH ? PAIRS_VALUE_LENGTH : PAIRS_BYTES;
+	p->length = 0;
+	if (p->at == PAIRS_BYTES && p->bytes == 0)
+		p->at = PAIRS_NAME_LENGTH;
+}
+
+static void
+pairs_length_byte(struct pairs *p, unsigned char byte)
+{
+	if (p->more > 0) {
+		p->length = p->length << 8 | byte;
+		if (--p->more == 0)
+			pairs_length_read(p);
+	} else if (byte & 0x80) {
+		p->length = byte & 0x7f;
+		p->more = 3;
+	} else {
+		p->length = byte;
+		pairs_length_read(p);
+	}
+}
+
+static void
+pairs_step(struct pairs *p, const unsigned char *bytes, size_t n)
+{
+	size_t skip;
+
+	while (n > 0) {
+		skip = 1;
+		if (p->at != PAIRS_BYTES) {
+			pairs_length_byte(p, *bytes);
+		} else {
+			skip = p->bytes < n ? (size_t)p->bytes : n;
+			p->bytes -= skip;
+			if (p->bytes == 0)
+				p->at = PAIRS_NAME_LENGTH;
+		}
+		bytes += skip;
+		n -= skip;
+	}
+}
+
+static bool
+pairs_are_whole(const struct pairs *p)
+{
+	return p->at == PAIRS_NAME_LENGTH && p->more == 0;
+}
+
 /* Where the walk along the records of one request stands. */
 struct walk {
 	enum { WALK_BEGIN, WALK_PARAMS, WALK_STDIN, WALK_END } at;
 	unsigned id;
-	size_t params; /* bytes */
+	struct pairs pairs;
 };
 
 /* One more record header; false when it has no place there. */
@@ -207,10 +270,13 @@ walk_step(struct walk *w, const unsigned char *h, const unsigned char *content, 
 		return h[1] == TYPE_BEGIN && len == 8 &&
 		       (have < 2 || (content[0] == 0 && content[1] == ROLE_RESPONDER));
 	case WALK_PARAMS:
-		w->params += len;
-		if (len == 0)
-			w->at = WALK_STDIN;
-		return h[1] == TYPE_PARAMS;
+		if (h[1] != TYPE_PARAMS)
+			return false;
+		pairs_step(&w->pairs, content, len < have ? len : have);
+		if (len > 0)
+			return true;
+		w->at = WALK_STDIN;
+		return pairs_are_whole(&w->pairs);
 	case WALK_STDIN:
 		if (len == 0)
 			w->at = WALK_END;

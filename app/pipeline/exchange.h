@@ -83,7 +83,7 @@ struct exchange {
 	bool quota_known;
 	struct slice key; /* of the cache; absent: not to be kept */
 	struct cache_fill fill;
-	bool leader_died; /* of the flight that we wait for */
+	int64_t dead_leader; /* member known to be dead, -1 none */
 	struct handler_call call;
 	struct event event;
 	struct queue_item item;

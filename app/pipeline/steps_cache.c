@@ -97,6 +97,27 @@ park(struct exchange *x)
 	return STEP_PARKED;
 }
 
+/* The look has refreshed the ticket: another may lead by now than the one that was told to be dead. */
+static bool
+leader_is_lost(const struct exchange *x, int64_t now_ms)
+{
+	return now_ms >= x->fill.ticket.deadline_ms ||
+	       x->dead_leader == (int64_t)x->fill.ticket.leader;
+}
+
+static bool
+take_over(struct exchange *x, int64_t now_ms)
+{
+	uint8_t ignored;
+
+	x->dead_leader = -1;
+	if (cache_take_over(x->env->cache, &x->fill, now_ms, lease_ms(x->endpoint)))
+		return true;
+	(void)cache_look(
+	    x->env->cache, &x->fill, &ignored); /* another was faster: whom do we wait for now? */
+	return false;
+}
+
 /* One look at the flight that we wait for.  STEP_NEXT with x->fill untouched: join again. */
 static enum step_result
 look_at_flight(struct exchange *x, int64_t now_ms, bool *join_out)
@@ -106,12 +127,7 @@ look_at_flight(struct exchange *x, int64_t now_ms, bool *join_out)
 	*join_out = false;
 	switch (cache_look(x->env->cache, &x->fill, &reason)) {
 	case FLIGHT_FLYING:
-		if (now_ms < x->fill.ticket.deadline_ms && !x->leader_died)
-			return park(x);
-		x->leader_died = false;
-		return cache_take_over(x->env->cache, &x->fill, now_ms, lease_ms(x->endpoint))
-			   ? STEP_NEXT
-			   : park(x);
+		return leader_is_lost(x, now_ms) && take_over(x, now_ms) ? STEP_NEXT : park(x);
 	case FLIGHT_NOT_STORED:
 		return STEP_NEXT;
 	case FLIGHT_FAILED:
@@ -167,6 +183,7 @@ step_lookup(struct exchange *x)
 		return resume(x, now_ms);
 	if (cache_key(x->endpoint, x->values, x->tenant, &x->arena, &x->key) != ERR_OK)
 		return STEP_NEXT; /* too large to be kept: step_recheck() sees no key */
+	x->dead_leader = -1;
 	r = look_up(x, now_ms, SOURCE_FRESH);
 	if (r != STEP_NEXT) {
 		count(x, x->source == SOURCE_STALE ? METRIC_CACHE_STALE : METRIC_CACHE_HITS);
@@ -214,7 +231,7 @@ step_keep(struct exchange *x)
 void
 pipeline_leader_died(struct exchange *x)
 {
-	x->leader_died = true;
+	x->dead_leader = x->fill.ticket.leader;
 }
 
 static bool

@@ -31,6 +31,8 @@ enum {
 	EVENTS_A_TURN = 64,
 	ACCEPTS_A_TURN = 4, /* few, so that the workers of a host share a burst of connections */
 	LISTENERS_MAX = 4,
+	ENDED = EPOLLRDHUP | EPOLLHUP | EPOLLERR, /* nothing more will come */
+	GONE = EPOLLHUP | EPOLLERR,		  /* nobody is there to read an answer */
 };
 
 enum phase { PHASE_IDLE, PHASE_ARRIVING, PHASE_IN_HAND, PHASE_REPLYING, PHASE_CLOSED };
@@ -42,8 +44,9 @@ struct connection {
 	struct exchange *x;
 	struct timer timer; /* ARRIVING and REPLYING only */
 	enum phase phase;
-	bool hung_up; /* the front has closed while we had the request in hand */
-	bool rang;    /* an edge came while we were busy: look again */
+	bool last; /* no request can come after this one */
+	bool gone; /* told to ops->gone() */
+	bool rang; /* an edge came while we were busy: look again */
 	struct connection *next, **prev;
 };
 
@@ -156,7 +159,7 @@ reply_done(struct connection *c, bool sent)
 
 	timers_stop(&r->timers, &c->timer);
 	give_exchange(c);
-	if (!fcgi_end(c->fcgi) || !sent || r->draining || c->hung_up) {
+	if (!fcgi_end(c->fcgi) || !sent || r->draining || c->last) {
 		connection_close(c);
 		return;
 	}
@@ -340,6 +343,18 @@ serve(struct connection *c)
 	}
 }
 
+/* A front may close its sending side and still want the answer; one that is gone altogether does not. */
+static void
+in_hand_event(struct connection *c, uint32_t events)
+{
+	if (events & ENDED)
+		c->last = true;
+	if ((events & GONE) != 0 && !c->gone) {
+		c->gone = true;
+		c->reactor->o.ops->gone(c->reactor->o.ctx, c->x);
+	}
+}
+
 static void
 connection_ready(struct source *s, uint32_t events)
 {
@@ -349,6 +364,9 @@ connection_ready(struct source *s, uint32_t events)
 	case PHASE_IDLE:
 	case PHASE_ARRIVING:
 		serve(c);
+		if (c->phase == PHASE_ARRIVING && (events & ENDED) != 0)
+			refuse(c,
+			    "cut off inside a request"); /* the peek still shows what came before */
 		break;
 	case PHASE_REPLYING:
 		c->rang = true;
@@ -356,10 +374,7 @@ connection_ready(struct source *s, uint32_t events)
 		break;
 	case PHASE_IN_HAND:
 		c->rang = true;
-		if (events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR) && !c->hung_up) {
-			c->hung_up = true;
-			c->reactor->o.ops->gone(c->reactor->o.ctx, c->x);
-		}
+		in_hand_event(c, events);
 		break;
 	case PHASE_CLOSED:
 		break;
