@@ -20,7 +20,7 @@
 
 enum { OPTION_ALL, OPTION_JSON };
 
-enum { OUTPUT_BYTES_MAX = 64 << 20, PROGRESS_MS = 1000 };
+enum { OUTPUT_BYTES_MAX = 64 << 20, PROGRESS_MS = 1000, URL_BYTES_MAX = 64 * 1024 };
 
 struct call {
 	const struct command_line *line;
@@ -36,14 +36,30 @@ struct action {
 	enum exit_code (*run)(const struct call *call);
 };
 
+static void
+say_failure(enum err rc, const struct config *c)
+{
+	struct arena a;
+
+	arena_init(&a, URL_BYTES_MAX);
+	(void)fprintf(stderr, "weir dlq: %s: failed (%s)\n",
+	    config_shown(&config_infos[CONFIG_KEY_db_write_url], c->db_write_url, &a), err_name(rc));
+	arena_free(&a);
+}
+
 static enum exit_code
 failed(enum err rc, const struct call *call)
 {
-	if (rc == ERR_NOT_FOUND && call->id.ptr != NULL)
-		(void)fprintf(stderr, "weir dlq: there is no dead letter %.*s\n", (int)call->id.len,
-		    call->id.ptr);
+	const struct slice id = call->id;
+
+	if (id.ptr != NULL && rc == ERR_INVALID)
+		return command_usage_error(
+		    call->line->command, "%.*s is not the id of an event", (int)id.len, id.ptr);
+	if (id.ptr != NULL && rc == ERR_NOT_FOUND)
+		(void)fprintf(
+		    stderr, "weir dlq: there is no dead letter %.*s\n", (int)id.len, id.ptr);
 	else
-		(void)fprintf(stderr, "weir dlq: failed (%s)\n", err_name(rc));
+		say_failure(rc, call->config);
 	return EXIT_CODE_FAILED;
 }
 

@@ -8,7 +8,9 @@
 
 #include <string.h>
 
+#include "base/arena.h"
 #include "base/clock.h"
+#include "base/log.h"
 #include "client/sqlite.h"
 #include "http/endpoint.h"
 #include "service/cache.h"
@@ -22,11 +24,12 @@
 		(literal), sizeof(literal) - 1                                                     \
 	}
 
-enum { DEADLINE_MS = 10000, LETTER_BYTES_MAX = 64 << 20 };
+enum { DEADLINE_MS = 10000, LETTER_BYTES_MAX = 1 << 30 };
 
 struct letter {
-	int64_t id, accepted_us, at_us;
-	struct slice event_id, tenant, endpoint, key, sqlstate, message, record; /* in the arena */
+	int64_t id;
+	struct slice event_id, record; /* all in the arena */
+	struct slice tenant, endpoint, key, sqlstate, message, accepted_at, at;
 };
 
 static enum err
@@ -54,11 +57,33 @@ parse_id(struct slice text, uint8_t bytes[EVENT_ID_BYTES], struct slice *out)
 }
 
 static struct slice
-cell_text(struct sqlite_statement *s, int column, struct arena *a)
+cell_bytes(struct sqlite_statement *s, int column, struct arena *a)
 {
 	const struct slice bytes = sqlite_cell(s, column).bytes;
 
 	return arena_slice(a, bytes.ptr != NULL ? bytes : SLICE(""));
+}
+
+/* Fit for a terminal and for JSON: a message may quote what a client sent, and is cut at 255 bytes. */
+static struct slice
+cell_text(struct sqlite_statement *s, int column, struct arena *a)
+{
+	struct slice left = sqlite_cell(s, column).bytes;
+	char *text = arena_copy(a, left);
+	const struct slice all = { text, text == NULL ? 0 : left.len };
+
+	while (text != NULL && left.len > 0) {
+		const size_t n = utf8_first(left);
+		const bool good = n > 1 || (n == 1 && *left.ptr >= ' ' && *left.ptr != 0x7f);
+		const size_t step = n > 0 ? n : 1;
+
+		if (!good)
+			memset(text, '?', step);
+		text += step;
+		left.ptr += step;
+		left.len -= step;
+	}
+	return all;
 }
 
 /* The first letter after ${after}.  ERR_NOT_FOUND: there is none. */
@@ -82,15 +107,15 @@ next_letter(
 	}
 	if (rc == ERR_OK && row)
 		*out = (struct letter){ .id = sqlite_cell(s, 0).integer,
-			.event_id = cell_text(s, 1, a),
+			.event_id = cell_bytes(s, 1, a),
 			.tenant = cell_text(s, 2, a),
 			.endpoint = cell_text(s, 3, a),
 			.key = cell_text(s, 4, a),
 			.sqlstate = cell_text(s, 5, a),
 			.message = cell_text(s, 6, a),
-			.record = cell_text(s, 7, a),
-			.accepted_us = sqlite_cell(s, 8).integer,
-			.at_us = sqlite_cell(s, 9).integer };
+			.record = cell_bytes(s, 7, a),
+			.accepted_at = cell_text(s, 8, a),
+			.at = cell_text(s, 9, a) };
 	sqlite_give(&s);
 	if (rc != ERR_OK)
 		return rc;
@@ -141,14 +166,6 @@ add_id(struct strbuf *out, const struct letter *l)
 }
 
 static void
-add_time(struct strbuf *out, int64_t us)
-{
-	char text[CLOCK_RFC3339_BYTES];
-
-	strbuf_add_cstr(out, clock_rfc3339(us, text));
-}
-
-static void
 add_member(struct strbuf *out, const char *name, struct slice value)
 {
 	strbuf_addf(out, ",\"%s\":", name);
@@ -166,11 +183,9 @@ add_json_line(struct strbuf *out, const struct letter *l)
 	add_member(out, "key", l->key);
 	add_member(out, "sqlstate", l->sqlstate);
 	add_member(out, "message", l->message);
-	strbuf_add_cstr(out, ",\"acceptedAt\":\"");
-	add_time(out, l->accepted_us);
-	strbuf_add_cstr(out, "\",\"failedAt\":\"");
-	add_time(out, l->at_us);
-	strbuf_add_cstr(out, "\"}\n");
+	add_member(out, "acceptedAt", l->accepted_at);
+	add_member(out, "failedAt", l->at);
+	strbuf_add_cstr(out, "}\n");
 }
 
 static enum err
@@ -191,10 +206,9 @@ list_text(void *ctx, const struct letter *l, struct arena *a)
 		strbuf_addf(out, "%-36s  %-27s  %-8s  %-16s  %s\n", "EVENT", "FAILED AT",
 		    "SQLSTATE", "ENDPOINT", "MESSAGE");
 	add_id(out, l);
-	strbuf_add_cstr(out, "  ");
-	add_time(out, l->at_us);
-	strbuf_addf(out, "  %-8.*s  %-16.*s  %.*s\n", (int)l->sqlstate.len, l->sqlstate.ptr,
-	    (int)l->endpoint.len, l->endpoint.ptr, (int)l->message.len, l->message.ptr);
+	strbuf_addf(out, "  %-27.*s  %-8.*s  %-16.*s  %.*s\n", (int)l->at.len, l->at.ptr,
+	    (int)l->sqlstate.len, l->sqlstate.ptr, (int)l->endpoint.len, l->endpoint.ptr,
+	    (int)l->message.len, l->message.ptr);
 	return ERR_OK;
 }
 
@@ -217,6 +231,12 @@ add_param(struct strbuf *out, const struct event_param *p)
 	strbuf_add_char(out, '\n');
 }
 
+static void
+add_line(struct strbuf *out, const char *name, struct slice value)
+{
+	strbuf_addf(out, "%-9s %.*s\n", name, (int)value.len, value.ptr);
+}
+
 static enum err
 show_text(void *ctx, const struct letter *l, struct arena *a)
 {
@@ -225,16 +245,15 @@ show_text(void *ctx, const struct letter *l, struct arena *a)
 
 	strbuf_add_cstr(out, "event     ");
 	add_id(out, l);
-	strbuf_addf(out,
-	    "\nendpoint  %.*s\ntenant    %.*s\nkey       %.*s\nsqlstate  %.*s\nmessage   "
-	    "%.*s\naccepted  ",
-	    (int)l->endpoint.len, l->endpoint.ptr, (int)l->tenant.len, l->tenant.ptr,
-	    (int)l->key.len, l->key.ptr, (int)l->sqlstate.len, l->sqlstate.ptr, (int)l->message.len,
-	    l->message.ptr);
-	add_time(out, l->accepted_us);
-	strbuf_add_cstr(out, "\nfailed    ");
-	add_time(out, l->at_us);
-	strbuf_add_cstr(out, "\nparameters\n");
+	strbuf_add_char(out, '\n');
+	add_line(out, "endpoint", l->endpoint);
+	add_line(out, "tenant", l->tenant);
+	add_line(out, "key", l->key);
+	add_line(out, "sqlstate", l->sqlstate);
+	add_line(out, "message", l->message);
+	add_line(out, "accepted", l->accepted_at);
+	add_line(out, "failed", l->at);
+	strbuf_add_cstr(out, "parameters\n");
 	if (event_decode(l->record, a, &ev) != ERR_OK) {
 		strbuf_add_cstr(out, "  (a record of another version)\n");
 		return ERR_OK;
@@ -272,11 +291,10 @@ count_letter(void *ctx, const struct letter *l, struct arena *a)
 }
 
 static enum err
-apply_letter(
-    struct retry *r, const struct endpoint *e, const struct event *ev, struct writer_failure *why)
+apply_letter(struct retry *r, int64_t letter_id, const struct endpoint *e, const struct event *ev,
+    struct writer_failure *why)
 {
 	const int64_t now_us = clock_wall_us();
-	uint64_t dropped;
 	int64_t rows = 0;
 	enum err rc = writer_begin(r->w, why);
 
@@ -287,7 +305,7 @@ apply_letter(
 	if (rc == ERR_OK)
 		rc = writer_mark(r->w, ev, rows, why);
 	if (rc == ERR_OK)
-		rc = writer_drop_letters(r->w, ev->id, &dropped, why);
+		rc = writer_drop_letter(r->w, letter_id, why);
 	if (rc == ERR_OK)
 		rc = writer_commit(r->w, why);
 	if (rc != ERR_OK)
@@ -298,14 +316,38 @@ apply_letter(
 static void
 purge_letter(struct retry *r, const struct endpoint *e, const struct event *ev, struct arena *a)
 {
-	struct value *values = arena_alloc(a, (e->param_count + 1) * sizeof *values);
+	struct value *values;
 
 	if (r->cache == NULL)
 		return;
+	values = arena_alloc(a, (e->param_count + 1) * sizeof *values);
 	if (values == NULL || event_values(e, ev, values) != ERR_OK)
 		cache_purge_all(r->cache);
 	else
 		(void)cache_purge_event(r->cache, e, values, a);
+}
+
+static bool
+revive(struct retry *r, const struct letter *l, struct arena *a, struct writer_failure *why)
+{
+	const struct endpoint *e;
+	struct event ev;
+
+	if (event_decode(l->record, a, &ev) != ERR_OK) {
+		writer_failure_set(
+		    why, WRITER_BAD_DEPLOYMENT, "0A000", "a record of another version");
+		return false;
+	}
+	e = catalog_find(r->catalog, ev.endpoint);
+	if (e == NULL || !http_method_writes(e->method)) {
+		writer_failure_set(why, WRITER_BAD_DEPLOYMENT, "42000",
+		    "there is no endpoint file of this name for a write");
+		return false;
+	}
+	if (apply_letter(r, l->id, e, &ev, why) != ERR_OK)
+		return false;
+	purge_letter(r, e, &ev, a);
+	return true;
 }
 
 static enum err
@@ -313,16 +355,14 @@ retry_letter(void *ctx, const struct letter *l, struct arena *a)
 {
 	struct retry *r = ctx;
 	struct writer_failure why;
-	struct event ev;
-	const struct endpoint *e;
 
-	if (event_decode(l->record, a, &ev) != ERR_OK ||
-	    (e = catalog_find(r->catalog, ev.endpoint)) == NULL ||
-	    apply_letter(r, e, &ev, &why) != ERR_OK) {
-		r->failed++;
-	} else {
-		purge_letter(r, e, &ev, a);
+	if (revive(r, l, a, &why)) {
 		r->done++;
+	} else {
+		r->failed++;
+		log_warn("dead_letter_failed_again", LOG_SLICE("endpoint", l->endpoint),
+		    LOG_SLICE("key", l->key), LOG_STR("sqlstate", why.sqlstate),
+		    LOG_STR("reason", why.message));
 	}
 	if (r->progress != NULL)
 		r->progress(r->ctx, r->done + r->failed, r->total, r->failed);
@@ -370,8 +410,9 @@ enum err
 operation_find(const char *url, const uint8_t *event_id, int64_t deadline_ms, struct arena *a,
     struct operation *out)
 {
-	static const struct slice sql =
-	    TEXT("SELECT tenant, state, reason, rows, at FROM weir_keys WHERE event_id = ?1");
+	static const struct slice sql = TEXT(
+	    "SELECT tenant, state, reason, rows, CAST(strftime('%s', substr(at, 1, 19)) AS INTEGER)"
+	    " * 1000000 + CAST(substr(at, 21, 6) AS INTEGER) FROM weir_keys WHERE event_id = ?1");
 	struct sqlite_statement *s = NULL;
 	struct sqlite *db = NULL;
 	bool row = false;
@@ -384,14 +425,14 @@ operation_find(const char *url, const uint8_t *event_id, int64_t deadline_ms, st
 		rc = sqlite_step(s, &row);
 	}
 	if (rc == ERR_OK && row)
-		*out = (struct operation){ .tenant = cell_text(s, 0, a),
+		*out = (struct operation){ .tenant = cell_bytes(s, 0, a), /* to be compared */
 			.state = cell_text(s, 1, a),
 			.reason = cell_text(s, 2, a),
 			.rows = sqlite_cell(s, 3).integer,
 			.at_us = sqlite_cell(s, 4).integer };
 	sqlite_give(&s);
 	sqlite_close(&db);
-	if (rc != ERR_OK)
+	if (rc != ERR_OK || a->overflowed)
 		return ERR_UNAVAILABLE;
 	return row ? ERR_OK : ERR_NOT_FOUND;
 }

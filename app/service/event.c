@@ -333,15 +333,6 @@ event_decode(struct slice record, struct arena *a, struct event *out)
 	return r.bad || r.left.len > 0 ? ERR_INVALID : ERR_OK;
 }
 
-const struct value *
-event_param(const struct event *ev, struct slice name)
-{
-	for (size_t i = 0; i < ev->param_count; i++)
-		if (slice_eq(ev->params[i].name, name))
-			return &ev->params[i].value;
-	return NULL;
-}
-
 static const struct value *
 find_value(const struct event *ev, struct slice name)
 {

@@ -51,8 +51,6 @@ enum err event_encode(const struct event *ev, struct arena *a, struct slice *rec
  * arena; an empty slice is never absent.  ${seq} is 0. */
 enum err event_decode(struct slice record, struct arena *a, struct event *out);
 
-const struct value *event_param(const struct event *ev, struct slice name); /* or NULL */
-
 /*
  * The event's values in the order of ${e->params}, one for each; the file may have changed since the
  * event was made.  What it lacks is the default, or null where optional; else ERR_NOT_FOUND.

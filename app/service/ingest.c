@@ -10,6 +10,7 @@
 #include "service/ingest.h"
 
 #include <stdatomic.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -25,26 +26,27 @@
 #include "telemetry/scoreboard.h"
 
 enum {
-	BATCH_BYTES_MAX = 64 << 20,
+	BATCH_MS_MAX = 2000, /* then the rest waits: a silent consumer is taken for a dead one */
 	PURGE_BYTES_MAX = 4 << 20,
 	UNCLEAR_TRIES = 10,
 	WAIT_BASE_MS = 100,
 	WAIT_CAP_MS = 5000,
 	STOPPED_MS = 1000, /* between looks at a deployment that is not ready */
 	SAY_AGAIN_MS = 60000,
-	EXPIRE_EVERY_MS = 1000,
-	EXPIRE_ROWS = 5000,
+	EXPIRE_MIN = 100,
+	SKEW_US =
+	    60 * 1000000, /* events are in the order of their commits, not quite of their times */
 };
 
 struct ingest {
 	struct ingest_options o;
-	struct writer *writer;
-	struct arena arena;   /* of one batch */
-	size_t limit;	      /* events of the next batch */
-	uint64_t trying_seq;  /* the event that stands alone ... */
-	uint32_t tries;	      /* ... and how often it failed without a clear reason */
-	uint32_t bad_moments; /* in a row */
-	int64_t said_ms, expired_ms;
+	struct writer *writer; /* NULL: to be opened */
+	struct arena arena;    /* of one batch */
+	size_t limit;	       /* events of the next batch */
+	uint64_t trying_seq;   /* the event that stands alone ... */
+	uint32_t tries;	       /* ... and how often it failed without a clear reason */
+	uint32_t failures;     /* in a row */
+	int64_t said_ms;
 	enum ingest_state said_state;
 };
 
@@ -52,43 +54,66 @@ struct batch {
 	struct event *events;
 	size_t count, applied, duplicates, dead;
 	enum writer_claim *claims;
-	int64_t now_us;
+	int64_t now_us, begun_ms;
+	bool too_slow; /* cut for its time, not for a failure */
 };
+
+static const struct writer_failure clash = {
+	.sqlstate = "23505",
+	.message = "the same idempotency key was used with other parameters",
+};
+
+static void
+pass(const struct ingest *g, enum ingest_arrow arrow)
+{
+	if (g->o.passed != NULL)
+		g->o.passed(g->o.ctx, arrow);
+}
 
 /*
  * What the others see.
  */
 static void
-show(struct ingest *g, enum ingest_state state, const struct writer_failure *why)
+show(struct ingest *g, enum ingest_state state)
 {
 	struct ingest_shared *s = g->o.shared;
 
 	if (s == NULL)
 		return;
-	if (why != NULL) {
-		(void)strncpy(s->reason, why->message, sizeof s->reason - 1);
-		s->reason[sizeof s->reason - 1] = '\0';
-	}
 	if (atomic_exchange(&s->state, (uint32_t)state) != (uint32_t)state)
 		atomic_store(&s->since_ms, clock_mono_ms());
 	atomic_store(&s->pid, (uint32_t)getpid());
 	atomic_store(&s->beat_ms, clock_mono_ms());
 }
 
-/* One line when a state begins, then one a minute. */
+static const char *
+file_of(const struct ingest *g, const struct event *ev)
+{
+	const struct endpoint *e = ev == NULL ? NULL : catalog_find(g->o.catalog, ev->endpoint);
+
+	return e == NULL || e->file == NULL ? "" : e->file;
+}
+
+/* WAITING or STOPPED: one line when the state begins, then one a minute.  ${ev} NULL: before any event. */
 static void
-say(struct ingest *g, enum ingest_state state, const char *event, const struct event *ev,
+say(struct ingest *g, enum ingest_state state, const struct event *ev,
     const struct writer_failure *why)
 {
+	const struct slice endpoint = ev == NULL ? SLICE("") : ev->endpoint;
 	const int64_t now_ms = clock_mono_ms();
 
-	show(g, state, why);
+	if (g->o.shared != NULL)
+		(void)snprintf(g->o.shared->reason, sizeof g->o.shared->reason, "%.*s%s%s %.100s",
+		    endpoint.len > 64 ? 64 : (int)endpoint.len, endpoint.ptr,
+		    endpoint.len == 0 ? "" : ": ", why->sqlstate, why->message);
+	show(g, state);
 	if (g->said_state == state && now_ms - g->said_ms < SAY_AGAIN_MS)
 		return;
 	g->said_state = state;
 	g->said_ms = now_ms;
-	log_warn(event, LOG_SLICE("endpoint", ev != NULL ? ev->endpoint : SLICE("")),
-	    LOG_STR("sqlstate", why->sqlstate), LOG_STR("message", why->message));
+	log_warn(state == INGEST_STOPPED ? "consumer_stopped" : "consumer_waits",
+	    LOG_SLICE("endpoint", endpoint), LOG_STR("file", file_of(g, ev)),
+	    LOG_STR("sqlstate", why->sqlstate), LOG_STR("reason", why->message));
 }
 
 static void
@@ -96,6 +121,16 @@ count(struct ingest *g, enum metric m, uint64_t n)
 {
 	if (g->o.scoreboard != NULL)
 		scoreboard_count(g->o.scoreboard, g->o.member, m, n);
+}
+
+static void
+log_dead(const struct event *ev, const struct writer_failure *reason)
+{
+	char id[EVENT_ID_TEXT];
+
+	event_id_text(ev->id, id);
+	log_warn("dead_letter", LOG_STR("event_id", id), LOG_SLICE("endpoint", ev->endpoint),
+	    LOG_STR("sqlstate", reason->sqlstate), LOG_STR("reason", reason->message));
 }
 
 static void
@@ -110,7 +145,7 @@ log_batch(struct ingest *g, const struct batch *b)
 	log_info("batch", LOG_INT("events", b->count), LOG_INT("applied", b->applied),
 	    LOG_INT("duplicates", b->duplicates), LOG_INT("dead", b->dead),
 	    LOG_INT("last_seq", b->events[b->count - 1].seq),
-	    LOG_INT("ms", (clock_wall_us() - b->now_us) / 1000));
+	    LOG_INT("ms", clock_mono_ms() - b->begun_ms));
 	if (s == NULL)
 		return;
 	(void)atomic_fetch_add(&s->batches, 1);
@@ -124,21 +159,6 @@ log_batch(struct ingest *g, const struct batch *b)
  * One batch.
  */
 static enum err
-bury(struct ingest *g, const struct event *ev, const struct writer_failure *reason, int64_t now_us,
-    struct writer_failure *why)
-{
-	struct slice record = { 0 };
-
-	if (event_encode(ev, &g->arena, &record) != ERR_OK) {
-		*why = (struct writer_failure){ .verdict = WRITER_BAD_MOMENT,
-			.sqlstate = "53200",
-			.message = "out of memory" };
-		return ERR_NOMEM;
-	}
-	return writer_bury(g->writer, ev, record, reason, now_us, why);
-}
-
-static enum err
 apply_new(struct ingest *g, const struct event *ev, int64_t now_us, struct writer_failure *why)
 {
 	const struct endpoint *e = catalog_find(g->o.catalog, ev->endpoint);
@@ -146,9 +166,8 @@ apply_new(struct ingest *g, const struct event *ev, int64_t now_us, struct write
 	enum err rc;
 
 	if (e == NULL || !http_method_writes(e->method)) {
-		*why = (struct writer_failure){ .verdict = WRITER_BAD_DEPLOYMENT,
-			.sqlstate = "42000" };
-		(void)strcpy(why->message, "there is no endpoint file of this name for a write");
+		writer_failure_set(why, WRITER_BAD_DEPLOYMENT, "42000",
+		    "there is no endpoint file of this name for a write");
 		return ERR_UNAVAILABLE;
 	}
 	rc = writer_apply(g->writer, e, ev, now_us, &rows, why);
@@ -158,9 +177,6 @@ apply_new(struct ingest *g, const struct event *ev, int64_t now_us, struct write
 static enum err
 apply_one(struct ingest *g, struct batch *b, size_t i, struct writer_failure *why)
 {
-	static const struct writer_failure clash = { .sqlstate = "23505",
-		.message = "the same idempotency key was applied with other parameters" };
-
 	switch (b->claims[i]) {
 	case WRITER_NEW:
 		b->applied++;
@@ -172,7 +188,35 @@ apply_one(struct ingest *g, struct batch *b, size_t i, struct writer_failure *wh
 		break;
 	}
 	b->dead++;
-	return bury(g, &b->events[i], &clash, b->now_us, why);
+	return writer_bury(g->writer, &b->events[i], &clash, b->now_us, why);
+}
+
+static enum err
+apply_all(struct ingest *g, struct batch *b, struct writer_failure *why)
+{
+	enum err rc = ERR_OK;
+
+	for (size_t i = 0; i < b->count && rc == ERR_OK; i++) {
+		if (i > 0 && clock_mono_ms() - b->begun_ms > BATCH_MS_MAX) {
+			b->too_slow = true;
+			g->limit = i;
+			return ERR_TIMEOUT;
+		}
+		rc = apply_one(g, b, i, why);
+	}
+	return rc;
+}
+
+/*
+ * Keys whose time is over when the oldest event that waits was accepted: not yet those that are only over by
+ * now, or its own duplicate would be applied again.  More than a batch brings, or the table would grow.
+ */
+static enum err
+expire(struct ingest *g, const struct batch *b, struct writer_failure *why)
+{
+	const int64_t before_us = b->events[0].accepted_us - g->o.key_ttl_ms * 1000 - SKEW_US;
+
+	return writer_expire_keys(g->writer, before_us, 2 * b->count + EXPIRE_MIN, why);
 }
 
 static enum err
@@ -180,10 +224,16 @@ transact(struct ingest *g, struct batch *b, struct writer_failure *why)
 {
 	enum err rc = writer_begin(g->writer, why);
 
+	pass(g, INGEST_BEGUN);
 	if (rc == ERR_OK)
-		rc = writer_claim_keys(g->writer, b->events, b->count, b->now_us, b->claims, why);
-	for (size_t i = 0; i < b->count && rc == ERR_OK; i++)
-		rc = apply_one(g, b, i, why);
+		rc = writer_claim_keys(g->writer, b->events, b->count, b->now_us,
+		    g->o.key_ttl_ms * 1000, b->claims, why);
+	pass(g, INGEST_CLAIMED);
+	if (rc == ERR_OK)
+		rc = apply_all(g, b, why);
+	if (rc == ERR_OK)
+		rc = expire(g, b, why);
+	pass(g, INGEST_RAN);
 	if (rc == ERR_OK)
 		rc = writer_commit(g->writer, why);
 	if (rc != ERR_OK)
@@ -222,27 +272,6 @@ purge(struct ingest *g, const struct batch *b)
 	arena_free(&a);
 }
 
-/* Committed.  Killed here or before the acknowledgement, the same events come again, and are known. */
-static enum err
-settle(struct ingest *g, struct batch *b, int64_t *wait_ms_out)
-{
-	enum err rc;
-
-	purge(g, b);
-	rc = queue_acknowledge(g->o.queue, b->events[b->count - 1].seq, b->now_us);
-	if (rc != ERR_OK) {
-		*wait_ms_out = WAIT_CAP_MS;
-		return ERR_UNAVAILABLE;
-	}
-	log_batch(g, b);
-	g->bad_moments = 0;
-	g->tries = 0;
-	g->said_state = INGEST_IDLE;
-	g->limit = g->limit * 2 < g->o.batch_max ? g->limit * 2 : g->o.batch_max;
-	show(g, INGEST_IDLE, NULL);
-	return ERR_OK;
-}
-
 /*
  * What a failure means.
  */
@@ -250,9 +279,9 @@ static enum err
 wait_for_better(struct ingest *g, const struct event *ev, const struct writer_failure *why,
     int64_t *wait_ms_out)
 {
-	say(g, INGEST_WAITING, "consumer_waits", ev, why);
+	say(g, INGEST_WAITING, ev, why);
 	*wait_ms_out =
-	    backoff_next_ms(++g->bad_moments, WAIT_BASE_MS, WAIT_CAP_MS, (uint32_t)rand_u64());
+	    backoff_next_ms(++g->failures, WAIT_BASE_MS, WAIT_CAP_MS, (uint32_t)rand_u64());
 	return ERR_UNAVAILABLE;
 }
 
@@ -260,9 +289,42 @@ static enum err
 stop_before(struct ingest *g, const struct event *ev, const struct writer_failure *why,
     int64_t *wait_ms_out)
 {
-	say(g, INGEST_STOPPED, "consumer_stopped", ev, why);
+	say(g, INGEST_STOPPED, ev, why);
 	*wait_ms_out = STOPPED_MS;
 	return ERR_UNAVAILABLE;
+}
+
+/* For failures that no event stands behind; the connection is made anew, for it may be what is wrong. */
+static enum err
+start_again(struct ingest *g, const struct event *ev, const struct writer_failure *why,
+    int64_t *wait_ms_out)
+{
+	writer_close(&g->writer);
+	return why->verdict == WRITER_BAD_DEPLOYMENT ? stop_before(g, ev, why, wait_ms_out)
+						     : wait_for_better(g, ev, why, wait_ms_out);
+}
+
+/* Committed.  Killed here or before the acknowledgement, the same events come again, and are known. */
+static enum err
+settle(struct ingest *g, struct batch *b, int64_t *wait_ms_out)
+{
+	struct writer_failure why;
+
+	pass(g, INGEST_COMMITTED);
+	purge(g, b);
+	pass(g, INGEST_PURGED);
+	if (queue_acknowledge(g->o.queue, b->events[b->count - 1].seq, b->now_us) != ERR_OK) {
+		writer_failure_set(&why, WRITER_BAD_MOMENT, "58030", "the spool cannot be written");
+		return wait_for_better(g, NULL, &why, wait_ms_out);
+	}
+	pass(g, INGEST_ACKNOWLEDGED);
+	log_batch(g, b);
+	g->failures = g->tries = 0;
+	g->said_state = INGEST_IDLE;
+	if (clock_mono_ms() - b->begun_ms < BATCH_MS_MAX / 4)
+		g->limit = g->limit * 2 < g->o.batch_max ? g->limit * 2 : g->o.batch_max;
+	show(g, INGEST_IDLE);
+	return ERR_OK;
 }
 
 /* The head is beyond help: it becomes a dead letter, in a transaction of its own. */
@@ -270,19 +332,21 @@ static enum err
 bury_head(
     struct ingest *g, struct batch *b, const struct writer_failure *reason, int64_t *wait_ms_out)
 {
-	struct writer_failure why = { .verdict = WRITER_OK };
+	struct writer_failure why = { .verdict = WRITER_BAD_MOMENT };
 	enum err rc = writer_begin(g->writer, &why);
 
 	if (rc == ERR_OK)
-		rc = bury(g, &b->events[0], reason, b->now_us, &why);
+		rc = writer_claim_keys(
+		    g->writer, b->events, 1, b->now_us, g->o.key_ttl_ms * 1000, b->claims, &why);
+	if (rc == ERR_OK)
+		rc = writer_bury(g->writer, &b->events[0], reason, b->now_us, &why);
 	if (rc == ERR_OK)
 		rc = writer_commit(g->writer, &why);
 	if (rc != ERR_OK) {
 		writer_rollback(g->writer);
 		return wait_for_better(g, &b->events[0], &why, wait_ms_out);
 	}
-	log_warn("dead_letter", LOG_SLICE("endpoint", b->events[0].endpoint),
-	    LOG_STR("sqlstate", reason->sqlstate), LOG_STR("message", reason->message));
+	log_dead(&b->events[0], reason);
 	b->applied = b->duplicates = 0;
 	b->dead = 1;
 	return settle(g, b, wait_ms_out);
@@ -303,8 +367,10 @@ try_again(struct ingest *g, struct batch *b, const struct writer_failure *why, i
 static enum err
 failed(struct ingest *g, struct batch *b, const struct writer_failure *why, int64_t *wait_ms_out)
 {
+	if (b->too_slow)
+		return ERR_OK; /* as much as its time allows, next */
 	if (why->verdict == WRITER_BAD_MOMENT || why->verdict == WRITER_OK)
-		return wait_for_better(g, &b->events[0], why, wait_ms_out);
+		return start_again(g, &b->events[0], why, wait_ms_out);
 	if (b->count > 1) {
 		g->limit = b->count / 2;
 		return ERR_OK;
@@ -313,7 +379,7 @@ failed(struct ingest *g, struct batch *b, const struct writer_failure *why, int6
 	case WRITER_BAD_EVENT:
 		return bury_head(g, b, why, wait_ms_out);
 	case WRITER_BAD_DEPLOYMENT:
-		return stop_before(g, &b->events[0], why, wait_ms_out);
+		return start_again(g, &b->events[0], why, wait_ms_out);
 	case WRITER_UNCLEAR:
 	case WRITER_OK:
 	case WRITER_BAD_MOMENT:
@@ -322,55 +388,38 @@ failed(struct ingest *g, struct batch *b, const struct writer_failure *why, int6
 	return try_again(g, b, why, wait_ms_out);
 }
 
-/* The connection is made here and not once, for the database may come late or go away. */
 static enum err
-ready(struct ingest *g, int64_t *wait_ms_out)
+cannot_read(struct ingest *g, enum err rc, int64_t *wait_ms_out)
 {
-	struct writer_failure why = {
-		.verdict = WRITER_BAD_MOMENT, .sqlstate = "08001", .message = "cannot be opened"
-	};
-	enum err rc = ERR_OK;
-
-	if (g->writer == NULL) {
-		rc = writer_open(g->o.write_url, &g->writer, &why);
-		if (rc == ERR_OK)
-			rc = writer_migrate(g->writer, &why);
-		if (rc != ERR_OK)
-			writer_close(&g->writer);
-	}
-	return rc == ERR_OK ? ERR_OK : wait_for_better(g, NULL, &why, wait_ms_out);
-}
-
-/* Keys whose time is over; only with nothing waiting, so that none goes before an older event is applied. */
-static void
-expire(struct ingest *g)
-{
-	const int64_t now_ms = clock_mono_ms();
 	struct writer_failure why;
 
-	if (g->writer == NULL || now_ms - g->expired_ms < EXPIRE_EVERY_MS)
-		return;
-	g->expired_ms = now_ms;
-	(void)writer_expire_keys(
-	    g->writer, clock_wall_us() - g->o.key_ttl_ms * 1000, EXPIRE_ROWS, &why);
+	if (rc == ERR_INVALID) {
+		writer_failure_set(&why, WRITER_BAD_DEPLOYMENT, "0A000",
+		    "the spool holds a record of a version that this weir does not know");
+		return stop_before(g, NULL, &why, wait_ms_out);
+	}
+	writer_failure_set(&why, WRITER_BAD_MOMENT, "58030", "the spool cannot be read");
+	return wait_for_better(g, NULL, &why, wait_ms_out);
 }
 
-/* The batch is too large for our memory. */
+/* The connection is made here and not once, for the database may come late or go away. */
 static enum err
-take_less(struct ingest *g, size_t count, int64_t *wait_ms_out)
+ready(struct ingest *g, struct writer_failure *why)
 {
-	if (count > 1) {
-		g->limit = count / 2;
+	enum err rc;
+
+	if (g->writer != NULL)
 		return ERR_OK;
-	}
-	*wait_ms_out = WAIT_CAP_MS;
-	return ERR_UNAVAILABLE;
+	rc = writer_open(g->o.write_url, &g->writer, why);
+	if (rc == ERR_OK)
+		rc = writer_migrate(g->writer, why);
+	return rc;
 }
 
 enum err
 ingest_step(struct ingest *g, int64_t *wait_ms_out)
 {
-	struct batch b = { .now_us = clock_wall_us() };
+	struct batch b = { .now_us = clock_wall_us(), .begun_ms = clock_mono_ms() };
 	struct writer_failure why = { .verdict = WRITER_BAD_MOMENT };
 	enum err rc;
 
@@ -378,25 +427,22 @@ ingest_step(struct ingest *g, int64_t *wait_ms_out)
 	arena_reset(&g->arena);
 	rc = queue_read(g->o.queue, g->limit, &g->arena, &b.events, &b.count);
 	if (rc == ERR_NOT_FOUND) {
-		expire(g);
-		show(g, INGEST_IDLE, NULL);
+		show(g, INGEST_IDLE);
 		return rc;
 	}
-	if (rc == ERR_NOMEM)
-		return take_less(g, g->limit, wait_ms_out);
-	if (rc == ERR_OK)
-		rc = ready(g, wait_ms_out);
-	if (rc != ERR_OK) {
-		if (*wait_ms_out == 0)
-			*wait_ms_out = WAIT_CAP_MS;
-		return ERR_UNAVAILABLE;
-	}
-	b.claims = arena_alloc(&g->arena, b.count * sizeof *b.claims);
-	if (b.claims == NULL)
-		return take_less(g, b.count, wait_ms_out);
-	show(g, INGEST_APPLYING, NULL);
-	rc = transact(g, &b, &why);
-	return rc == ERR_OK ? settle(g, &b, wait_ms_out) : failed(g, &b, &why, wait_ms_out);
+	b.claims = arena_alloc(&g->arena, (b.count + 1) * sizeof *b.claims);
+	if (rc != ERR_OK || b.claims == NULL)
+		return cannot_read(g, rc, wait_ms_out);
+	pass(g, INGEST_READ);
+	if (ready(g, &why) != ERR_OK)
+		return start_again(g, NULL, &why, wait_ms_out);
+	show(g, INGEST_APPLYING);
+	if (transact(g, &b, &why) != ERR_OK)
+		return failed(g, &b, &why, wait_ms_out);
+	for (size_t i = 0; i < b.count; i++)
+		if (b.claims[i] == WRITER_CLASH)
+			log_dead(&b.events[i], &clash);
+	return settle(g, &b, wait_ms_out);
 }
 
 enum err
@@ -409,7 +455,8 @@ ingest_open(const struct ingest_options *o, struct ingest **out)
 		return ERR_NOMEM;
 	g->o = *o;
 	g->limit = o->batch_max;
-	arena_init(&g->arena, BATCH_BYTES_MAX);
+	/* Bounded by queue_read(), or by the one record that went through a bound when it was accepted. */
+	arena_init(&g->arena, SIZE_MAX / 2);
 	return ERR_OK;
 }
 

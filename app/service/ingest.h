@@ -20,6 +20,18 @@ struct scoreboard;
  */
 struct ingest;
 
+/* What lies behind it when ${passed} is called. */
+enum ingest_arrow {
+	INGEST_READ,
+	INGEST_BEGUN,
+	INGEST_CLAIMED,
+	INGEST_RAN, /* the statements */
+	INGEST_COMMITTED,
+	INGEST_PURGED,
+	INGEST_ACKNOWLEDGED,
+	INGEST_ARROW__COUNT
+};
+
 struct ingest_options {
 	const char *write_url;
 	struct queue *queue;
@@ -29,15 +41,18 @@ struct ingest_options {
 	unsigned member;
 	int64_t key_ttl_ms;
 	size_t batch_max; /* events of one transaction */
-	/* Progress for /ready and status, in the segment. */
+	/* Progress for /ready and status, in the segment; NULL: none. */
 	struct ingest_shared *shared;
+	/* For tests, which die between two steps; else NULL. */
+	void (*passed)(void *ctx, enum ingest_arrow arrow);
+	void *ctx;
 };
 
 enum ingest_state {
 	INGEST_IDLE,
 	INGEST_APPLYING,
-	INGEST_WAITING /* bad moment */,
-	INGEST_STOPPED /* bad deployment */
+	INGEST_WAITING, /* for a better moment */
+	INGEST_STOPPED	/* before an event that the deployment does not fit */
 };
 struct ingest_shared { /* plain words, written by the holder of consumer.lock */
 	_Atomic uint32_t state;
@@ -50,7 +65,11 @@ struct ingest_shared { /* plain words, written by the holder of consumer.lock */
 enum err ingest_open(const struct ingest_options *o, struct ingest **out);
 void ingest_close(struct ingest **ip);
 
-/* One batch, or nothing to do (ERR_NOT_FOUND), or waiting is due (ERR_UNAVAILABLE: *${wait_ms_out}). */
+/*
+ * One batch, or one step of finding the event that fails: ERR_OK, call again.  ERR_NOT_FOUND: nothing to do.
+ * ERR_UNAVAILABLE: not before *${wait_ms_out}.  Opens the database when it is not open.  Takes about 2 s at
+ * most, and the time of one statement.
+ */
 enum err ingest_step(struct ingest *g, int64_t *wait_ms_out);
 
 #endif

@@ -144,7 +144,21 @@ queue_rebuild_hints(struct queue *q)
 	return rc;
 }
 
-/* Takes from the list what one transaction may hold; NULL: nothing came, and the end has. */
+/* False: nothing came, and the end has. */
+static bool
+wait_for_items(struct queue *q)
+{
+	bool any;
+
+	(void)pthread_mutex_lock(&q->lock);
+	while (q->head == NULL && !q->stopping)
+		(void)pthread_cond_wait(&q->wakes, &q->lock);
+	any = q->head != NULL;
+	(void)pthread_mutex_unlock(&q->lock);
+	return any;
+}
+
+/* Takes from the list what one transaction may hold; NULL: all were withdrawn meanwhile. */
 static struct queue_item *
 pick_up(struct queue *q)
 {
@@ -152,8 +166,6 @@ pick_up(struct queue *q)
 	size_t items = 0, bytes = 0;
 
 	(void)pthread_mutex_lock(&q->lock);
-	while (q->head == NULL && !q->stopping)
-		(void)pthread_cond_wait(&q->wakes, &q->lock);
 	while (q->head != NULL && items < COMMIT_MAX_ITEMS &&
 	       (items == 0 || bytes + q->head->record.len <= COMMIT_MAX_BYTES)) {
 		*end = q->head;
@@ -171,14 +183,22 @@ pick_up(struct queue *q)
 	return first;
 }
 
+/*
+ * The host's write lock comes first: whoever holds it may have been stopped, and an item that nobody has
+ * picked up can still be withdrawn.  What comes meanwhile goes along.
+ */
 static void *
 commit_all(void *arg)
 {
 	struct queue *q = arg;
 	struct queue_item *items, *next;
+	struct lmdb_txn *txn;
+	enum err rc;
 
-	while ((items = pick_up(q)) != NULL) {
-		queue_claim(q, items);
+	while (wait_for_items(q)) {
+		rc = lmdb_begin_write(q->db, &txn);
+		items = pick_up(q);
+		queue_claim(q, txn, rc, items);
 		for (; items != NULL; items = next) {
 			next = items->next; /* done() gives the item away */
 			items->done(items);

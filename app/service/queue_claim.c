@@ -188,14 +188,13 @@ say_room(struct queue *q, bool refused)
 }
 
 void
-queue_claim(struct queue *q, struct queue_item *items)
+queue_claim(struct queue *q, struct lmdb_txn *txn, enum err begun, struct queue_item *items)
 {
-	struct claim c = { .q = q };
-	enum err rc;
+	struct claim c = { .q = q, .view = { .txn = txn } };
+	enum err rc = begun;
 
 	for (struct queue_item *i = items; i != NULL; i = i->next)
 		i->seq = 0;
-	rc = lmdb_begin_write(q->db, &c.view.txn);
 	if (rc == ERR_OK)
 		rc = decide(&c, items);
 	if (rc == ERR_OK && c.view.range.last > c.durable_seq) {
@@ -206,7 +205,8 @@ queue_claim(struct queue *q, struct queue_item *items)
 	lmdb_abort(&c.view.txn); /* failed, or nothing new */
 	if (rc != ERR_OK)
 		fail_items(&c, items, rc);
-	say_room(q, c.refused || rc == ERR_FULL);
+	if (items != NULL)
+		say_room(q, c.refused || rc == ERR_FULL);
 }
 
 static enum err

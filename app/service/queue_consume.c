@@ -104,7 +104,7 @@ forget_old(struct queue *q, struct spool_view *v, int64_t now_us, size_t max)
 	size_t forgotten;
 	enum err rc = ERR_OK;
 
-	while (next < v->applied_seq) {
+	while (next < v->applied_seq && next < v->range.first + max) {
 		rc = spool_applied(v, next + 1, &next, &applied_us);
 		if (rc != ERR_OK || now_us - applied_us <= q->o.key_ttl_ms * 1000)
 			break;

@@ -208,22 +208,31 @@ spool_append_mark(struct spool_view *v, uint64_t seq, int64_t applied_us)
 	return rc;
 }
 
+/*
+ * ${v->range} stays: should this transaction fail, the keys are still there, and until it is over no hint
+ * of theirs may be taken for a free one.
+ */
 enum err
 spool_forget(struct spool_view *v, uint64_t through, size_t max, size_t *forgotten_out)
 {
+	uint64_t first = v->applied_seq;
 	size_t dropped;
-	uint64_t needless;
+	struct slice row;
 	enum err rc;
 
+	*forgotten_out = 0;
+	if (v->applied_seq == 0)
+		return ERR_OK;
 	if (through > v->applied_seq)
 		through = v->applied_seq;
 	rc = lmdb_drop_head(v->txn, SPOOL_KEYS, through, max, forgotten_out);
 	if (rc == ERR_OK)
-		rc = spool_view(v->txn, v);
-	if (rc != ERR_OK || v->applied_seq == 0)
+		rc = lmdb_seek(v->txn, SPOOL_KEYS, 0, &first, &row);
+	if (rc != ERR_OK && rc != ERR_NOT_FOUND)
 		return rc;
-	needless = v->range.first - 1 < v->applied_seq ? v->range.first - 1 : v->applied_seq - 1;
-	return lmdb_drop_head(v->txn, SPOOL_MARKS, needless, SIZE_MAX, &dropped);
+	if (first > v->applied_seq)
+		first = v->applied_seq; /* the last mark stays */
+	return lmdb_drop_head(v->txn, SPOOL_MARKS, first - 1, SIZE_MAX, &dropped);
 }
 
 enum err

@@ -67,7 +67,8 @@ enum err spool_forget(struct spool_view *v, uint64_t through, size_t max, size_t
 enum err spool_catch_up(struct queue *q, struct spool_view *v, size_t max, uint64_t *hinted_out);
 enum err spool_bytes(struct spool_view *v, uint64_t *log_out, uint64_t *all_out);
 
-/* Decides and commits a list of items and sets their outcomes. */
-void queue_claim(struct queue *q, struct queue_item *items);
+/* Decides and commits a list of items and sets their outcomes.  Takes ${txn}, which was begun for it;
+ * ${begun}: or why it was not. */
+void queue_claim(struct queue *q, struct lmdb_txn *txn, enum err begun, struct queue_item *items);
 
 #endif

@@ -255,6 +255,22 @@ a_row_needs_no_more_pages_than_announced(void)
 	lmdb_close(&l);
 }
 
+/* Waits for a byte, or for everybody else to close the other end. */
+static bool
+wait_for(int fd)
+{
+	char c;
+
+	return read(fd, &c, 1) == 1;
+}
+
+static void
+say_so(int fd)
+{
+	if (write(fd, "", 1) != 1)
+		_exit(1);
+}
+
 /* Runs ${child} in a process of its own and returns how it ended. */
 static int
 in_child(void (*child)(void))
@@ -305,14 +321,13 @@ a_writer_killed_beside_living_ones_blocks_nobody(void)
 	struct lmdb *l;
 	int ready[2], status;
 	pid_t pid;
-	char c;
 
 	fresh_dir();
 	CU_ASSERT_EQUAL_FATAL(pipe(ready), 0);
 	pid = fork();
 	if (pid == 0) {
 		(void)close(ready[1]);
-		(void)read(ready[0], &c, 1); /* until the parent has opened it */
+		(void)wait_for(ready[0]); /* until the parent has opened it */
 		die_inside_a_write();
 		_exit(0);
 	}
@@ -333,17 +348,16 @@ reader_process(size_t n, int go[2], int said)
 	const pid_t pid = fork();
 	struct lmdb_txn *t;
 	struct lmdb *l;
-	char c = 0;
 
 	if (pid != 0)
 		return pid;
 	(void)close(go[1]);
-	(void)read(go[0], &c, 1);
+	(void)wait_for(go[0]);
 	l = open_sized(16 << 20);
 	for (size_t i = 0; i < n; i++)
 		if (lmdb_begin_read(l, &t) != ERR_OK)
 			_exit(1);
-	(void)write(said, &c, 1);
+	say_so(said);
 	for (;;)
 		(void)pause();
 }
@@ -361,7 +375,6 @@ slots_of_killed_readers_come_back_when_they_run_out(void)
 	struct lmdb_txn *t[MINE];
 	int go[2], said[2], refused = 0;
 	pid_t pids[CHILDREN];
-	char c;
 
 	fresh_dir();
 	CU_ASSERT_EQUAL_FATAL(pipe(go) + pipe(said), 0);
@@ -373,7 +386,7 @@ slots_of_killed_readers_come_back_when_they_run_out(void)
 	CU_ASSERT_PTR_NOT_NULL_FATAL(l);
 	(void)close(go[1]);
 	for (int i = 0; i < CHILDREN; i++)
-		CU_ASSERT_EQUAL(read(said[0], &c, 1), 1);
+		CU_ASSERT_TRUE(wait_for(said[0]));
 	for (int i = 0; i < CHILDREN; i++) {
 		(void)kill(pids[i], SIGKILL);
 		(void)waitpid(pids[i], NULL, 0);
@@ -404,14 +417,13 @@ a_map_that_another_process_made_larger_is_adopted(void)
 	uint64_t first, last;
 	int go[2], status;
 	pid_t pid;
-	char c;
 
 	fresh_dir();
 	CU_ASSERT_EQUAL_FATAL(pipe(go), 0);
 	pid = fork();
 	if (pid == 0) {
 		(void)close(go[1]);
-		(void)read(go[0], &c, 1);
+		(void)wait_for(go[0]);
 		write_beyond_a_small_map();
 		_exit(0);
 	}

@@ -3,6 +3,7 @@
 
 #include <fcntl.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
@@ -37,11 +38,9 @@ spool_shared_make(int64_t max_bytes)
 static inline void
 spool_house_make(struct spool_house *h, int64_t max_bytes)
 {
-	static unsigned n;
-
 	*h = (struct spool_house){ .dir_fd = -1 };
-	(void)snprintf(h->dir, sizeof h->dir, "%s/spool-%u", unit_dir(), n++);
-	CU_ASSERT_EQUAL_FATAL(mkdir(h->dir, 0700), 0);
+	(void)snprintf(h->dir, sizeof h->dir, "%s/spool-XXXXXX", unit_dir());
+	CU_ASSERT_PTR_NOT_NULL_FATAL(mkdtemp(h->dir));
 	h->dir_fd = open(h->dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	h->o = (struct queue_options){ .state_dir_fd = h->dir_fd,
 		.state_dir = h->dir,
@@ -95,6 +94,16 @@ spool_write_make(struct spool_write *w, const char *endpoint, const char *tenant
 	CU_ASSERT_EQUAL_FATAL(event_encode(&w->ev, &w->arena, &w->item.record), ERR_OK);
 }
 
+/* Commits a list of writes in this thread. */
+static inline void
+spool_claim(struct spool_house *h, struct queue_item *items)
+{
+	struct lmdb_txn *txn;
+	const enum err rc = lmdb_begin_write(h->q->db, &txn);
+
+	queue_claim(h->q, txn, rc, items);
+}
+
 /* Commits one write in this thread. */
 static inline enum queue_outcome
 spool_put(struct spool_house *h, const char *endpoint, const char *tenant, const char *key,
@@ -103,7 +112,7 @@ spool_put(struct spool_house *h, const char *endpoint, const char *tenant, const
 	struct spool_write w;
 
 	spool_write_make(&w, endpoint, tenant, key, payload, accepted_us);
-	queue_claim(h->q, &w.item);
+	spool_claim(h, &w.item);
 	if (seq_out != NULL)
 		*seq_out = w.item.seq;
 	arena_free(&w.arena);

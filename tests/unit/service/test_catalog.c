@@ -289,7 +289,7 @@ what_is_no_file_is_told_and_not_waited_for(void)
 	bench_open(&b);
 	(void)snprintf(path, sizeof path, "%s/one.sql", b.folder);
 	CU_ASSERT_EQUAL(mkfifo(path, 0600), 0);
-	refuses(&b, "one.sql", 0, "Invalid argument, expected a file that can be read");
+	refuses(&b, "one.sql", 0, "a folder, pipe or device, expected a file that can be read");
 }
 
 static void

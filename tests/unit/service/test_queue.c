@@ -1,8 +1,6 @@
 /* Goal: what is acknowledged is in the spool exactly once, whatever dies, fills up or comes twice. */
 #include "service/queue.h"
 
-#include <pthread.h>
-#include <semaphore.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <sys/resource.h>
@@ -86,7 +84,7 @@ the_same_key_replays_the_first_answer_or_clashes(void)
 	CU_ASSERT_EQUAL(put_at("k", 111), QUEUE_ACCEPTED);
 	for (int round = 0; round < 3; round++) {
 		spool_write_make(&w, "create", "acme", "k", SLICE("p"), 222);
-		queue_claim(h.q, &w.item);
+		spool_claim(&h, &w.item);
 		CU_ASSERT_EQUAL(w.item.outcome, QUEUE_REPLAYED);
 		CU_ASSERT_EQUAL(w.item.accepted_us, 111);
 		CU_ASSERT_EQUAL(w.item.seq, 1);
@@ -128,7 +126,7 @@ twins_inside_one_commit_are_found(void)
 		if (i > 0)
 			w[i - 1].item.next = &w[i].item;
 	}
-	queue_claim(h.q, &w[0].item);
+	spool_claim(&h, &w[0].item);
 	for (int i = 0; i < 4; i++) {
 		CU_ASSERT_EQUAL(w[i].item.outcome, want[i]);
 		CU_ASSERT_EQUAL(w[i].item.seq, 1);
@@ -264,17 +262,20 @@ one_item_that_is_too_large_does_not_stop_its_neighbours(void)
 	struct spool_write w[3];
 
 	open_fresh(SMALL);
+	put_many("old", 10);
+	CU_ASSERT_EQUAL(queue_acknowledge(h.q, 10, SECOND_US), ERR_OK);
 	memset(big, 'x', sizeof big);
 	spool_write_make(&w[0], "create", "acme", "a", SLICE("p"), 1);
 	spool_write_make(&w[1], "create", "acme", "b", (struct slice){ big, sizeof big }, 1);
 	spool_write_make(&w[2], "create", "acme", "c", SLICE("p"), 1);
 	w[0].item.next = &w[1].item;
 	w[1].item.next = &w[2].item;
-	queue_claim(h.q, &w[0].item);
+	spool_claim(&h, &w[0].item);
 	CU_ASSERT_EQUAL(w[0].item.outcome, QUEUE_ACCEPTED);
 	CU_ASSERT_EQUAL(w[1].item.outcome, QUEUE_FULL);
 	CU_ASSERT_EQUAL(w[2].item.outcome, QUEUE_ACCEPTED);
 	CU_ASSERT_EQUAL(spool_status(&h).waiting, 2);
+	CU_ASSERT_EQUAL(spool_status(&h).keys, 12); /* none went for what would not fit anyway */
 	for (int i = 0; i < 3; i++)
 		arena_free(&w[i].arena);
 	spool_house_free(&h);
@@ -321,6 +322,54 @@ a_failed_write_keeps_nothing_and_is_not_remembered(void)
 	CU_ASSERT_EQUAL(put("another", "p"), QUEUE_ACCEPTED);
 	CU_ASSERT_EQUAL(put("k", large), QUEUE_ACCEPTED);
 	CU_ASSERT_EQUAL(put("k", large), QUEUE_REPLAYED);
+	spool_house_free(&h);
+}
+
+/* ${n} writes in one commit; how many of them came out as ${want}. */
+static int
+put_list(const char *prefix, int n, enum queue_outcome want)
+{
+	struct spool_write *w = calloc((size_t)n, sizeof *w);
+	char key[40];
+	int count = 0;
+
+	CU_ASSERT_PTR_NOT_NULL_FATAL(w);
+	for (int i = 0; i < n; i++) {
+		(void)snprintf(key, sizeof key, "%s-%d", prefix, i);
+		spool_write_make(&w[i], "create", "acme", key, SLICE("p"), SECOND_US);
+		if (i > 0)
+			w[i - 1].item.next = &w[i].item;
+	}
+	spool_claim(&h, &w[0].item);
+	for (int i = 0; i < n; i++) {
+		count += w[i].item.outcome == want;
+		arena_free(&w[i].arena);
+	}
+	free(w);
+	return count;
+}
+
+static void
+keys_that_a_failed_commit_had_forgotten_early_still_replay(void)
+{
+	enum { OLD = 1000, NEW = 1000 };
+	struct rlimit before, small;
+
+	open_fresh(SMALL);
+	CU_ASSERT_EQUAL(put_list("old", OLD, QUEUE_ACCEPTED), OLD);
+	CU_ASSERT_EQUAL(queue_acknowledge(h.q, OLD, SECOND_US), ERR_OK);
+	(void)signal(SIGXFSZ, SIG_IGN);
+	(void)getrlimit(RLIMIT_FSIZE, &before);
+	small = before;
+	small.rlim_cur = 4096; /* nothing but a first meta page can be written */
+	(void)setrlimit(RLIMIT_FSIZE, &small);
+	CU_ASSERT_EQUAL(put_list("new", NEW, QUEUE_FULL), NEW);
+	(void)setrlimit(RLIMIT_FSIZE, &before);
+	CU_ASSERT_EQUAL(spool_status(&h).keys, OLD);
+	CU_ASSERT_EQUAL(put_list("old", OLD, QUEUE_REPLAYED), OLD);
+	/* The same with a disk: now they do go. */
+	CU_ASSERT_EQUAL(put_list("new", NEW, QUEUE_ACCEPTED), NEW);
+	CU_ASSERT_TRUE(spool_status(&h).keys < OLD + NEW);
 	spool_house_free(&h);
 }
 
@@ -386,66 +435,6 @@ hints_that_lie_are_not_believed(void)
 }
 
 static void
-a_hint_table_without_room_is_counted_and_later_has_room_again(void)
-{
-	struct queue_shared *s = spool_shared_make(SMALL);
-	const size_t words = (size_t)s->bucket_count * HINT_BUCKET_WORDS;
-	struct hint_range range = { 1, 5000 };
-	uint8_t id[EVENT_ID_BYTES] = { 0 };
-	uint64_t found;
-	struct hint_walk w;
-
-	for (unsigned i = 1; i <= 5000; i++) {
-		memcpy(id, &i, sizeof i);
-		hint_insert(s, id, i, range);
-	}
-	CU_ASSERT_TRUE(atomic_load(&s->dropped) >= 5000 - words);
-	range = (struct hint_range){ 5001, 5001 }; /* the first five thousand expired */
-	hint_insert(s, id, 5001, range);
-	w = hint_walk(s, id, range);
-	CU_ASSERT_TRUE(hint_next(&w, &found));
-	CU_ASSERT_EQUAL(found, 5001);
-	CU_ASSERT_FALSE(hint_next(&w, &found));
-	(void)munmap(s, queue_shared_size(SMALL));
-}
-
-static void
-hints_fill_their_table_nearly_whole_before_one_is_dropped(void)
-{
-	struct queue_shared *s = spool_shared_make(4 << 20);
-	const size_t words = (size_t)s->bucket_count * HINT_BUCKET_WORDS;
-	const struct hint_range range = { 1, words };
-	uint8_t id[EVENT_ID_BYTES];
-
-	for (uint64_t i = 1; i <= words * 85 / 100; i++) {
-		rand_bytes(id, sizeof id);
-		hint_insert(s, id, i, range);
-	}
-	CU_ASSERT_EQUAL(atomic_load(&s->dropped), 0);
-	(void)munmap(s, queue_shared_size(4 << 20));
-}
-
-static void
-numbers_beyond_40_bits_are_still_found(void)
-{
-	struct queue_shared *s = spool_shared_make(SMALL);
-	const uint64_t base = (1ull << 43) + 5;
-	const struct hint_range range = { base - 3, base + 3 };
-	const uint8_t id[EVENT_ID_BYTES] = { 7 };
-	struct hint_walk w;
-	uint64_t found;
-	unsigned seen = 0;
-
-	for (uint64_t seq = base - 3; seq <= base + 3; seq++)
-		hint_insert(s, id, seq, range);
-	w = hint_walk(s, id, range);
-	while (hint_next(&w, &found))
-		seen |= 1u << (found - range.first);
-	CU_ASSERT_EQUAL(seen, 0x7f);
-	(void)munmap(s, queue_shared_size(SMALL));
-}
-
-static void
 a_record_of_an_unknown_version_stops_the_reader_before_it(void)
 {
 	struct spool_write w;
@@ -457,7 +446,7 @@ a_record_of_an_unknown_version_stops_the_reader_before_it(void)
 	put_many("good", 2);
 	spool_write_make(&w, "create", "acme", "newer", SLICE("p"), 1);
 	w.item.record = SLICE("\x63 from the future");
-	queue_claim(h.q, &w.item);
+	spool_claim(&h, &w.item);
 	put_many("behind", 1);
 	arena_init(&a, 1 << 20);
 	CU_ASSERT_EQUAL(queue_read(h.q, 10, &a, &events, &n), ERR_OK);
@@ -538,189 +527,10 @@ a_folder_that_is_open_to_others_or_a_link_is_refused(void)
 	spool_house_free(&h);
 }
 
-/* ---- The committer thread ---- */
-
-struct counted {
-	struct spool_write w;
-	sem_t *done, *hold; /* ${hold}: the callback waits for it */
-};
-
-static void
-count_done(struct queue_item *item)
-{
-	struct counted *c = item->ctx;
-	sem_t *hold = c->hold;
-
-	(void)sem_post(c->done); /* ${c} may be gone now */
-	if (hold != NULL)
-		while (sem_wait(hold) == -1)
-			;
-}
-
-static enum err
-submit(struct counted *c, const char *key, sem_t *done, sem_t *hold)
-{
-	spool_write_make(&c->w, "create", "acme", key, SLICE("p"), SECOND_US);
-	c->done = done;
-	c->hold = hold;
-	c->w.item.done = count_done;
-	c->w.item.ctx = c;
-	return queue_submit(h.q, &c->w.item);
-}
-
-static void
-wait_for(sem_t *s)
-{
-	while (sem_wait(s) == -1)
-		;
-}
-
-static void
-a_submitted_write_is_withdrawn_only_before_it_is_picked_up(void)
-{
-	struct counted first, second, third;
-	sem_t done, hold;
-
-	(void)sem_init(&done, 0, 0);
-	(void)sem_init(&hold, 0, 0);
-	open_fresh(ROOMY);
-	CU_ASSERT_EQUAL_FATAL(queue_start(h.q), ERR_OK);
-	CU_ASSERT_EQUAL(submit(&first, "a", &done, &hold), ERR_OK);
-	wait_for(&done); /* the committer now stands in the callback */
-	CU_ASSERT_EQUAL(submit(&second, "b", &done, NULL), ERR_OK);
-	CU_ASSERT_EQUAL(submit(&third, "c", &done, NULL), ERR_OK);
-	CU_ASSERT_FALSE(queue_withdraw(h.q, &first.w.item));
-	CU_ASSERT_TRUE(queue_withdraw(h.q, &third.w.item)); /* the last one: the tail moves */
-	CU_ASSERT_FALSE(queue_withdraw(h.q, &third.w.item));
-	CU_ASSERT_TRUE(queue_withdraw(h.q, &second.w.item));
-	arena_free(&second.w.arena);
-	CU_ASSERT_EQUAL(submit(&second, "d", &done, NULL), ERR_OK);
-	(void)sem_post(&hold);
-	wait_for(&done);
-	CU_ASSERT_EQUAL(second.w.item.outcome, QUEUE_ACCEPTED);
-	CU_ASSERT_EQUAL(spool_status(&h).waiting, 2);
-	spool_house_free(&h);
-	arena_free(&first.w.arena);
-	arena_free(&second.w.arena);
-	arena_free(&third.w.arena);
-}
-
-static void
-closing_commits_what_was_submitted(void)
-{
-	enum { N = 50 };
-	struct counted c[N];
-	char key[20];
-	sem_t done;
-	int count;
-
-	(void)sem_init(&done, 0, 0);
-	open_fresh(ROOMY);
-	CU_ASSERT_EQUAL(submit(&c[0], "early", &done, NULL), ERR_UNAVAILABLE);
-	arena_free(&c[0].w.arena);
-	CU_ASSERT_EQUAL_FATAL(queue_start(h.q), ERR_OK);
-	for (int i = 0; i < N; i++) {
-		(void)snprintf(key, sizeof key, "k-%d", i);
-		CU_ASSERT_EQUAL(submit(&c[i], key, &done, NULL), ERR_OK);
-	}
-	queue_close(&h.q);
-	(void)sem_getvalue(&done, &count);
-	CU_ASSERT_EQUAL(count, N);
-	for (int i = 0; i < N; i++)
-		arena_free(&c[i].w.arena);
-	CU_ASSERT_EQUAL_FATAL(spool_house_open(&h), ERR_OK);
-	CU_ASSERT_EQUAL(spool_status(&h).waiting, N);
-	spool_house_free(&h);
-}
-
-static void
-too_many_that_wait_are_refused_at_once(void)
-{
-	struct counted first, *many;
-	sem_t done, hold;
-	size_t n = 0;
-	enum err rc;
-
-	(void)sem_init(&done, 0, 0);
-	(void)sem_init(&hold, 0, 0);
-	open_fresh(ROOMY);
-	CU_ASSERT_EQUAL_FATAL(queue_start(h.q), ERR_OK);
-	CU_ASSERT_EQUAL(submit(&first, "a", &done, &hold), ERR_OK);
-	wait_for(&done);
-	many = calloc(20000, sizeof *many);
-	CU_ASSERT_PTR_NOT_NULL_FATAL(many);
-	do
-		rc = submit(&many[n++], "same", &done, NULL);
-	while (rc == ERR_OK && n < 20000);
-	CU_ASSERT_EQUAL(rc, ERR_OVERLOADED);
-	CU_ASSERT_TRUE(n > 8000);
-	(void)sem_post(&hold);
-	for (size_t i = 1; i < n; i++)
-		wait_for(&done);
-	CU_ASSERT_EQUAL(spool_status(&h).waiting, 2);
-	spool_house_free(&h);
-	for (size_t i = 0; i < n; i++)
-		arena_free(&many[i].w.arena);
-	arena_free(&first.w.arena);
-	free(many);
-}
-
-static void
-names_that_no_row_could_hold_are_refused(void)
-{
-	static char name[2000];
-	struct counted c;
-	sem_t done;
-
-	(void)sem_init(&done, 0, 0);
-	open_fresh(ROOMY);
-	CU_ASSERT_EQUAL_FATAL(queue_start(h.q), ERR_OK);
-	memset(name, 'k', sizeof name - 1);
-	CU_ASSERT_EQUAL(submit(&c, name, &done, NULL), ERR_TOO_LARGE);
-	arena_free(&c.w.arena);
-	name[800] = '\0';
-	CU_ASSERT_EQUAL(submit(&c, name, &done, NULL), ERR_OK);
-	spool_house_free(&h);
-	CU_ASSERT_EQUAL(c.w.item.outcome, QUEUE_ACCEPTED);
-	arena_free(&c.w.arena);
-}
-
+/*
+ * Many processes.
+ */
 enum { WRITERS = 4, WRITES = 200 };
-
-static void *
-write_own_keys(void *arg)
-{
-	struct counted c;
-	char key[40];
-	sem_t done;
-
-	(void)sem_init(&done, 0, 0);
-	for (int i = 0; i < WRITES; i++) {
-		(void)snprintf(key, sizeof key, "%s-%d", (const char *)arg, i);
-		if (submit(&c, key, &done, NULL) == ERR_OK)
-			wait_for(&done);
-		arena_free(&c.w.arena);
-	}
-	return NULL;
-}
-
-static void
-many_threads_share_one_committer(void)
-{
-	static char names[WRITERS][2] = { "a", "b", "c", "d" };
-	pthread_t t[WRITERS];
-
-	open_fresh(ROOMY);
-	CU_ASSERT_EQUAL_FATAL(queue_start(h.q), ERR_OK);
-	for (int i = 0; i < WRITERS; i++)
-		CU_ASSERT_EQUAL(pthread_create(&t[i], NULL, write_own_keys, names[i]), 0);
-	for (int i = 0; i < WRITERS; i++)
-		(void)pthread_join(t[i], NULL);
-	CU_ASSERT_EQUAL(spool_status(&h).waiting, WRITERS * WRITES);
-	spool_house_free(&h);
-}
-
-/* ---- Many processes ---- */
 
 struct tally {
 	_Atomic int accepted[WRITES], other, wrong;
@@ -741,7 +551,7 @@ claim_all(struct tally *t)
 	for (int i = 0; i < WRITES; i += 10) { /* ten a commit */
 		for (int j = i; j < i + 9; j++)
 			w[j].item.next = &w[j + 1].item;
-		queue_claim(h.q, &w[i].item);
+		spool_claim(&h, &w[i].item);
 		for (int j = i; j < i + 10; j++) {
 			if (w[j].item.outcome == QUEUE_ACCEPTED)
 				atomic_fetch_add(&t->accepted[j], 1);
@@ -751,6 +561,8 @@ claim_all(struct tally *t)
 				atomic_fetch_add(&t->wrong, 1);
 		}
 	}
+	for (int i = 0; i < WRITES; i++)
+		arena_free(&w[i].arena);
 	queue_close(&h.q);
 }
 
@@ -872,17 +684,12 @@ UNIT_SUITE(queue, TEST(what_was_accepted_is_read_in_order),
     TEST(one_item_that_is_too_large_does_not_stop_its_neighbours),
     TEST(a_disk_without_its_reserve_takes_nothing_but_still_replays),
     TEST(a_failed_write_keeps_nothing_and_is_not_remembered),
+    TEST(keys_that_a_failed_commit_had_forgotten_early_still_replay),
     TEST(hints_are_made_again_from_the_keys), TEST(what_another_segment_accepted_is_known_here),
     TEST(hints_that_lie_are_not_believed),
-    TEST(a_hint_table_without_room_is_counted_and_later_has_room_again),
-    TEST(hints_fill_their_table_nearly_whole_before_one_is_dropped),
-    TEST(numbers_beyond_40_bits_are_still_found),
     TEST(a_record_of_an_unknown_version_stops_the_reader_before_it),
     TEST(large_records_are_read_a_few_at_a_time), TEST(an_empty_log_has_nothing_to_read),
     TEST(made_up_keys_are_remembered_and_applied),
     TEST(a_folder_that_is_open_to_others_or_a_link_is_refused),
-    TEST(a_submitted_write_is_withdrawn_only_before_it_is_picked_up),
-    TEST(closing_commits_what_was_submitted), TEST(too_many_that_wait_are_refused_at_once),
-    TEST(names_that_no_row_could_hold_are_refused), TEST(many_threads_share_one_committer),
     TEST(processes_that_send_the_same_keys_have_each_accepted_once),
     TEST(a_storm_of_kills_loses_and_invents_nothing));

@@ -39,6 +39,7 @@ bench_open(struct bench *b, size_t max_connections)
 	};
 	const struct store_options o = { .url = b->url,
 		.timeout_ms = 3000,
+		.idle_timeout_ms = 30000,
 		.max_connections = max_connections,
 		.max_response_bytes = 4096 };
 
@@ -271,6 +272,24 @@ a_missing_database_is_unavailable_until_it_comes(void)
 	bench_close(&b);
 }
 
+/* The file is removed, so that a connection that is kept still answers, and a new one cannot. */
+static void
+a_connection_is_closed_when_nobody_has_used_it_for_long(void)
+{
+	struct bench b = { 0 };
+
+	bench_open(&b, 1);
+	run_sql(&b, "CREATE TABLE t (n INTEGER); INSERT INTO t VALUES (1)");
+	endpoint(&b, "-- GET /t\nSELECT n FROM t");
+	gives(&b, NULL, "[{\"n\":1}]");
+	CU_ASSERT_EQUAL_FATAL(unlink(b.path), 0);
+	store_expire(b.store, clock_mono_ms() + 15000);
+	gives(&b, NULL, "[{\"n\":1}]");
+	store_expire(b.store, clock_mono_ms() + 30000);
+	fails(&b, NULL, ERR_UNAVAILABLE);
+	bench_close(&b);
+}
+
 static void
 a_file_that_is_no_database_is_unavailable(void)
 {
@@ -498,6 +517,7 @@ UNIT_SUITE(store, TEST(rows_become_json_by_their_declared_types),
     TEST(values_that_the_statement_refuses_are_invalid),
     TEST(a_late_migration_is_unavailable_until_it_comes),
     TEST(a_missing_database_is_unavailable_until_it_comes),
+    TEST(a_connection_is_closed_when_nobody_has_used_it_for_long),
     TEST(a_file_that_is_no_database_is_unavailable), TEST(a_store_never_writes),
     TEST(any_thread_may_read_with_fewer_connections_than_threads),
     TEST(an_address_that_no_driver_knows_is_invalid), TEST(the_earlier_of_two_deadlines_holds),
