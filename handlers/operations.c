@@ -15,6 +15,8 @@
 #include "service/event.h"
 #include "service/queue.h"
 
+enum { BODY_BYTES_MAX = 16384 }; /* the reason is cut to far less when it is stored */
+
 struct state {
 	struct slice status, reason, tenant;
 	int64_t accepted_us, finished_us, rows;
@@ -34,7 +36,7 @@ answer(struct handler_call *call, const struct state *s)
 {
 	const bool applied = slice_eq_cstr(s->status, "applied");
 	struct response *r = call->response;
-	struct strbuf body = STRBUF_INIT(8192);
+	struct strbuf body = STRBUF_INIT(BODY_BYTES_MAX);
 
 	strbuf_add_cstr(&body, "{\"eventId\":");
 	strbuf_add_json(&body, call->values[0].text);
@@ -53,7 +55,8 @@ answer(struct handler_call *call, const struct state *s)
 	r->status = 200;
 	response_header(r, call->arena, "Content-Type", SLICE("application/json"));
 	response_header(r, call->arena, "Cache-Control", SLICE("no-store"));
-	r->body = arena_slice(call->arena, strbuf_slice(&body));
+	if (!body.failed)
+		r->body = arena_slice(call->arena, strbuf_slice(&body));
 	strbuf_free(&body);
 	if (r->body.ptr != NULL)
 		return HANDLER_RESPONSE;

@@ -65,11 +65,16 @@ finished(struct handler_call *call)
 static enum handler_result
 sql_write_run(struct handler_call *call)
 {
+	enum err rc;
+
 	if (call->resumed)
 		return finished(call);
-	if (queue_submit(call->queue, call->item) != ERR_OK)
-		return problem(call, 503, "too many writes are waiting; nothing was accepted");
-	return HANDLER_PARKED;
+	rc = queue_submit(call->queue, call->item);
+	if (rc == ERR_OK)
+		return HANDLER_PARKED;
+	return problem(call, 503,
+	    rc == ERR_OVERLOADED ? "too many writes are waiting; nothing was accepted"
+				 : "the queue takes no writes now; nothing was accepted");
 }
 
 const struct handler handler_sql_write = {

@@ -22,6 +22,7 @@ enum {
 	RECORD_MAX = 65535 - 65535 % 8, /* of content; a multiple of 8 needs no padding */
 	RECORDS_A_CALL = 4,
 	TRAILER_BYTES = 3 * HEADER_BYTES, /* empty STDOUT, END_REQUEST with its body */
+	DROPPED_MAX = 64 << 20,		  /* of a body that nobody wants */
 };
 
 /* FastCGI 1.0 specification, section 8. */
@@ -50,6 +51,7 @@ struct fcgi {
 	bool accepted, body_taken;
 	bool
 	    more_behind; /* bytes follow the request: libfcgi may have swallowed them, so do not keep */
+	size_t discarded; /* by fcgi_discard() */
 	struct reply reply;
 };
 
@@ -306,7 +308,7 @@ walk_records(struct fcgi *c, const unsigned char *bytes, size_t n)
 			return FCGI_BAD;
 		at += record;
 	}
-	c->more_behind = at < n;
+	c->more_behind = w.at == WALK_END && at < n;
 	if (w.at == WALK_END && at <= n)
 		return FCGI_WHOLE;
 	if (n < PEEK_BYTES)
@@ -314,17 +316,18 @@ walk_records(struct fcgi *c, const unsigned char *bytes, size_t n)
 	return w.at == WALK_STDIN ? FCGI_LARGE : FCGI_TOO_LARGE;
 }
 
+static _Thread_local unsigned char window[PEEK_BYTES]; /* for one call only */
+
 enum fcgi_arrival
 fcgi_look(struct fcgi *c)
 {
-	static _Thread_local unsigned char bytes[PEEK_BYTES];
-	const ssize_t n = recv(c->fd, bytes, sizeof bytes, MSG_PEEK | MSG_DONTWAIT);
+	const ssize_t n = recv(c->fd, window, sizeof window, MSG_PEEK | MSG_DONTWAIT);
 
 	if (n == 0)
 		return FCGI_CLOSED;
 	if (n == -1)
 		return errno == EAGAIN || errno == EINTR ? FCGI_NOTHING : FCGI_CLOSED;
-	return walk_records(c, bytes, (size_t)n);
+	return walk_records(c, window, (size_t)n);
 }
 
 enum err
@@ -356,11 +359,13 @@ fcgi_body(struct fcgi *c, char *out, size_t cap, size_t *total_out)
 
 		if (n > 0)
 			total += (size_t)n;
+		*total_out = total;
 		if (n < (int)want)
 			break; /* the end of STDIN, or an error */
+		if (total > cap + DROPPED_MAX)
+			return ERR_TOO_LARGE;
 	}
 	c->body_taken = true;
-	*total_out = total;
 	if (FCGX_GetError(c->request.in) == 0)
 		return ERR_OK;
 	c->more_behind = true; /* whatever comes now is the middle of something */
@@ -480,6 +485,28 @@ fcgi_reply(struct fcgi *c, struct slice head, struct slice body)
 	return fcgi_send(c);
 }
 
+void
+fcgi_finish_sending(struct fcgi *c)
+{
+	(void)shutdown(c->fd, SHUT_WR);
+}
+
+bool
+fcgi_discard(struct fcgi *c)
+{
+	ssize_t n;
+
+	while (c->discarded < DROPPED_MAX) {
+		n = recv(c->fd, window, sizeof window, MSG_DONTWAIT);
+		if (n == -1 && errno == EINTR)
+			continue;
+		if (n <= 0)
+			return n == -1 && errno == EAGAIN;
+		c->discarded += (size_t)n;
+	}
+	return false;
+}
+
 bool
 fcgi_end(struct fcgi *c)
 {
@@ -495,5 +522,4 @@ fcgi_refuse(struct fcgi *c, struct slice head, struct slice body)
 {
 	c->request.requestId = 1; /* what every front server uses; the parameters were never read */
 	(void)fcgi_reply(c, head, body);
-	(void)shutdown(c->fd, SHUT_WR);
 }

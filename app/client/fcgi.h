@@ -44,7 +44,8 @@ enum fcgi_arrival fcgi_look(struct fcgi *c);
 enum err fcgi_accept(struct fcgi *c, const char *const **envp_out);
 
 /* Reads the body to its end: up to ${cap} bytes are kept, the rest is dropped.  *${total_out} counts
- * all.  ERR_IO: the peer closed, or shutdown() by a timer.  Must be called, also for an empty body. */
+ * all.  ERR_IO: the peer closed, or shutdown() by a timer.  ERR_TOO_LARGE: over 64 MiB were dropped and no end is
+ * in sight; the rest stays unread.  Must be called, also for an empty body. */
 enum err fcgi_body(struct fcgi *c, char *out, size_t cap, size_t *total_out);
 bool fcgi_body_taken(const struct fcgi *c);
 
@@ -60,7 +61,15 @@ enum err fcgi_send(struct fcgi *c);
 /* Ends the request, frees its parameters.  True: the connection may carry another one. */
 bool fcgi_end(struct fcgi *c);
 
-/* Before any request was accepted: a bare reply for FCGI_TOO_LARGE; the connection must be closed then. */
+/*
+ * After a reply to a request that was not read to its end.  A front that is cut off while it still sends takes that for a
+ * failure and never reads our reply: so say that nothing more comes, and drop what it sends (64 MiB at most) until it
+ * closes.  fcgi_discard() does not block; false: the front has closed, or it is enough.
+ */
+void fcgi_finish_sending(struct fcgi *c);
+bool fcgi_discard(struct fcgi *c);
+
+/* Before any request was accepted: a bare reply for FCGI_TOO_LARGE; fcgi_finish_sending() then. */
 void fcgi_refuse(struct fcgi *c, struct slice head, struct slice body);
 
 /* A listening socket is told to its processes on descriptor 0: is ${fd} one? */

@@ -29,7 +29,8 @@ struct pipeline_env;
 
 /* What the pipeline asks of whoever carries the bytes. */
 struct transport {
-	/* Reads the body to its end and keeps at most ${cap} bytes; *${total_out} counts all. */
+	/* Reads the body to its end and keeps at most ${cap} bytes; *${total_out} counts all.  ERR_TOO_LARGE: no
+	 * end is in sight. */
 	enum err (*body)(struct exchange *x, char *out, size_t cap, size_t *total_out);
 };
 
@@ -50,9 +51,8 @@ struct exchange {
 	const struct pipeline_env *env;
 	const struct transport *transport; /* NULL: a refresh in the background, nobody to answer */
 	void *owner;			   /* the transport's connection */
-	struct exchange
-	    *mail_next; /* in a mailbox; apart from the next two, for a committer may post while the
-	                                    * reactor still lists it as parked */
+	/* In a mailbox; apart from the next two, for a committer may post while the reactor still lists it as parked. */
+	struct exchange *mail_next;
 	struct exchange *next, **prev; /* lists of the reactor */
 	struct arena arena;
 	size_t step; /* next row of the pipeline */

@@ -10,7 +10,10 @@
 #include "pipeline/step.h"
 #include "telemetry/scoreboard.h"
 
-enum { LOGGED_PATH_BYTES = 256 };
+enum {
+	LOGGED_PATH_BYTES = 256,
+	CLIENT_CLOSED_REQUEST = 499, /* as nginx logs it: nobody was left to answer */
+};
 
 static enum metric
 status_class(int status)
@@ -29,7 +32,8 @@ count(const struct exchange *x)
 	const unsigned m = x->env->member;
 
 	scoreboard_count(s, m, METRIC_REQUESTS, 1);
-	scoreboard_count(s, m, status_class(x->response.status), 1);
+	if (x->response.status != 0)
+		scoreboard_count(s, m, status_class(x->response.status), 1);
 	if (x->shed)
 		scoreboard_count(s, m, METRIC_SHED, 1);
 	if (atomic_load_explicit(&x->gone, memory_order_relaxed))
@@ -40,6 +44,7 @@ static void
 log_request(const struct exchange *x)
 {
 	const struct request *r = &x->request;
+	const int status = x->response.status != 0 ? x->response.status : CLIENT_CLOSED_REQUEST;
 	struct slice path = r->path;
 	char trace[2 * TRACE_ID_BYTES + 1];
 
@@ -49,8 +54,7 @@ log_request(const struct exchange *x)
 	log_info("request", LOG_SLICE("request_id", r->request_id), LOG_STR("trace_id", trace),
 	    LOG_SLICE("method", r->method_text), LOG_SLICE("path", path),
 	    LOG_SLICE("endpoint", x->endpoint != NULL ? x->endpoint->name : SLICE("")),
-	    LOG_INT("status", x->response.status),
-	    LOG_INT("us", (clock_mono_ns() - x->start_ns) / 1000),
+	    LOG_INT("status", status), LOG_INT("us", (clock_mono_ns() - x->start_ns) / 1000),
 	    LOG_STR("source", answer_source_name(x->source)),
 	    LOG_INT("bytes", x->response.body.len), LOG_SLICE("client", x->ip),
 	    LOG_SLICE("tenant", x->tenant));

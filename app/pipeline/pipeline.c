@@ -49,27 +49,42 @@ pipeline_first_blocking_step(void)
 }
 
 static bool
+body_is_coming(const struct exchange *x)
+{
+	return x->body_is_large && !x->body_taken;
+}
+
+static bool
 needs_lane(const struct exchange *x, enum lane lane)
 {
 	switch (lane) {
 	case LANE_INLINE:
 		return false;
 	case LANE_BODY:
-		return x->body_is_large && !x->body_taken;
+		return body_is_coming(x);
 	case LANE_HANDLER:
 		return x->endpoint->handler->lane == HANDLER_BLOCKING;
 	}
 	return false;
 }
 
-static enum pipeline_result
-done(struct exchange *x)
+/* Nobody wants it any more; but a front server that is cut off while it sends takes that for a failure. */
+static void
+drop_body(struct exchange *x)
+{
+	size_t ignored;
+
+	(void)x->transport->body(x, NULL, 0, &ignored);
+	x->body_taken = true;
+}
+
+static void
+complete(struct exchange *x)
 {
 	cache_give_up(x->env->cache, &x->fill); /* nobody waits for what will not come */
 	x->step = STEP_COUNT;
 	x->wait = EXCHANGE_RUNS;
 	answer_complete(x);
-	return PIPELINE_DONE;
 }
 
 static enum pipeline_result
@@ -77,6 +92,20 @@ hand_over(struct exchange *x, enum lane lane)
 {
 	x->handed_ns = clock_mono_ns();
 	return lane == LANE_BODY ? PIPELINE_BODY : PIPELINE_BLOCKING;
+}
+
+/* Answered, perhaps before the body was read: then that is the last thing to do. */
+static enum pipeline_result
+done(struct exchange *x, enum pipeline_where where)
+{
+	x->step = STEP_COUNT;
+	if (body_is_coming(x)) {
+		if (where == PIPELINE_ON_REACTOR)
+			return hand_over(x, LANE_BODY);
+		drop_body(x);
+	}
+	complete(x);
+	return PIPELINE_DONE;
 }
 
 enum pipeline_result
@@ -96,12 +125,12 @@ pipeline_run(struct exchange *x, enum pipeline_where where)
 		case STEP_NEXT:
 			break;
 		case STEP_ANSWERED:
-			return done(x);
+			return done(x, where);
 		case STEP_PARKED:
 			return PIPELINE_PARKED;
 		}
 	}
-	return done(x);
+	return done(x, where);
 }
 
 void
@@ -110,9 +139,11 @@ pipeline_shed(struct exchange *x)
 	struct problem p = problem_of(ERR_OVERLOADED);
 
 	p.retry_after_s = 1;
-	x->shed = true;
-	(void)answer_problem(x, &p);
-	(void)done(x);
+	if (x->step < STEP_COUNT) { /* else it was answered, and only its body was to be read */
+		x->shed = true;
+		(void)answer_problem(x, &p);
+	}
+	complete(x);
 }
 
 /*
@@ -145,6 +176,6 @@ pipeline_expire(struct exchange *x)
 		free_to_go = expire_write(x);
 	else
 		(void)answer_problem(x, &(struct problem){ .status = 504, .retry_after_s = 1 });
-	(void)done(x);
+	complete(x);
 	return free_to_go;
 }

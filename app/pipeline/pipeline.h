@@ -48,14 +48,16 @@ enum pipeline_result {
 
 enum pipeline_result pipeline_run(struct exchange *x, enum pipeline_where where);
 
-/* No lane was to be had: answers 503. */
+/* No lane was to be had: answers 503, unless an answer is there and only waits for the body to be read. */
 void pipeline_shed(struct exchange *x);
 /* A parked exchange whose deadline has passed.  False: keep it as an orphan until its item is done. */
 bool pipeline_expire(struct exchange *x);
 /* The exchange's leader is known to be dead. */
 void pipeline_leader_died(struct exchange *x);
+/* False: the flight that ${x} is parked for still flies, under the same leader and lease.  Cheap: some loads. */
+bool pipeline_has_news(struct exchange *x, int64_t now_ms);
 
-/* After the reply was written (or could not be): metrics, log line, tickets.  */
+/* After the reply was written, or could not be, or nobody was left to read one: metrics and log line. */
 void pipeline_finish(struct exchange *x);
 
 /* Makes ${into} (initialised, unused) the refresh of what ${x} served stale.  False: somebody does it

@@ -161,10 +161,10 @@ step_body(struct exchange *x)
 
 	rc = x->transport->body(x, bytes, bytes == NULL ? 0 : keep, &total);
 	x->body_taken = true;
+	if (rc == ERR_TOO_LARGE || (rc == ERR_OK && (refused || (max > 0 && total > max))))
+		return too_large(x);
 	if (rc != ERR_OK)
 		return answer_error(x, 408, "the body did not arrive whole and in time");
-	if (refused || (max > 0 && total > max))
-		return too_large(x);
 	if (keep > 0 && bytes == NULL)
 		return answer_problem(x, &(struct problem){ .status = 503, .retry_after_s = 1 });
 	if (r->has_length && r->content_length != total)

@@ -234,6 +234,18 @@ pipeline_leader_died(struct exchange *x)
 	x->dead_leader = x->fill.ticket.leader;
 }
 
+bool
+pipeline_has_news(struct exchange *x, int64_t now_ms)
+{
+	const struct flight_ticket was = x->fill.ticket;
+	const struct flight_ticket *is = &x->fill.ticket;
+	uint8_t ignored;
+
+	return cache_look(x->env->cache, &x->fill, &ignored) != FLIGHT_FLYING ||
+	       is->leader != was.leader || is->deadline_ms != was.deadline_ms ||
+	       leader_is_lost(x, now_ms);
+}
+
 static bool
 copy_values(struct exchange *to, const struct exchange *from)
 {

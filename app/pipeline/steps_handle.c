@@ -1,6 +1,8 @@
 /*
  * The step that calls the endpoint's handler, and turns what it says into an answer.
  */
+#include <stdatomic.h>
+
 #include "base/clock.h"
 #include "pipeline/pipeline.h"
 #include "pipeline/step.h"
@@ -56,12 +58,21 @@ count_write(const struct exchange *x)
 	}
 }
 
+/* Counted from now: the body may have taken its time. */
 static enum step_result
 park_write(struct exchange *x)
 {
 	x->wait = EXCHANGE_WAITS_QUEUE;
-	x->deadline_ms = x->start_ns / 1000000 + x->endpoint->timeout_ms;
+	x->deadline_ms = clock_mono_ms() + x->endpoint->timeout_ms;
 	return STEP_PARKED;
+}
+
+/* The front has closed while this waited for a lane, and nobody else waits for the answer. */
+static bool
+is_wanted_by_nobody(const struct exchange *x)
+{
+	return x->endpoint->handler->lane == HANDLER_BLOCKING && !x->fill.leading &&
+	       atomic_load_explicit(&x->gone, memory_order_relaxed);
 }
 
 /* The database has failed: an old copy may still be good enough (`if-error`). */
@@ -86,6 +97,8 @@ step_handle(struct exchange *x)
 	const int64_t began_ns = clock_mono_ns();
 	enum handler_result r;
 
+	if (is_wanted_by_nobody(x))
+		return STEP_ANSWERED;
 	if (x->wait == EXCHANGE_WAITS_QUEUE) {
 		x->wait = EXCHANGE_RUNS;
 		x->call.resumed = true;

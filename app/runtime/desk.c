@@ -15,7 +15,8 @@
 enum {
 	ARRIVE_MS = 30000, /* a request must have come whole, a reply gone */
 	QUEUE_PER_THREAD = 64,
-	POOL_MAX = 256, /* idle exchanges that are kept */
+	POOL_MAX = 256,	   /* idle exchanges that are kept */
+	WOKEN_A_TURN = 256 /* of those that wait for a flight; the others get their turn */
 };
 
 struct held {
@@ -47,6 +48,21 @@ transport_body(struct exchange *x, char *out, size_t cap, size_t *total_out)
 
 static const struct transport transport = { .body = transport_body };
 
+static void timer_fired(struct timer *t);
+
+static struct held *
+held_new(struct desk *d)
+{
+	struct held *h = calloc(1, sizeof *h);
+
+	if (h == NULL)
+		return NULL;
+	h->desk = d;
+	h->timer.fire = timer_fired;
+	exchange_init(&h->x, d->env);
+	return h;
+}
+
 static struct held *
 held_take(struct desk *d)
 {
@@ -57,13 +73,10 @@ held_take(struct desk *d)
 		d->pool = d->pool->next;
 		d->pool_count--;
 		h->x.next = NULL;
-		return h;
+	} else {
+		h = held_new(d);
 	}
-	h = calloc(1, sizeof *h);
-	if (h != NULL) {
-		h->desk = d;
-		exchange_init(&h->x, d->env);
-	}
+	d->out_count += h != NULL;
 	return h;
 }
 
@@ -72,6 +85,7 @@ held_release(struct held *h)
 {
 	struct desk *d = h->desk;
 
+	d->out_count--;
 	reactor_timer_stop(d->reactor, &h->timer);
 	if (d->pool_count >= POOL_MAX) {
 		exchange_clear(&h->x);
@@ -84,6 +98,12 @@ held_release(struct held *h)
 	h->x.next = d->pool;
 	d->pool = &h->x;
 	d->pool_count++;
+}
+
+bool
+desk_is_empty(const struct desk *d)
+{
+	return d->out_count == 0;
 }
 
 static void
@@ -119,6 +139,8 @@ flight_unlist(struct held *h)
 {
 	struct exchange *x = &h->x;
 
+	if (h->desk->look_at == x)
+		h->desk->look_at = x->next;
 	*x->prev = x->next;
 	if (x->next != NULL)
 		x->next->prev = x->prev;
@@ -135,31 +157,56 @@ unpark(struct held *h)
 	h->place = PLACE_RUNS;
 }
 
-/* Runs every parked exchange that ${leader} leads (or all: -1) once more; each looks at its flight. */
+/*
+ * Runs those that have news, some at a time: ten thousand that wait for one flight must not keep everybody else
+ * waiting.  Those that park again go to the front of the list, behind this walk.
+ */
 static void
-wake_flights(struct desk *d, int leader, bool died)
+look_at_flights(struct timer *t)
 {
-	struct exchange *x = d->flights, *next;
+	struct desk *d = CONTAINER_OF(t, struct desk, look);
+	const int64_t now_ms = reactor_now_ms(d->reactor);
+	struct exchange *x;
+	int woken = 0;
 
-	/* Those that park again go to the front of the list, behind this walk. */
-	for (; x != NULL; x = next) {
-		struct held *h = held_of(x);
-
-		next = x->next;
-		if (leader >= 0 && x->fill.ticket.leader != (uint32_t)leader)
+	while (woken < WOKEN_A_TURN && (x = d->look_at) != NULL) {
+		d->look_at = x->next;
+		if (!pipeline_has_news(x, now_ms))
 			continue;
-		if (died)
-			pipeline_leader_died(x);
-		unpark(h);
-		run(h);
+		unpark(held_of(x));
+		run(held_of(x));
+		woken++;
 	}
+	if (d->look_at == NULL && d->look_again) {
+		d->look_again = false;
+		d->look_at = d->flights;
+	}
+	if (d->look_at != NULL)
+		(void)reactor_timer(d->reactor, &d->look, now_ms + 1);
+}
+
+/* Something has happened to flights: looks at all, after the look that is going on. */
+static void
+something_happened(struct desk *d)
+{
+	if (d->look_at != NULL) {
+		d->look_again = true;
+		return;
+	}
+	d->look_at = d->flights;
+	look_at_flights(&d->look);
 }
 
 /* From struct leaders: a member that leads flights is dead. */
 static void
 leader_died(void *ctx, unsigned member)
 {
-	wake_flights(ctx, (int)member, true);
+	struct desk *d = ctx;
+
+	for (struct exchange *x = d->flights; x != NULL; x = x->next)
+		if (x->fill.ticket.leader == member)
+			pipeline_leader_died(x);
+	something_happened(d);
 }
 
 static void
@@ -188,10 +235,12 @@ park(struct held *h)
 static void
 reply(struct held *h)
 {
-	if (h->x.owner != NULL)
-		reactor_reply(h->desk->reactor, &h->x);
+	if (h->x.owner == NULL)
+		held_release(h); /* a refresh */
+	else if (atomic_load_explicit(&h->x.gone, memory_order_relaxed))
+		reactor_detach(h->desk->reactor, &h->x);
 	else
-		held_release(h); /* a refresh, or the front is gone */
+		reactor_reply(h->desk->reactor, &h->x);
 }
 
 static void
@@ -308,7 +357,7 @@ bell_rang(struct source *s, uint32_t events)
 
 	(void)events;
 	doorbell_drain(d->doorbell);
-	wake_flights(d, -1, false);
+	something_happened(d);
 }
 
 /*
@@ -322,7 +371,6 @@ on_take(void *ctx)
 
 	if (h == NULL)
 		return NULL;
-	h->timer.fire = timer_fired;
 	h->x.transport = &transport;
 	in_hand_add(d, 1);
 	return &h->x;
@@ -355,7 +403,6 @@ refresh(struct desk *d, const struct exchange *stale)
 
 	if (h == NULL)
 		return;
-	h->timer.fire = timer_fired;
 	if (pipeline_refresh(stale, &h->x))
 		run(h);
 	else
@@ -400,6 +447,7 @@ desk_open(const struct desk_options *o, struct desk *d)
 
 	d->env = o->env;
 	d->doorbell = o->doorbell;
+	d->look.fire = look_at_flights;
 	rc = reactor_open(&reactor, &d->reactor);
 	if (rc == ERR_OK)
 		rc = mailbox_open(&d->mailbox);

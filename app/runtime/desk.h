@@ -1,6 +1,8 @@
 #ifndef RUNTIME_DESK_H
 #define RUNTIME_DESK_H
 
+#include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 #include "base/err.h"
@@ -32,8 +34,11 @@ struct desk {
 	struct leaders leaders;
 	struct source mail, bell;
 	struct exchange *flights; /* parked, waiting for one */
-	struct exchange *pool;	  /* idle */
-	size_t pool_count;
+	struct exchange *look_at; /* of them: the next to look at; NULL: nothing has happened */
+	bool look_again;	  /* something has happened since the look began */
+	struct timer look;
+	struct exchange *pool;	      /* idle */
+	size_t pool_count, out_count; /* not idle: in hand, refreshing behind a reply, or orphans */
 	_Atomic uint32_t in_hand;
 };
 
@@ -50,5 +55,6 @@ void desk_close(struct desk *d); /* what is on a lane is waited for */
 
 void desk_resume(struct exchange *x); /* pipeline_env.resume */
 uint32_t desk_in_hand(const struct desk *d);
+bool desk_is_empty(const struct desk *d); /* no exchange is anywhere: desk_close() will not wait */
 
 #endif

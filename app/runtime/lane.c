@@ -21,6 +21,7 @@ struct lane {
 	pthread_cond_t work, ended;
 	struct ring steps, bodies;
 	size_t threads, idle, reading, reading_max;
+	bool bodys_turn; /* the queues take turns, so that neither starves behind the other */
 	bool closing;
 };
 
@@ -28,14 +29,11 @@ struct lane {
 static struct exchange *
 next_job(struct lane *l, bool *body_out)
 {
-	struct exchange *x = ring_pop(&l->steps);
+	const bool may_read = l->bodies.count > 0 && l->reading < l->reading_max;
 
-	*body_out = false;
-	if (x == NULL && l->reading < l->reading_max) {
-		x = ring_pop(&l->bodies);
-		*body_out = x != NULL;
-	}
-	return x;
+	*body_out = may_read && (l->bodys_turn || l->steps.count == 0);
+	l->bodys_turn = !*body_out;
+	return ring_pop(*body_out ? &l->bodies : &l->steps);
 }
 
 /* Waits for work with the lock held; false: nothing came for a minute. */
@@ -58,16 +56,19 @@ lane_thread(void *arg)
 {
 	struct lane *l = arg;
 	struct exchange *x;
-	bool body;
+	bool body, stay = true;
 
 	(void)pthread_mutex_lock(&l->lock);
 	for (;;) {
 		x = next_job(l, &body);
-		if (x == NULL) {
-			if (l->closing || !wait_for_work(l))
+		if (x ==
+		    NULL) { /* once more after a wait that ended for time: work may have come just then */
+			if (l->closing || !stay)
 				break;
+			stay = wait_for_work(l);
 			continue;
 		}
+		stay = true;
 		l->reading += body;
 		(void)pthread_mutex_unlock(&l->lock);
 		l->o.run(l->o.ctx, x);
@@ -117,7 +118,8 @@ lane_submit(struct lane *l, struct exchange *x, bool body)
 
 	(void)pthread_mutex_lock(&l->lock);
 	taken = ring_push(ring, x);
-	if (taken && l->idle == 0 && l->threads < l->o.threads && !start_thread(l) &&
+	/* An idle thread that was signalled counts as idle until it wakes: it takes one job, not all that came since. */
+	if (taken && waiting(l) > l->idle && l->threads < l->o.threads && !start_thread(l) &&
 	    l->threads == 0) {
 		(void)ring_remove(ring, x); /* not one thread to be had: nobody would ever run it */
 		taken = false;

@@ -70,8 +70,12 @@ leaders_watch(struct leaders *set, unsigned member)
 	scoreboard_view(set->scoreboard, member, &v);
 	if (!v.alive || watch(set, member, v.pid) == ERR_NOT_FOUND)
 		return false;
-	/* It may have died, and its pid been taken by another, just before we got hold of it. */
-	return scoreboard_alive(set->scoreboard, member, v.start_ticks);
+	if (scoreboard_alive(set->scoreboard, member, v.start_ticks))
+		return true;
+	/* It died just before we got hold of it, and its pid may be another's by now. */
+	if (set->watched[member] != NULL)
+		forget(set->watched[member]);
+	return false;
 }
 
 void

@@ -17,6 +17,7 @@ struct mailbox {
 enum err mailbox_open(struct mailbox *m);
 void mailbox_close(struct mailbox *m);
 void mailbox_post(struct mailbox *m, struct exchange *x); /* takes over ${x} */
-struct exchange *mailbox_take(struct mailbox *m); /* all, oldest first, linked by mail_next; or NULL */
+struct exchange *mailbox_take(
+    struct mailbox *m); /* all, oldest first, linked by mail_next; or NULL */
 
 #endif

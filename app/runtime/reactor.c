@@ -1,9 +1,9 @@
 /*
  * The reactor: connections from accept to close, and nothing of what a request means.
  *
- *   accept --> IDLE --bytes--> ARRIVING --whole--> IN_HAND --reply--> REPLYING --sent--> IDLE
- *                ^                                                                        |
- *                +------------------------------- kept ----------------------------------+
+ *   accept --> IDLE --bytes--> ARRIVING --whole--> IN_HAND --reply--> REPLYING --sent--+--> LINGERING
+ *                ^                                                                     |    body unread
+ *                +-------------------------------- kept -------------------------------+
  *
  * Edge-triggered: a connection is looked at when bytes arrive.  A request that lies whole in the socket is
  * taken at once; what arrives later makes a new edge, so nothing is peeked at twice.
@@ -35,14 +35,21 @@ enum {
 	GONE = EPOLLHUP | EPOLLERR,		  /* nobody is there to read an answer */
 };
 
-enum phase { PHASE_IDLE, PHASE_ARRIVING, PHASE_IN_HAND, PHASE_REPLYING, PHASE_CLOSED };
+enum phase {
+	PHASE_IDLE,
+	PHASE_ARRIVING,
+	PHASE_IN_HAND,
+	PHASE_REPLYING,
+	PHASE_LINGERING, /* answered, and what the front still sends is dropped until it closes */
+	PHASE_CLOSED
+};
 
 struct connection {
 	struct source source;
 	struct reactor *reactor;
 	struct fcgi *fcgi;
 	struct exchange *x;
-	struct timer timer; /* ARRIVING and REPLYING only */
+	struct timer timer; /* ARRIVING, REPLYING and LINGERING only */
 	enum phase phase;
 	bool last; /* no request can come after this one */
 	bool gone; /* told to ops->gone() */
@@ -141,13 +148,43 @@ give_exchange(struct connection *c)
 }
 
 static void
-refuse(struct connection *c, const char *why)
+say_refused(struct connection *c, const char *why)
 {
 	uint64_t held;
 
 	if (log_gate_open(&c->reactor->refused_gate, c->reactor->now_ms, &held))
 		log_info("connection_refused", LOG_STR("why", why), LOG_INT("suppressed", held));
+}
+
+static void
+refuse(struct connection *c, const char *why)
+{
+	say_refused(c, why);
 	connection_close(c);
+}
+
+static void
+drop_what_comes(struct connection *c)
+{
+	if (!fcgi_discard(c->fcgi))
+		connection_close(c);
+}
+
+static void
+linger(struct connection *c)
+{
+	struct reactor *r = c->reactor;
+
+	c->phase = PHASE_LINGERING;
+	fcgi_finish_sending(c->fcgi);
+	(void)timers_set(&r->timers, &c->timer, r->now_ms + r->o.arrive_ms);
+	drop_what_comes(c);
+}
+
+static bool
+body_is_unread(const struct connection *c)
+{
+	return c->x->body_is_large && !fcgi_body_taken(c->fcgi);
 }
 
 /* The reply is out, or cannot go out: what becomes of the connection?  The exchange goes first, for what
@@ -156,10 +193,17 @@ static void
 reply_done(struct connection *c, bool sent)
 {
 	struct reactor *r = c->reactor;
+	const bool unread = body_is_unread(c);
+	bool keep;
 
 	timers_stop(&r->timers, &c->timer);
 	give_exchange(c);
-	if (!fcgi_end(c->fcgi) || !sent || r->draining || c->last) {
+	keep = fcgi_end(c->fcgi);
+	if (sent && unread) {
+		linger(c);
+		return;
+	}
+	if (!keep || !sent || r->draining || c->last) {
 		connection_close(c);
 		return;
 	}
@@ -261,6 +305,8 @@ timed_out(struct timer *t)
 		reply_done(c, false);
 	else if (c->phase == PHASE_IDLE)
 		serve(c);
+	else if (c->phase == PHASE_LINGERING)
+		connection_close(c);
 	else
 		refuse(c, "request did not arrive in time");
 }
@@ -275,7 +321,8 @@ too_large(struct connection *c)
 	    "Content-Type: application/problem+json\r\nCache-Control: no-store\r\n\r\n";
 
 	fcgi_refuse(c->fcgi, SLICE(head), SLICE(body));
-	refuse(c, "parameters over 64 KiB");
+	say_refused(c, "parameters over 64 KiB");
+	linger(c);
 }
 
 static void
@@ -345,28 +392,31 @@ serve(struct connection *c)
 
 /* A front may close its sending side and still want the answer; one that is gone altogether does not. */
 static void
-in_hand_event(struct connection *c, uint32_t events)
+tell_gone(struct connection *c, uint32_t events)
 {
-	if (events & ENDED)
-		c->last = true;
-	if ((events & GONE) != 0 && !c->gone) {
-		c->gone = true;
-		c->reactor->o.ops->gone(c->reactor->o.ctx, c->x);
-	}
+	if ((events & GONE) == 0 || c->gone)
+		return;
+	c->gone = true;
+	c->reactor->o.ops->gone(c->reactor->o.ctx, c->x);
 }
 
+/* One edge may bring a request and the front's end together, and there will be no other edge for the end. */
 static void
 connection_ready(struct source *s, uint32_t events)
 {
 	struct connection *c = CONTAINER_OF(s, struct connection, source);
 
+	if (events & ENDED)
+		c->last = true;
 	switch (c->phase) {
 	case PHASE_IDLE:
 	case PHASE_ARRIVING:
 		serve(c);
-		if (c->phase == PHASE_ARRIVING && (events & ENDED) != 0)
+		if (c->phase == PHASE_ARRIVING && c->last)
 			refuse(c,
 			    "cut off inside a request"); /* the peek still shows what came before */
+		else if (c->phase == PHASE_IN_HAND)
+			tell_gone(c, events);
 		break;
 	case PHASE_REPLYING:
 		c->rang = true;
@@ -374,7 +424,10 @@ connection_ready(struct source *s, uint32_t events)
 		break;
 	case PHASE_IN_HAND:
 		c->rang = true;
-		in_hand_event(c, events);
+		tell_gone(c, events);
+		break;
+	case PHASE_LINGERING:
+		drop_what_comes(c);
 		break;
 	case PHASE_CLOSED:
 		break;
@@ -553,7 +606,7 @@ reactor_drain(struct reactor *r, bool now)
 	r->draining = true;
 	for (struct connection *c = r->connections; now && c != NULL; c = next) {
 		next = c->next;
-		if (c->phase == PHASE_IDLE || c->phase == PHASE_ARRIVING)
+		if (c->phase != PHASE_IN_HAND && c->phase != PHASE_REPLYING)
 			connection_close(c);
 	}
 }
@@ -565,12 +618,12 @@ reactor_close(struct reactor **rp)
 
 	if (r == NULL)
 		return;
-	*rp = NULL;
-	while (r->connections != NULL) {
+	while (r->connections != NULL) { /* ops->give() may still stop timers of *${rp} */
 		if (r->connections->x != NULL)
 			give_exchange(r->connections);
 		connection_close(r->connections);
 	}
+	*rp = NULL;
 	free_closed(r);
 	timers_free(&r->timers);
 	(void)close(r->ep);

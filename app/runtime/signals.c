@@ -14,6 +14,9 @@
 
 static const int taken[] = { SIGTERM, SIGINT, SIGQUIT, SIGHUP, SIGUSR1, SIGUSR2, SIGCHLD };
 
+/* What they would tell, a failing write tells as well: the peer is gone, the file may not grow. */
+static const int ignored[] = { SIGPIPE, SIGXFSZ };
+
 enum err
 signals_open(int *fd_out)
 {
@@ -23,8 +26,11 @@ signals_open(int *fd_out)
 	(void)sigemptyset(&set);
 	for (size_t i = 0; i < sizeof taken / sizeof *taken; i++)
 		(void)sigaddset(&set, taken[i]);
-	if (pthread_sigmask(SIG_BLOCK, &set, NULL) != 0 || signal(SIGPIPE, SIG_IGN) == SIG_ERR)
+	if (pthread_sigmask(SIG_BLOCK, &set, NULL) != 0)
 		return ERR_IO;
+	for (size_t i = 0; i < sizeof ignored / sizeof *ignored; i++)
+		if (signal(ignored[i], SIG_IGN) == SIG_ERR)
+			return ERR_IO;
 	*fd_out = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
 	return *fd_out == -1 ? ERR_IO : ERR_OK;
 }
@@ -44,7 +50,8 @@ signals_restore(void)
 {
 	sigset_t none;
 
-	(void)signal(SIGPIPE, SIG_DFL);
+	for (size_t i = 0; i < sizeof ignored / sizeof *ignored; i++)
+		(void)signal(ignored[i], SIG_DFL);
 	(void)sigemptyset(&none);
 	(void)pthread_sigmask(SIG_SETMASK, &none, NULL);
 }

@@ -5,6 +5,8 @@
 
 #include <stdlib.h>
 
+enum { FIRED_A_RUN = 512 }; /* ten thousand deadlines at once must not hold up everybody else */
+
 static void
 place(struct timers *ts, size_t at, struct timer *t)
 {
@@ -83,7 +85,7 @@ timers_stop(struct timers *ts, struct timer *t)
 void
 timers_run(struct timers *ts, int64_t now_ms)
 {
-	while (ts->count > 0 && ts->heap[1]->at_ms <= now_ms) {
+	for (int i = 0; i < FIRED_A_RUN && ts->count > 0 && ts->heap[1]->at_ms <= now_ms; i++) {
 		struct timer *t = ts->heap[1];
 
 		timers_stop(ts, t);

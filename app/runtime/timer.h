@@ -22,7 +22,7 @@ struct timers {
 
 bool timers_set(struct timers *ts, struct timer *t, int64_t at_ms); /* also moves a set one */
 void timers_stop(struct timers *ts, struct timer *t);
-/* Fires what is due; a timer is stopped before its function runs. */
+/* Fires what is due, at most 512 a call; a timer is stopped before its function runs. */
 void timers_run(struct timers *ts, int64_t now_ms);
 /* Until the next is due: 0 when one is, ${most_ms} when none comes earlier. */
 int64_t timers_wait_ms(const struct timers *ts, int64_t now_ms, int64_t most_ms);

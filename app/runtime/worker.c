@@ -23,6 +23,7 @@
 #include "runtime/runtime.h"
 #include "runtime/signals.h"
 #include "service/catalog.h"
+#include "service/store.h"
 #include "telemetry/scoreboard.h"
 
 enum {
@@ -31,6 +32,8 @@ enum {
 	STOP_MS = 5000,	 /* fast stop: what is in hand may take this long */
 	IN_HAND_MAX = 16384,
 	ARENA_SPARE = 1 << 20,
+	COPIES_OF_BODY = 4,   /* as read, decoded, canonical, as the record of the spool */
+	COPIES_OF_ANSWER = 2, /* from L1, and cut to its fields */
 };
 
 struct worker {
@@ -103,6 +106,7 @@ look_around(struct worker *w)
 	scoreboard_in_hand(w->rt.scoreboard, w->rt.member, desk_in_hand(&w->desk));
 	if (now_ms - w->checked_ms >= CHECK_MS) {
 		w->checked_ms = now_ms;
+		store_expire(w->rt.store, now_ms);
 		if (!shm_check(w->rt.regions->shm) && w->state == RUNNING) {
 			log_warn("segment_gone", LOG_STR("path", shm_path(w->rt.regions->shm)),
 			    LOG_STR("then", "this worker ends, its successor makes a new one"));
@@ -111,7 +115,7 @@ look_around(struct worker *w)
 	}
 	if (w->state == STOPPING || w->state == DRAINING) {
 		const bool idle =
-		    reactor_connections(w->desk.reactor) == 0 && desk_in_hand(&w->desk) == 0;
+		    reactor_connections(w->desk.reactor) == 0 && desk_is_empty(&w->desk);
 
 		if (idle || now_ms >= w->end_ms)
 			w->state = ENDED;
@@ -121,6 +125,20 @@ look_around(struct worker *w)
 /*
  * Putting it together.
  */
+static size_t
+arena_max_bytes(const struct worker *w)
+{
+	const struct catalog *endpoints = w->rt.catalog;
+	int64_t body = 0;
+
+	for (size_t i = 0; i < endpoints->count; i++)
+		if (endpoints->endpoints[i]->max_body_bytes > body)
+			body = endpoints->endpoints[i]->max_body_bytes;
+	return (size_t)(COPIES_OF_BODY * body +
+			COPIES_OF_ANSWER * w->o->config->max_response_bytes) +
+	       ARENA_SPARE;
+}
+
 static void
 fill_env(struct worker *w)
 {
@@ -138,8 +156,7 @@ fill_env(struct worker *w)
 		.base_path = slice_of(c->base_path),
 		.trusted = c->trusted_proxies.list,
 		.trusted_count = c->trusted_proxies.count,
-		.arena_max_bytes =
-		    (size_t)(2 * c->max_body_bytes + 2 * c->max_response_bytes) + ARENA_SPARE,
+		.arena_max_bytes = arena_max_bytes(w),
 		.max_in_hand = IN_HAND_MAX,
 		.in_hand = &w->desk.in_hand,
 		.resume = desk_resume,
@@ -211,11 +228,13 @@ worker_run(const struct worker_options *o)
 		look_around(w);
 	}
 	/* Threads that still hold something would keep us past the bound: the process's end lets go of all. */
-	if (desk_in_hand(&w->desk) > 0)
+	if (!desk_is_empty(&w->desk))
 		_exit(0);
 	consumer_stop(&w->consumer);
 	desk_close(&w->desk);
 	runtime_close(&w->rt);
+	(void)close(signal_fd);
+	free(w);
 	code = 0;
 out:
 	fault_free(&faults);

@@ -8,9 +8,11 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "client/fcgi.h"
+#include "tests/support/records.h"
 #include "tests/support/unit.h"
 
 struct pair {
@@ -36,40 +38,7 @@ pair_close(struct pair *p)
 	(void)close(p->front);
 }
 
-static size_t
-record(unsigned char *out, int type, unsigned id, const void *content, size_t len, size_t padding)
-{
-	const unsigned char h[8] = { 1, (unsigned char)type, (unsigned char)(id >> 8),
-		(unsigned char)id, (unsigned char)(len >> 8), (unsigned char)len,
-		(unsigned char)padding, 0 };
-
-	memcpy(out, h, sizeof h);
-	if (len > 0)
-		memcpy(out + 8, content, len);
-	memset(out + 8 + len, 0, padding);
-	return 8 + len + padding;
-}
-
-static const unsigned char begin_keep[8] = { 0, 1, 1 }, begin_once[8] = { 0, 1, 0 },
-			   begin_filter[8] = { 0, 3, 1 };
-
-/* A request with one parameter and ${body}. */
-static size_t
-request(unsigned char *out, const unsigned char *begin, const char *body, size_t len)
-{
-	size_t n = record(out, 1, 1, begin, 8, 0);
-
-	n += record(out + n, 4, 1, "\x0b\x02REQUEST_URI/x", 15, 1);
-	n += record(out + n, 4, 1, NULL, 0, 0);
-	while (len > 0) {
-		const size_t part = len < 32768 ? len : 32768;
-
-		n += record(out + n, 5, 1, body, part, 0);
-		body += part;
-		len -= part;
-	}
-	return n + record(out + n, 5, 1, NULL, 0, 0);
-}
+static const unsigned char begin_once[8] = { 0, 1, 0 }, begin_filter[8] = { 0, 3, 1 };
 
 static void
 put(struct pair *p, const void *bytes, size_t len)
@@ -178,6 +147,7 @@ test_a_large_body_is_told_before_it_is_read(void)
 	unsigned char *bytes = malloc(BODY + 4096);
 	const char *const *envp = NULL;
 	size_t n, sent = 0, total = 0;
+	pid_t sender;
 	struct pair p;
 
 	for (size_t i = 0; i < BODY; i++)
@@ -196,7 +166,8 @@ test_a_large_body_is_told_before_it_is_read(void)
 	CU_ASSERT_EQUAL(fcgi_look(p.c), FCGI_LARGE);
 	CU_ASSERT_EQUAL_FATAL(fcgi_accept(p.c, &envp), ERR_OK);
 	(void)fcntl(p.front, F_SETFL, 0);
-	if (fork() == 0) {
+	sender = fork();
+	if (sender == 0) {
 		(void)send(p.front, bytes + sent, n - sent, MSG_NOSIGNAL);
 		_exit(0);
 	}
@@ -204,9 +175,99 @@ test_a_large_body_is_told_before_it_is_read(void)
 	CU_ASSERT_EQUAL(total, BODY);
 	CU_ASSERT_EQUAL(memcmp(body, got, BODY), 0);
 	pair_close(&p);
+	CU_ASSERT_EQUAL(waitpid(sender, NULL, 0), sender);
 	free(bytes);
 	free(body);
 	free(got);
+}
+
+/* Sends ${n} bytes of a body from another process, again and again until nobody reads. */
+static pid_t
+send_without_end(struct pair *p, const unsigned char *bytes, size_t n)
+{
+	const pid_t pid = fork();
+
+	if (pid != 0)
+		return pid;
+	fcgi_close(&p->c); /* else our own copy of the other end would never let send() fail */
+	(void)alarm(60);
+	while (send(p->front, bytes, n, MSG_NOSIGNAL) == (ssize_t)n)
+		continue;
+	_exit(0);
+}
+
+static void
+test_a_body_without_end_is_given_up_and_its_sender_heard_out(void)
+{
+	static const unsigned char zeros[65000];
+	unsigned char head[256], *part = malloc(70000);
+	const size_t n = record(part, 5, 1, zeros, sizeof zeros, 0);
+	const char *const *envp = NULL;
+	size_t total = 0;
+	pid_t sender;
+	struct pair p;
+
+	pair_open(&p);
+	put(&p, head, request_head(head, begin_keep));
+	put(&p, part, n);
+	put(&p, part, n);
+	CU_ASSERT_EQUAL(fcgi_look(p.c), FCGI_LARGE);
+	CU_ASSERT_EQUAL_FATAL(fcgi_accept(p.c, &envp), ERR_OK);
+	sender = send_without_end(&p, part, n);
+	CU_ASSERT_EQUAL(fcgi_body(p.c, NULL, 0, &total), ERR_TOO_LARGE);
+	CU_ASSERT_TRUE(total > 64 << 20 && total < 65 << 20);
+	CU_ASSERT_FALSE(fcgi_body_taken(p.c));
+	CU_ASSERT_EQUAL(fcgi_reply(p.c, SLICE("Status: 413\r\n\r\n"), SLICE("")), ERR_OK);
+	CU_ASSERT_FALSE(fcgi_end(p.c));
+	fcgi_finish_sending(p.c);
+	while (fcgi_discard(p.c)) /* never blocks; enough is enough */
+		(void)poll(&(struct pollfd){ .fd = fcgi_fd(p.c), .events = POLLIN }, 1, 10000);
+	pair_close(&p);
+	CU_ASSERT_EQUAL(waitpid(sender, NULL, 0), sender);
+	free(part);
+}
+
+static void
+test_what_nobody_reads_is_dropped_until_the_front_closes(void)
+{
+	struct pair p;
+
+	pair_open(&p);
+	CU_ASSERT_TRUE(fcgi_discard(p.c));
+	put(&p, "anything", 8);
+	CU_ASSERT_TRUE(fcgi_discard(p.c));
+	CU_ASSERT_EQUAL(fcgi_look(p.c), FCGI_NOTHING);
+	put(&p, "more", 4);
+	(void)shutdown(p.front, SHUT_WR);
+	CU_ASSERT_FALSE(fcgi_discard(p.c));
+	pair_close(&p);
+}
+
+/* A record header that the end of the peeked bytes cuts in two is no second request. */
+static void
+test_a_large_body_leaves_the_connection_good_wherever_its_records_end(void)
+{
+	enum { HEAD = 16 + 24 + 8, FIRST = 65536 - HEAD - 8 - 4, REST = 1000 };
+	unsigned char *bytes = calloc(1, 80000), *body = calloc(1, 70000);
+	const char *const *envp = NULL;
+	size_t n = request_head(bytes, begin_keep), total = 0;
+	struct pair p;
+
+	CU_ASSERT_EQUAL(n, HEAD);
+	n += record(bytes + n, 5, 1, body, FIRST, 0); /* ends 4 bytes before the peek does */
+	n += record(bytes + n, 5, 1, body, REST, 0);
+	n += record(bytes + n, 5, 1, NULL, 0, 0);
+	pair_open(&p);
+	put(&p, bytes, n);
+	CU_ASSERT_EQUAL(fcgi_look(p.c), FCGI_LARGE);
+	CU_ASSERT_EQUAL_FATAL(fcgi_accept(p.c, &envp), ERR_OK);
+	CU_ASSERT_EQUAL(fcgi_body(p.c, NULL, 0, &total), ERR_OK);
+	CU_ASSERT_EQUAL(total, FIRST + REST);
+	CU_ASSERT_EQUAL(fcgi_reply(p.c, SLICE("Status: 204\r\n\r\n"), SLICE("")), ERR_OK);
+	CU_ASSERT_TRUE(fcgi_end(p.c));
+	pair_close(&p);
+	free(body);
+	free(bytes);
 }
 
 /* What must not reach libfcgi. */
@@ -441,8 +502,11 @@ UNIT_SUITE(fcgi, TEST(test_a_request_that_comes_byte_by_byte_is_partial_until_it
     TEST(test_parameters_and_body_arrive_and_the_connection_is_kept),
     TEST(test_a_front_that_does_not_ask_to_keep_is_not_kept),
     TEST(test_bytes_behind_a_request_end_the_connection_after_the_reply),
-    TEST(test_a_large_body_is_told_before_it_is_read), TEST(test_what_is_not_a_request_is_bad),
-    TEST(test_parameters_over_64_kib_are_too_large),
+    TEST(test_a_large_body_is_told_before_it_is_read),
+    TEST(test_a_body_without_end_is_given_up_and_its_sender_heard_out),
+    TEST(test_what_nobody_reads_is_dropped_until_the_front_closes),
+    TEST(test_a_large_body_leaves_the_connection_good_wherever_its_records_end),
+    TEST(test_what_is_not_a_request_is_bad), TEST(test_parameters_over_64_kib_are_too_large),
     TEST(test_parameters_whose_lengths_lie_never_reach_libfcgi),
     TEST(test_a_parameter_may_be_spread_over_records),
     TEST(test_management_records_are_answered_here), TEST(test_a_closed_front_is_noticed),

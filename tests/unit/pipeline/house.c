@@ -166,12 +166,14 @@ house_close(struct house *h)
 static enum err
 visit_body(struct exchange *x, char *out, size_t cap, size_t *total_out)
 {
-	const struct visit *v = x->owner;
+	struct visit *v = x->owner;
 
-	if (cap > 0)
+	v->bodies_read++;
+	x->start_ns -= v->body_took_ms * 1000000;
+	if (cap > 0 && v->body.len > 0)
 		memcpy(out, v->body.ptr, v->body.len < cap ? v->body.len : cap);
 	*total_out = v->body.len;
-	return ERR_OK;
+	return v->body_rc;
 }
 
 static const struct transport visit_transport = { .body = visit_body };

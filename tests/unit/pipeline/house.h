@@ -40,6 +40,9 @@ struct visit {
 	const char *envp[32];
 	char text[32][256];
 	struct slice body;
+	enum err body_rc;     /* what reading it says, */
+	int64_t body_took_ms; /* how long it took, */
+	unsigned bodies_read; /* and how often it was read */
 };
 void visit_begin(struct visit *v, struct house *h, const char *method, const char *uri);
 void visit_param(struct visit *v, const char *name, const char *value);

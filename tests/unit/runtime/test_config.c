@@ -246,6 +246,17 @@ a_bad_env_file_is_refused(void)
 	    load(NO_ENV, write_file("b.env", "LOG_LEVEL=info\nLOG_LEVEL=warn\n")), ERR_INVALID);
 	CU_ASSERT_EQUAL(faults_with("LOG_LEVEL", "line 1", NULL), 1);
 	drop();
+	/* All of its faults, each with its line. */
+	CU_ASSERT_EQUAL(
+	    load(NO_ENV,
+		write_file("d.env", "no name\nWEIR_THREADS=4\nLOG_LEVEL=\"info\nWEIR_FOO=1\n")),
+	    ERR_INVALID);
+	CU_ASSERT_EQUAL_FATAL(faults.errors, 3);
+	CU_ASSERT_EQUAL(faults.items[0].line, 1);
+	CU_ASSERT_EQUAL(faults.items[1].line, 3);
+	CU_ASSERT_EQUAL(faults.items[2].line, 4);
+	CU_ASSERT_EQUAL(config->threads, 4);
+	drop();
 	CU_ASSERT_EQUAL(load(NO_ENV, path_of("there is none")), ERR_INVALID);
 	drop();
 }

@@ -7,6 +7,7 @@
 #include <stdatomic.h>
 #include <stdlib.h>
 
+#include "base/clock.h"
 #include "pipeline/exchange.h"
 #include "runtime/lane.h"
 #include "runtime/mailbox.h"
@@ -18,6 +19,8 @@ struct hall {
 	struct mailbox box;
 	pthread_mutex_t gate; /* held: jobs wait inside */
 	_Atomic int inside, most;
+	struct exchange *began[JOBS]; /* in order; exact with one thread only */
+	_Atomic int began_count;
 };
 
 static void
@@ -27,6 +30,7 @@ job(void *ctx, struct exchange *x)
 	const int now = atomic_fetch_add(&h->inside, 1) + 1;
 	int most = atomic_load(&h->most);
 
+	h->began[atomic_fetch_add(&h->began_count, 1)] = x;
 	while (now > most && !atomic_compare_exchange_weak(&h->most, &most, now))
 		;
 	(void)pthread_mutex_lock(&h->gate);
@@ -137,5 +141,64 @@ test_a_full_queue_says_no(void)
 	free(x);
 }
 
+/* An idle thread that was told of one job must not be counted on for the next. */
+static void
+test_a_burst_uses_all_threads_although_one_was_idle(void)
+{
+	struct exchange *x = calloc(5, sizeof *x);
+	const int64_t until_ms = clock_mono_ms() + 10000;
+	struct hall h;
+	struct lane *l = NULL;
+	struct lane_state s = { .busy = 1 };
+	const struct lane_options o = {
+		.threads = 4, .queue = 16, .run = job, .ctx = hall_open(&h)
+	};
+
+	CU_ASSERT_EQUAL_FATAL(lane_open(&o, &l), ERR_OK);
+	CU_ASSERT_TRUE(lane_submit(l, &x[4], false));
+	CU_ASSERT_EQUAL(collect(&h, 1), 1);
+	for (; s.busy > 0; lane_look(l, &s))
+		(void)sched_yield();
+	(void)pthread_mutex_lock(&h.gate);
+	for (int i = 0; i < 4; i++)
+		CU_ASSERT_TRUE(lane_submit(l, &x[i], false));
+	while (atomic_load(&h.inside) < 4 && clock_mono_ms() < until_ms)
+		(void)sched_yield();
+	CU_ASSERT_EQUAL(atomic_load(&h.inside), 4);
+	(void)pthread_mutex_unlock(&h.gate);
+	CU_ASSERT_EQUAL(collect(&h, 4), 4);
+	lane_close(&l);
+	mailbox_close(&h.box);
+	free(x);
+}
+
+static void
+test_bodies_and_steps_take_turns(void)
+{
+	struct exchange *x = calloc(7, sizeof *x);
+	struct hall h;
+	struct lane *l = NULL;
+	const struct lane_options o = {
+		.threads = 1, .queue = 16, .run = job, .ctx = hall_open(&h)
+	};
+
+	CU_ASSERT_EQUAL_FATAL(lane_open(&o, &l), ERR_OK);
+	(void)pthread_mutex_lock(&h.gate);
+	CU_ASSERT_TRUE(lane_submit(l, &x[0], false));
+	while (atomic_load(&h.inside) < 1)
+		(void)sched_yield();
+	for (int i = 1; i < 7; i++)
+		CU_ASSERT_TRUE(lane_submit(l, &x[i], i > 3)); /* three steps, then three bodies */
+	(void)pthread_mutex_unlock(&h.gate);
+	CU_ASSERT_EQUAL(collect(&h, 7), 7);
+	for (int i = 1; i < 7; i += 2)
+		CU_ASSERT_TRUE((h.began[i] >= &x[4]) != (h.began[i + 1] >= &x[4]));
+	lane_close(&l);
+	mailbox_close(&h.box);
+	free(x);
+}
+
 UNIT_SUITE(lane, TEST(test_every_exchange_is_run_once_and_comes_back),
-    TEST(test_bodies_take_at_most_half_of_the_threads), TEST(test_a_full_queue_says_no));
+    TEST(test_bodies_take_at_most_half_of_the_threads), TEST(test_a_full_queue_says_no),
+    TEST(test_a_burst_uses_all_threads_although_one_was_idle),
+    TEST(test_bodies_and_steps_take_turns));

@@ -65,6 +65,40 @@ one_of_ours_is_closed_to_others(void)
 }
 
 static void
+make_file(const char *name)
+{
+	char path[4400];
+	int fd;
+
+	(void)snprintf(path, sizeof path, "%s/%s", dir, name);
+	fd = open(path, O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
+	CU_ASSERT_NOT_EQUAL_FATAL(fd, -1);
+	(void)close(fd);
+}
+
+/* Somebody who sets it to /srv, as root, must not find /srv closed to everybody. */
+static void
+one_that_others_use_is_refused_and_left_open(void)
+{
+	int fd;
+
+	fresh_path();
+	CU_ASSERT_EQUAL(mkdir(dir, 0700), 0);
+	CU_ASSERT_EQUAL(chmod(dir, 0755), 0);
+	make_file("somebody's");
+	CU_ASSERT_EQUAL(state_dir_open(dir, &faults, &fd), ERR_INVALID);
+	CU_ASSERT_EQUAL(fd, -1);
+	CU_ASSERT_EQUAL_FATAL(faults.errors, 1);
+	CU_ASSERT_PTR_NOT_NULL(strstr(faults.items[0].text, "other things"));
+	CU_ASSERT_EQUAL(mode_of(dir), 0755);
+	make_file("weir.db"); /* made beforehand, for us */
+	CU_ASSERT_EQUAL(state_dir_open(dir, &faults, &fd), ERR_OK);
+	CU_ASSERT_EQUAL(mode_of(dir), 0700);
+	(void)close(fd);
+	fault_free(&faults);
+}
+
+static void
 another_users_is_refused_and_named(void)
 {
 	const char *theirs = geteuid() == 0 ? dir : "/"; /* only root can give a folder away */
@@ -91,7 +125,7 @@ what_is_no_folder_is_a_fault(void)
 	fd = open(dir, O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
 	CU_ASSERT_NOT_EQUAL_FATAL(fd, -1);
 	(void)close(fd);
-	CU_ASSERT_EQUAL(state_dir_open(dir, &faults, &fd), ERR_IO);
+	CU_ASSERT_EQUAL(state_dir_open(dir, &faults, &fd), ERR_INVALID);
 	CU_ASSERT_EQUAL(faults.errors, 1);
 	fault_free(&faults);
 }
@@ -110,5 +144,5 @@ memory_is_told_from_a_disk(void)
 }
 
 UNIT_SUITE(state_dir, TEST(it_is_made_for_us_alone), TEST(one_of_ours_is_closed_to_others),
-    TEST(another_users_is_refused_and_named), TEST(what_is_no_folder_is_a_fault),
-    TEST(memory_is_told_from_a_disk));
+    TEST(one_that_others_use_is_refused_and_left_open), TEST(another_users_is_refused_and_named),
+    TEST(what_is_no_folder_is_a_fault), TEST(memory_is_told_from_a_disk));

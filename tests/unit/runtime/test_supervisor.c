@@ -60,17 +60,6 @@ worker_at(int64_t now_ms)
 }
 
 static void
-the_delay_grows_and_is_bounded(void)
-{
-	CU_ASSERT_EQUAL(respawn_delay_ms(0), 0);
-	CU_ASSERT_EQUAL(respawn_delay_ms(1), 2000);
-	CU_ASSERT_EQUAL(respawn_delay_ms(2), 4000);
-	CU_ASSERT_EQUAL(respawn_delay_ms(5), 32000);
-	CU_ASSERT_EQUAL(respawn_delay_ms(6), 60000);
-	CU_ASSERT_EQUAL(respawn_delay_ms(UINT32_MAX), 60000);
-}
-
-static void
 a_child_that_has_worked_is_replaced_at_once_for_ever(void)
 {
 	struct child c = worker_at(0);
@@ -607,8 +596,7 @@ everybody_moves_when_the_segment_is_removed(void)
 	CU_ASSERT_EQUAL(access(again, F_OK), -1);
 }
 
-UNIT_SUITE(supervisor, TEST(the_delay_grows_and_is_bounded),
-    TEST(a_child_that_has_worked_is_replaced_at_once_for_ever),
+UNIT_SUITE(supervisor, TEST(a_child_that_has_worked_is_replaced_at_once_for_ever),
     TEST(one_that_dies_before_its_first_answer_comes_back_slower_each_time),
     TEST(a_worker_without_a_heartbeat_for_ten_seconds_is_at_fault),
     TEST(a_consumer_may_be_silent_for_as_long_as_a_batch_may_take),

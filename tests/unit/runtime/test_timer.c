@@ -7,9 +7,9 @@
 #include "runtime/timer.h"
 #include "tests/support/unit.h"
 
-enum { MANY = 500 };
+enum { MANY = 500, FIRED_MAX = 1000 };
 
-static int64_t fired[MANY];
+static int64_t fired[FIRED_MAX];
 static size_t fired_count;
 
 struct probe {
@@ -129,7 +129,31 @@ test_random_stops_keep_the_order(void)
 	timers_free(&ts);
 }
 
+static void
+test_thousands_that_are_due_at_once_leave_room_for_others(void)
+{
+	enum { CROWD = FIRED_MAX };
+	struct timers ts = { 0 };
+	struct probe *p = calloc(CROWD, sizeof *p);
+	size_t left;
+
+	for (int i = 0; i < CROWD; i++) {
+		p[i].t.fire = note;
+		(void)timers_set(&ts, &p[i].t, 10);
+	}
+	for (left = ts.count; left > 0; left = ts.count) {
+		CU_ASSERT_EQUAL(timers_wait_ms(&ts, 10, 500), 0);
+		fired_count = 0;
+		timers_run(&ts, 10);
+		CU_ASSERT_TRUE(fired_count > 0 && fired_count < CROWD);
+		CU_ASSERT_EQUAL_FATAL(ts.count, left - fired_count);
+	}
+	timers_free(&ts);
+	free(p);
+}
+
 UNIT_SUITE(timer, TEST(test_timers_fire_in_order_of_time), TEST(test_only_what_is_due_fires),
     TEST(test_a_moved_timer_fires_at_its_new_time_only),
     TEST(test_a_firing_timer_may_stop_another_and_set_itself_again),
-    TEST(test_random_stops_keep_the_order));
+    TEST(test_random_stops_keep_the_order),
+    TEST(test_thousands_that_are_due_at_once_leave_room_for_others));
