@@ -68,6 +68,7 @@ with    = $(foreach floor,$1 $(stands_on_$1),$(call library,$(floor))) \
 weir_sources  := $(foreach floor,$(FLOORS) cmd,$(call sources,$(floor))) app/main.c
 test_floors   := $(notdir $(patsubst %/,%,$(sort $(dir $(wildcard tests/unit/*/test_*.c)))))
 unit_programs := $(test_floors:%=$(B)/unit/%)
+fuzzers       := $(patsubst tests/fuzz/fuzz_%.c,%,$(wildcard tests/fuzz/fuzz_*.c))
 unit_sources  := $(wildcard tests/unit/*/*.c) tests/support/unit.c
 tool_sources  := $(wildcard tests/lint/*.c tests/bench/*.c tests/fuzz/*.c) tests/support/replay.c
 all_sources   := $(weir_sources) $(unit_sources) $(tool_sources)
@@ -134,7 +135,6 @@ memcheck: need-test need-memcheck ## unit tests under valgrind
 
 # Every parser of outside bytes has a tests/fuzz/fuzz_X.c.  The fuzzer starts from the files in corpus/X, and
 # what breaks the parser is left there; `make test` tries those files again without a fuzzer.
-fuzzers := $(patsubst tests/fuzz/fuzz_%.c,%,$(wildcard tests/fuzz/fuzz_*.c))
 FUZZ_SECONDS ?= 20
 
 fuzz: need-fuzz ## fuzz each parser for FUZZ_SECONDS (default 20)
@@ -161,12 +161,12 @@ c_files = $(shell find app handlers tests -name '*.[ch]' | sort)
 lint: need-lint $(B)/gen_docs ## floors, sizes, guards, format, clang, and the tables of the README
 	tests/lint/floors
 	tests/lint/files
-	clang-format --dry-run -Werror $(c_files)
+	@clang-format --dry-run -Werror $(c_files)
 	$(MAKE) objects B=$(B)/clang CC=clang
 	tests/lint/docs --check $(B)/gen_docs
 
 format: need-lint ## put all C files into the shape of .clang-format
-	clang-format -i $(c_files)
+	@clang-format -i $(c_files)
 
 docs: $(B)/gen_docs ## write the tables of the README from the tables of the code
 	tests/lint/docs --write $<

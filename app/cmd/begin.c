@@ -3,8 +3,10 @@
  */
 #include "cmd/begin.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -37,7 +39,8 @@ open_log(const struct config *c, struct fault_list *faults)
 	const enum err rc = log_open(&o);
 
 	if (rc != ERR_OK)
-		fault_add(faults, "LOG_FILE", 0, "%s cannot be opened for writing", c->log_file);
+		fault_add(faults, "LOG_FILE", 0, "%s cannot be opened for writing (%s)",
+		    c->log_file, strerror(errno));
 	return rc == ERR_OK ? ERR_OK : ERR_INVALID;
 }
 

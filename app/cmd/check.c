@@ -1,9 +1,12 @@
 /*
  * weir check: everything that is wrong with settings and endpoint files, all at once.
  */
+#include <errno.h>
 #include <stdio.h>
+#include <string.h>
 #include <unistd.h>
 
+#include "base/arena.h"
 #include "base/clock.h"
 #include "base/fault.h"
 #include "cmd/begin.h"
@@ -20,7 +23,7 @@ enum { MAX_RESPONSE_BYTES = 1 << 20 };
 
 /* Prepares ${which} of the endpoints, those that read or those that write, on the database at ${url}. */
 static void
-check_database(const struct config *c, const struct catalog *catalog, const char *setting,
+check_database(const struct config *c, const struct catalog *catalog, enum config_key key,
     const char *url, bool writes, struct fault_list *faults)
 {
 	const struct store_options o = {
@@ -29,18 +32,51 @@ check_database(const struct config *c, const struct catalog *catalog, const char
 		.max_connections = 1,
 		.max_response_bytes = MAX_RESPONSE_BYTES,
 	};
+	const struct config_info *info = &config_infos[key];
 	struct store *s = NULL;
 	enum err rc = store_open(&o, &s);
 
 	if (rc == ERR_OK)
 		rc = store_ping(s, clock_mono_ms() + c->db_timeout_ms);
 	if (rc != ERR_OK)
-		fault_add(faults, setting, 0, "the database does not answer (%s)", err_name(rc));
+		fault_add(faults, info->name, 0, "%s does not answer (%s), expected a database",
+		    config_shown(info, url, &faults->arena), err_name(rc));
 	for (size_t i = 0; i < catalog->count && rc == ERR_OK; i++)
 		if (catalog->endpoints[i]->sql.ptr != NULL &&
 		    http_method_writes(catalog->endpoints[i]->method) == writes)
 			store_check(s, catalog->endpoints[i], faults);
 	store_close(&s);
+}
+
+/* Nothing is made: who checks may be somebody else than who serves. */
+static bool
+can_be_written(const char *path, struct arena *a)
+{
+	const char *slash = strrchr(path, '/'), *folder;
+
+	if (access(path, W_OK) == 0)
+		return true;
+	if (errno != ENOENT)
+		return false;
+	folder =
+	    slash == path ? "/" : arena_copy(a, (struct slice){ path, (size_t)(slash - path) });
+	return folder != NULL && access(folder, W_OK) == 0;
+}
+
+/* A setting that was refused already has no text. */
+static void
+check_places(const struct config *c, struct fault_list *faults)
+{
+	const char *state_dir = c->texts[CONFIG_KEY_state_dir].value,
+		   *log_file = c->texts[CONFIG_KEY_log_file].value;
+
+	if (*state_dir != '\0' && !can_be_written(state_dir, &faults->arena))
+		fault_add(faults, "WEIR_STATE_DIR", 0,
+		    "%s cannot be made or opened (%s), expected a folder on a local disk",
+		    state_dir, strerror(errno));
+	if (*log_file != '\0' && !can_be_written(log_file, &faults->arena))
+		fault_add(faults, "LOG_FILE", 0, "%s cannot be opened for writing (%s)", log_file,
+		    strerror(errno));
 }
 
 static void
@@ -54,8 +90,8 @@ check_endpoints(const struct command_line *line, const struct config *c, struct 
 		return;
 	*count_out = catalog->count;
 	if (line->given[OPTION_CONNECT].count > 0 && faults->errors == 0) {
-		check_database(c, catalog, "DB_READ_URL", c->db_read_url, false, faults);
-		check_database(c, catalog, "DB_WRITE_URL", c->db_write_url, true, faults);
+		check_database(c, catalog, CONFIG_KEY_db_read_url, c->db_read_url, false, faults);
+		check_database(c, catalog, CONFIG_KEY_db_write_url, c->db_write_url, true, faults);
 	}
 	catalog_release(&catalog);
 }
@@ -70,8 +106,10 @@ run(const struct command_line *line)
 
 	fault_init(&faults);
 	(void)begin_load(line, NULL, 0, &faults, &c);
-	if (c != NULL)
+	if (c != NULL) {
+		check_places(c, &faults);
 		check_endpoints(line, c, &faults, &endpoints);
+	}
 	fault_print(&faults, STDOUT_FILENO);
 	if (faults.errors == 0 && c != NULL) {
 		(void)printf("%zu endpoints, no faults\n", endpoints);

@@ -43,7 +43,8 @@ say_failure(enum err rc, const struct config *c)
 
 	arena_init(&a, URL_BYTES_MAX);
 	(void)fprintf(stderr, "weir dlq: %s: failed (%s)\n",
-	    config_shown(&config_infos[CONFIG_KEY_db_write_url], c->db_write_url, &a), err_name(rc));
+	    config_shown(&config_infos[CONFIG_KEY_db_write_url], c->db_write_url, &a),
+	    err_name(rc));
 	arena_free(&a);
 }
 

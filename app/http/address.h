@@ -14,8 +14,8 @@
  */
 struct cidr {
 	uint8_t bytes[16]; /* IPv4 as ::ffff:a.b.c.d */
-	unsigned bits;     /* of the 128 */
-	bool unix_peer;    /* the word `unix:`: a peer without an address */
+	unsigned bits;	   /* of the 128 */
+	bool unix_peer;	   /* the word `unix:`: a peer without an address */
 };
 
 /* "10.0.0.0/8,2001:db8::/32,unix:" ; a bare address is a whole one.  ERR_INVALID names *${bad_out}. */

@@ -14,33 +14,44 @@
  */
 struct handler; /* pipeline/handler.h */
 
-enum http_method { HTTP_GET, HTTP_HEAD, HTTP_OPTIONS, HTTP_POST, HTTP_PUT, HTTP_PATCH, HTTP_DELETE, HTTP_METHOD__COUNT };
+enum http_method {
+	HTTP_GET,
+	HTTP_HEAD,
+	HTTP_OPTIONS,
+	HTTP_POST,
+	HTTP_PUT,
+	HTTP_PATCH,
+	HTTP_DELETE,
+	HTTP_METHOD__COUNT
+};
 
 enum limit_by { LIMIT_BY_CLIENT, LIMIT_BY_TENANT, LIMIT_BY_IP };
 enum limit_algorithm { LIMIT_TOKEN_BUCKET, LIMIT_SLIDING_WINDOW };
 
 struct limit_rule {
-	struct slice name;       /* policy name in headers; "default" when the line gave none */
-	uint64_t quota;          /* N, 1..10^9 (sliding window: ..1048575) */
-	int64_t window_ms;       /* per this long */
-	uint64_t burst;          /* bucket size; N unless said */
+	struct slice name; /* policy name in headers; "default" when the line gave none */
+	uint64_t quota;	   /* N, 1..10^9 (sliding window: ..1048575) */
+	int64_t window_ms; /* per this long */
+	uint64_t burst;	   /* bucket size; N unless said */
 	enum limit_by by;
 	enum limit_algorithm algorithm;
-	bool observe;            /* count, never refuse */
-	uint64_t seed;           /* hash of endpoint name, rule name and figures: keys of rules never meet */
+	bool observe;  /* count, never refuse */
+	uint64_t seed; /* hash of endpoint name, rule name and figures: keys of rules never meet */
 };
 
 struct cache_rule {
 	bool on;
-	int64_t fresh_ms, stale_ms, if_error_ms; /* stale and if-error count from the end of fresh */
+	int64_t fresh_ms, stale_ms,
+	    if_error_ms; /* stale and if-error count from the end of fresh */
 };
 
 /* A tag or key template: literal parts and parameter indexes, alternating. */
 struct template_part {
 	struct slice literal; /* used when param == -1 */
-	int param;            /* index into params */
+	int param;	      /* index into params */
 };
-struct template {
+struct template
+{
 	struct template_part *parts;
 	size_t count;
 };
@@ -48,7 +59,14 @@ struct template {
 enum auth_rule { AUTH_NONE, AUTH_OPTIONAL, AUTH_REQUIRED };
 
 /* Where a statement's placeholder number i+1 comes from. */
-enum bind_source { BIND_PARAM, BIND_TENANT, BIND_NOW, BIND_EVENT_ID, BIND_IDEMPOTENCY_KEY, BIND_ACCEPTED_AT };
+enum bind_source {
+	BIND_PARAM,
+	BIND_TENANT,
+	BIND_NOW,
+	BIND_EVENT_ID,
+	BIND_IDEMPOTENCY_KEY,
+	BIND_ACCEPTED_AT
+};
 struct bind {
 	enum bind_source source;
 	int param; /* BIND_PARAM: index into params */
@@ -63,18 +81,18 @@ struct column_rule {
 /* One segment of the route: a literal, or a parameter. */
 struct route_segment {
 	struct slice literal; /* absent when a parameter */
-	int param;            /* index into params, -1 for a literal */
+	int param;	      /* index into params, -1 for a literal */
 };
 
 struct endpoint {
 	struct slice name; /* unique; the file name without .sql */
 	const char *file;  /* NULL for a built-in one */
 	uint64_t name_hash;
-	int index;         /* position in the catalog, 0.. */
+	int index; /* position in the catalog, 0.. */
 	const struct handler *handler;
 
 	enum http_method method; /* never HEAD or OPTIONS */
-	struct slice route;      /* as written: /api/v1/countries/:code */
+	struct slice route;	 /* as written: /api/v1/countries/:code */
 	struct route_segment *segments;
 	size_t segment_count;
 	struct slice description;
@@ -101,16 +119,17 @@ struct endpoint {
 	struct limit_rule *limits;
 	size_t limit_count;
 	enum auth_rule auth;
-	bool uses_tenant;    /* the statement binds :tenant, or auth is not none: varies by tenant */
-	bool key_optional;   /* idempotency: optional */
-	bool never_shed;     /* health */
+	bool uses_tenant;  /* the statement binds :tenant, or auth is not none: varies by tenant */
+	bool key_optional; /* idempotency: optional */
+	bool never_shed;   /* health */
 };
 
 enum { ENDPOINT_MAX_PARAMS = 64, ENDPOINT_MAX_TAGS = 14, ENDPOINT_MAX_LIMITS = 8 };
 
 const char *http_method_name(enum http_method m);
 bool http_method_parse(struct slice word, enum http_method *out);
-static inline bool http_method_writes(enum http_method m)
+static inline bool
+http_method_writes(enum http_method m)
 {
 	return m >= HTTP_POST;
 }

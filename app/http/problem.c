@@ -74,39 +74,41 @@ type_of(int status)
 	return (struct registered){ status, "about:blank", http_status_phrase(status) };
 }
 
+static const char quota_used_up[] = "the quota is used up for now: see Retry-After";
+
 struct problem
 problem_of(enum err e)
 {
 	switch (e) {
 	case ERR_INVALID:
-		return PROBLEM(400, "The request is malformed.");
+		return PROBLEM(400, "the request is malformed");
 	case ERR_DENIED:
-		return PROBLEM(403, "This is not allowed.");
+		return PROBLEM(403, "this is not allowed");
 	case ERR_NOT_FOUND:
-		return PROBLEM(404, "There is nothing here.");
+		return PROBLEM(404, "there is nothing here");
 	case ERR_CONFLICT:
-		return PROBLEM(409, "Another request holds this at the moment.");
+		return PROBLEM(409, "another request holds this at the moment");
 	case ERR_TOO_LARGE:
-		return PROBLEM(413, "The request is larger than allowed here.");
+		return PROBLEM(413, "the request is larger than allowed here");
 	case ERR_MISMATCH:
-		return PROBLEM(422, "This key was used with another content.");
+		return PROBLEM(422, "this key was used with other content");
 	case ERR_LIMITED:
-		return PROBLEM(429, "The quota is used up for now.");
+		return PROBLEM(429, quota_used_up);
 	case ERR_OVERLOADED:
-		return PROBLEM(503, "Too many requests are in hand.");
+		return PROBLEM(503, "too many requests are in hand");
 	case ERR_UNAVAILABLE:
-		return PROBLEM(503, "A service behind this one cannot be reached.");
+		return PROBLEM(503, "a service behind this one cannot be reached");
 	case ERR_FULL:
-		return PROBLEM(503, "There is no room to store this at the moment.");
+		return PROBLEM(503, "there is no room to store this at the moment");
 	case ERR_TIMEOUT:
-		return PROBLEM(504, "The answer took too long.");
+		return PROBLEM(504, "the answer took too long");
 	case ERR_OK:
 	case ERR_NOMEM:
 	case ERR_IO:
 	case ERR__COUNT:
 		break;
 	}
-	return PROBLEM(500, "Something went wrong on this side.");
+	return PROBLEM(500, "something went wrong on this side");
 }
 
 /* 429, 503 and 504 always say when to come back: at once would be the wrong answer. */
@@ -116,6 +118,18 @@ retry_after_of(const struct problem *p)
 	if (p->retry_after_s > 0)
 		return p->retry_after_s;
 	return p->status == 429 || p->status == 503 || p->status == 504 ? 1 : 0;
+}
+
+static const char *
+detail_of(const struct problem *p)
+{
+	if (p->detail != NULL)
+		return p->detail;
+	if (p->status == 405)
+		return "this path has other methods: see Allow";
+	if (p->status == 429)
+		return quota_used_up;
+	return NULL;
 }
 
 static void
@@ -166,7 +180,7 @@ add_body(struct strbuf *b, const struct problem *p, struct slice path, struct sl
 	strbuf_add_cstr(b, r.title);
 	strbuf_add_cstr(b, "\",\"status\":");
 	strbuf_add_i64(b, p->status);
-	add_member(b, "detail", slice_of(p->detail));
+	add_member(b, "detail", slice_of(detail_of(p)));
 	add_instance(b, path);
 	add_member(b, "requestId", request_id);
 	add_member(b, "param", slice_of(p->param));

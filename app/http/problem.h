@@ -13,13 +13,15 @@ struct response;
  */
 struct problem {
 	int status;
-	const char *detail;       /* a sentence for the client, arena or constant; may be NULL */
-	const char *param;        /* extension member: which parameter; may be NULL */
-	struct slice list;        /* extension: ready JSON array bytes ... */
-	const char *list_name;    /* ... under this name, such as "fields"; may be NULL */
-	int64_t retry_after_s;    /* > 0: Retry-After (and `retryAfter` on 429); 429, 503, 504: at least 1 */
-	const char *allow;        /* 405: Allow */
-	const char *accept;       /* 415: Accept */
+	const char
+	    *detail; /* for the client, arena or constant; NULL: what can be said of the status */
+	const char *param;     /* extension member: which parameter; may be NULL */
+	struct slice list;     /* extension: ready JSON array bytes ... */
+	const char *list_name; /* ... under this name, such as "fields"; may be NULL */
+	int64_t
+	    retry_after_s; /* > 0: Retry-After (and `retryAfter` on 429); 429, 503, 504: at least 1 */
+	const char *allow;  /* 405: Allow */
+	const char *accept; /* 415: Accept */
 };
 
 #define PROBLEM(code, text) ((struct problem){ .status = (code), .detail = (text) })

@@ -238,11 +238,11 @@ static const char *
 fault_of(struct request *r, const struct arrived *arrived)
 {
 	if (r->method_text.len == 0)
-		return "The front server sent no REQUEST_METHOD.";
+		return "the front server sent no REQUEST_METHOD";
 	if (r->path.len == 0)
-		return "The front server sent no path in REQUEST_URI.";
+		return "the front server sent no path in REQUEST_URI";
 	if (read_length(r, arrived[FRONT_CONTENT_LENGTH].last) != ERR_OK)
-		return "The Content-Length is not a number of bytes.";
+		return "Content-Length: expected a number of bytes";
 	return NULL;
 }
 

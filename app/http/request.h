@@ -16,28 +16,29 @@
  * borrowed from the parameters or the arena and live as long as the exchange.
  */
 struct request {
-	enum http_method method;   /* HTTP_METHOD__COUNT when not known */
+	enum http_method method; /* HTTP_METHOD__COUNT when not known */
 	bool method_known;
 	struct slice method_text;
-	struct slice path;         /* raw, of REQUEST_URI up to '?', as sent */
-	struct slice query;        /* raw, after '?' */
+	struct slice path;  /* raw, of REQUEST_URI up to '?', as sent */
+	struct slice query; /* raw, after '?' */
 	struct slice content_type;
 	bool has_length;
 	uint64_t content_length;
 	struct slice remote_addr;
 	struct slice forwarded_for; /* every X-Forwarded-For line, joined by ", " */
-	struct slice tenant;        /* TENANT_ID, absent when not set or empty */
+	struct slice tenant;	    /* TENANT_ID, absent when not set or empty */
 	struct slice authorization; /* HTTP_AUTHORIZATION or REDIRECT_HTTP_AUTHORIZATION */
-	struct slice api_key;       /* X-API-Key; two lines are joined, and then no good key */
-	struct slice request_id;    /* REQUEST_ID of the front; made by weir when absent or not [A-Za-z0-9_.-]{1,128} */
+	struct slice api_key;	    /* X-API-Key; two lines are joined, and then no good key */
+	struct slice
+	    request_id; /* REQUEST_ID of the front; made by weir when absent or not [A-Za-z0-9_.-]{1,128} */
 	bool request_id_from_front;
-	int64_t start_us;           /* REQUEST_START (sec.ms) as wall time, 0 unknown */
+	int64_t start_us;	    /* REQUEST_START (sec.ms) as wall time, 0 unknown */
 	struct slice if_none_match; /* lines joined by ", " */
 	struct slice idempotency_key;
 	unsigned idempotency_key_lines;
 	struct slice traceparent, tracestate;
 	unsigned traceparent_lines;
-	struct slice script_name;   /* for the base path */
+	struct slice script_name; /* for the base path */
 	struct slice body;
 };
 
@@ -49,8 +50,8 @@ struct request {
  * ERR_NOMEM also has its problem.  ${r} is filled all the same, its request id too unless the arena
  * is full.
  */
-enum err request_read(struct request *r, const char *const *envp, struct arena *a,
-    struct problem *problem_out);
+enum err request_read(
+    struct request *r, const char *const *envp, struct arena *a, struct problem *problem_out);
 
 /*
  * Binds path, query and body to the endpoint's params: ${values} has one for each, in order.
@@ -66,8 +67,8 @@ enum err request_bind(const struct request *r, const struct endpoint *e,
     struct problem *problem_out);
 
 /* The raw, decoded value of `fields`, absent when not there; ERR_INVALID as request_bind(). */
-enum err request_fields(const struct request *r, struct arena *a, struct slice *out,
-    struct problem *problem_out);
+enum err request_fields(
+    const struct request *r, struct arena *a, struct slice *out, struct problem *problem_out);
 
 /* True when If-None-Match names ${etag} (with its quotes): weak comparison, `*`, and a "-gzip" or
  * "-br" that Apache put before the closing quote is forgiven. */

@@ -31,7 +31,8 @@ struct response {
 void response_header(struct response *r, struct arena *a, const char *name, struct slice value);
 void response_headerf(struct response *r, struct arena *a, const char *name, const char *fmt, ...)
     __attribute__((format(printf, 4, 5)));
-struct slice response_find(const struct response *r, const char *name); /* first, no case; or absent */
+struct slice response_find(
+    const struct response *r, const char *name); /* first, no case; or absent */
 
 /* The CGI header block ("Status: 200 OK\r\n...\r\n\r\n"), in the arena; absent when the arena is full.
  * Content-Length is added, but for 204 and 304. */

@@ -25,10 +25,11 @@ void router_free(struct router **rp);
 enum { ROUTER_MAX_SEGMENTS = 32 };
 
 struct route_match {
-	const struct endpoint *endpoint;          /* for HEAD: the GET one */
+	const struct endpoint *endpoint;	   /* for HEAD: the GET one */
 	struct slice decoded[ROUTER_MAX_SEGMENTS]; /* each segment, percent-decoded once */
 	size_t segment_count;
-	unsigned allow;  /* bit per http_method that the path knows by any of its routes; GET brings HEAD,
+	unsigned
+	    allow; /* bit per http_method that the path knows by any of its routes; GET brings HEAD,
 			    any brings OPTIONS */
 	const char *why; /* ERR_INVALID: constant text, such as "an empty segment" */
 };
@@ -43,8 +44,8 @@ struct route_match {
  *   ERR_DENIED     the path exists, not with this method: see allow
  *   ERR_INVALID    empty segment, ".", "..", %2F, %5C, %00, bad escape, bad UTF-8: see why
  */
-enum err router_match(const struct router *r, enum http_method m, struct slice path, struct arena *a,
-    struct route_match *out);
+enum err router_match(const struct router *r, enum http_method m, struct slice path,
+    struct arena *a, struct route_match *out);
 
 /* "GET, HEAD, OPTIONS" for ${allow}; NULL when the arena is full. */
 const char *router_allow(unsigned allow, struct arena *a);

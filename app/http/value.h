@@ -14,14 +14,14 @@
  */
 enum value_type {
 	VALUE_TEXT,
-	VALUE_INTEGER,   /* 64 bits */
-	VALUE_NUMBER,    /* double */
-	VALUE_BOOLEAN,   /* true, false */
-	VALUE_DATE,      /* 2026-11-24 */
+	VALUE_INTEGER,	 /* 64 bits */
+	VALUE_NUMBER,	 /* double */
+	VALUE_BOOLEAN,	 /* true, false */
+	VALUE_DATE,	 /* 2026-11-24 */
 	VALUE_TIMESTAMP, /* RFC 3339, kept in UTC with Z */
-	VALUE_UUID,      /* kept in lower case */
-	VALUE_JSON,      /* any JSON value, as the client's own bytes */
-	VALUE_OBJECT,    /* the same, but must be an object */
+	VALUE_UUID,	 /* kept in lower case */
+	VALUE_JSON,	 /* any JSON value, as the client's own bytes */
+	VALUE_OBJECT,	 /* the same, but must be an object */
 	VALUE_ARRAY,
 	VALUE_ANY,
 	VALUE__COUNT
@@ -29,10 +29,11 @@ enum value_type {
 
 struct value {
 	enum value_type type;
-	bool null;         /* optional and absent, or JSON null where optional */
-	struct slice text; /* as bound: canonical text of scalars; JSON types: the client's own bytes */
-	int64_t integer;   /* INTEGER; BOOLEAN 0 or 1 */
-	double number;     /* NUMBER */
+	bool null; /* optional and absent, or JSON null where optional */
+	struct slice
+	    text; /* as bound: canonical text of scalars; JSON types: the client's own bytes */
+	int64_t integer; /* INTEGER; BOOLEAN 0 or 1 */
+	double number;	 /* NUMBER */
 };
 
 /* What one declared parameter allows. */
@@ -41,13 +42,13 @@ struct param {
 	enum value_type type;
 	enum param_place { PARAM_PATH, PARAM_QUERY, PARAM_BODY } place;
 	bool optional, has_min, has_max, has_length, has_default;
-	double min, max;           /* of numbers; of text: code points */
-	int64_t min_int, max_int;  /* the same for INTEGER, exact */
-	int64_t length;            /* code points */
-	struct slice *choices;     /* one of; canonical text */
+	double min, max;	  /* of numbers; of text: code points */
+	int64_t min_int, max_int; /* the same for INTEGER, exact */
+	int64_t length;		  /* code points */
+	struct slice *choices;	  /* one of; canonical text */
 	size_t choice_count;
-	struct value fallback;     /* has_default */
-	unsigned line;             /* in its file, for messages */
+	struct value fallback; /* has_default */
+	unsigned line;	       /* in its file, for messages */
 };
 
 const char *value_type_name(enum value_type t);

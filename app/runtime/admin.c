@@ -89,8 +89,8 @@ admin_answer(const struct admin_facts *f, struct slice path, struct arena *a, st
 		return respond(out, 200, SLICE("{\"status\":\"live\"}"), a);
 	if (slice_eq_cstr(path, "/ready"))
 		return answer_ready(f, a, out);
-	problem_respond(
-	    &PROBLEM(404, "The admin socket has /live and /ready."), path, SLICE(""), a, out);
+	problem_respond(&PROBLEM(404, "the admin socket has only /live and /ready"), path,
+	    (struct slice){ 0 }, a, out);
 	return ERR_NOT_FOUND;
 }
 
@@ -166,7 +166,7 @@ request(void *ctx, struct exchange *x)
 
 	if (rc == ERR_OK &&
 	    (!r->method_known || (r->method != HTTP_GET && r->method != HTTP_HEAD))) {
-		problem = PROBLEM(405, "The admin socket is only read.");
+		problem = PROBLEM(405, "the admin socket can only be read");
 		problem.allow = "GET, HEAD";
 		rc = ERR_INVALID;
 	}

@@ -13,25 +13,16 @@
 #include <sys/prctl.h>
 #include <unistd.h>
 
+#include "policy/backoff.h"
 #include "runtime/signals.h"
 #include "runtime/worker_env.h"
 
 enum {
-	DELAY_UNIT_MS = 1000,
-	DELAY_MOST_MS = 60000,
 	WORKER_SILENT_MS = 10000,
 	CONSUMER_SILENT_MS = 60000, /* one batch may wait long for its database */
 	MISSING_MS = 60000,	    /* stopped before it joined, perhaps holding a lock */
 	EXEC_FAILED = 127,
 };
-
-uint32_t
-respawn_delay_ms(uint32_t failures)
-{
-	if (failures == 0)
-		return 0;
-	return failures >= 6 ? DELAY_MOST_MS : (uint32_t)DELAY_UNIT_MS << failures;
-}
 
 void
 child_started(struct child *c, pid_t pid, int64_t now_ms)
@@ -53,7 +44,7 @@ void
 child_ended(struct child *c, int64_t now_ms)
 {
 	c->pid = 0;
-	c->due_ms = now_ms + respawn_delay_ms(c->failures);
+	c->due_ms = now_ms + backoff_respawn_ms(c->failures);
 	if (!c->proven)
 		c->failures++;
 }

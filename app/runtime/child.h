@@ -21,7 +21,7 @@ struct child {
 	enum member_kind kind; /* MEMBER_WORKER or MEMBER_CONSUMER */
 	pid_t pid;	       /* 0: not running */
 	int64_t started_ms;
-	int64_t due_ms;	   /* not running: when to start it */
+	int64_t due_ms;	   /* not running: when to start it (policy/backoff.h) */
 	uint32_t failures; /* deaths in a row before a first answer */
 	bool proven;	   /* this one has done work */
 	bool up;	   /* in the scoreboard when last looked */
@@ -33,9 +33,6 @@ enum child_fault {
 	CHILD_SILENT, /* no heartbeat for too long */
 	CHILD_MISSING /* has never joined the scoreboard */
 };
-
-/* 0, 2 s, 4 s ... 60 s: a child that cannot start must not burn a core. */
-uint32_t respawn_delay_ms(uint32_t failures);
 
 void child_started(struct child *c, pid_t pid, int64_t now_ms);
 /* It has answered its first request, or, a consumer, taken its place. */

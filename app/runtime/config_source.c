@@ -47,6 +47,7 @@ struct gathering {
 	struct config_entries *all;
 	struct arena *a;
 	struct fault_list *faults;
+	unsigned lines_before; /* those of the file that are behind the part being read */
 };
 
 static enum err
@@ -105,6 +106,7 @@ add_line(void *ctx, struct slice name, struct slice value, unsigned line)
 {
 	struct gathering *g = ctx;
 
+	line += g->lines_before;
 	for (size_t i = 0; i < g->all->count; i++) {
 		const struct config_entry *e = &g->all->items[i];
 
@@ -160,8 +162,12 @@ gather_file(struct gathering *g, const char *path)
 		fault_add(g->faults, path, 0, "cannot be read (%s)", strerror(errno));
 		return;
 	}
-	if (dotenv_parse(text, add_line, g, &line, &why) == ERR_INVALID)
-		fault_add(g->faults, path, line, "%s", why);
+	while (dotenv_parse(text, add_line, g, &line, &why) == ERR_INVALID) {
+		g->lines_before += line;
+		fault_add(g->faults, path, g->lines_before, "%s", why);
+		for (; line > 0; line--)
+			(void)slice_cut(&text, '\n');
+	}
 }
 
 /* Whoever started us has read everything already. */
@@ -180,7 +186,7 @@ config_gather(const struct config_input *in, struct arena *a, struct fault_list 
 {
 	const char *wanted = in->env_file == NULL ? ".env" : in->env_file;
 	char real[PATH_MAX];
-	struct gathering g = { out, a, faults };
+	struct gathering g = { .all = out, .a = a, .faults = faults };
 
 	*out = (struct config_entries){ .supervised = is_supervised(in->environment) };
 	if (getcwd(real, sizeof real) == NULL)

@@ -256,7 +256,7 @@ expect_address(const struct config_info *info, struct arena *a)
 {
 	(void)info;
 	return arena_printf(
-	    a, "unix:PATH (at most %d bytes, absolute) or HOST:PORT", (int)UNIX_PATH_MAX);
+	    a, "unix:PATH (at most %d bytes, counted from /) or HOST:PORT", (int)UNIX_PATH_MAX);
 }
 
 static const char *

@@ -8,7 +8,7 @@
 /*
  * Waking another process's reactor: one FIFO for each member in the state folder, in its reader's epoll
  * set.  A full pipe means that it is rung already; a FIFO without a reader belongs to a dead member.
- * After waking, look at the segment, never at the bytes.  (FIFOs instead of DESIGN's datagram sockets:
+ * After waking, look at the segment, never at the bytes.  (FIFOs, not datagram sockets:
  * opened relative to the state folder, so no limit on the length of its path.)
  */
 struct doorbell;

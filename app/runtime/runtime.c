@@ -178,6 +178,7 @@ open_store(struct opening *o)
 	const struct store_options options = {
 		.url = o->c->db_read_url,
 		.timeout_ms = o->c->db_timeout_ms,
+		.idle_timeout_ms = o->c->db_idle_timeout_ms,
 		.max_connections = share_of_pool(o->c),
 		.max_response_bytes = (size_t)o->c->max_response_bytes,
 	};

@@ -3,9 +3,11 @@
  */
 #include "runtime/state_dir.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/magic.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <string.h>
@@ -60,11 +62,43 @@ file_system_in(int fd, const struct file_system *list)
 	return NULL;
 }
 
+static bool
+holds_anything(int fd)
+{
+	const int again = openat(fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	DIR *d = again == -1 ? NULL : fdopendir(again);
+	const struct dirent *e;
+	bool found = d == NULL; /* who cannot look must not say that it is empty */
+
+	while (!found && (e = readdir(d)) != NULL)
+		found = strcmp(e->d_name, ".") != 0 && strcmp(e->d_name, "..") != 0;
+	if (d != NULL)
+		(void)closedir(d);
+	else if (again != -1)
+		(void)close(again);
+	return found;
+}
+
+/* A person may make the folder and its database first; but /srv or /tmp, once closed, is closed to everybody. */
+static bool
+is_ours(int fd)
+{
+	return faccessat(fd, "lock", F_OK, 0) == 0 || faccessat(fd, "weir.db", F_OK, 0) == 0 ||
+	       !holds_anything(fd);
+}
+
 static enum err
-close_to_others(const char *path, int fd, const struct stat *st)
+close_to_others(const char *path, struct fault_list *faults, int fd, const struct stat *st)
 {
 	if ((st->st_mode & 077) == 0)
 		return ERR_OK;
+	if (!is_ours(fd)) {
+		fault_add(faults, "WEIR_STATE_DIR", 0,
+		    "%s holds other things and is open to others (mode %04o), expected a folder of "
+		    "weir's own",
+		    path, (unsigned)st->st_mode & 07777);
+		return ERR_INVALID;
+	}
 	log_info("state_dir_closed_to_others", LOG_STR("path", path));
 	return fchmod(fd, 0700) == -1 ? ERR_IO : ERR_OK;
 }
@@ -88,7 +122,7 @@ judge(const char *path, struct fault_list *faults, int fd)
 		    (unsigned)st.st_uid, (unsigned)geteuid());
 		return ERR_DENIED;
 	}
-	return close_to_others(path, fd, &st);
+	return close_to_others(path, faults, fd, &st);
 }
 
 enum err
@@ -104,7 +138,7 @@ state_dir_open(const char *path, struct fault_list *faults, int *fd_out)
 		fault_add(faults, "WEIR_STATE_DIR", 0,
 		    "%s cannot be made or opened (%s), expected a folder on a local disk", path,
 		    strerror(errno));
-		return ERR_IO;
+		return ERR_INVALID;
 	}
 	rc = judge(path, faults, fd);
 	if (rc == ERR_IO)

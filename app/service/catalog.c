@@ -142,7 +142,7 @@ add_built_in(struct load *l, const struct endpoint *model)
 	add_endpoint(l, e);
 }
 
-/* The bytes of a regular file, or one more than any endpoint file may have; -1: errno. */
+/* The bytes of a regular file, or one more than any endpoint file may have; -1: errno, 0 when it is no file. */
 static ssize_t
 read_whole(const char *path, char *out, size_t cap)
 {
@@ -155,7 +155,7 @@ read_whole(const char *path, char *out, size_t cap)
 		return -1;
 	if (fstat(fd, &st) == -1)
 		goto out;
-	errno = EINVAL; /* not what can be read as a file */
+	errno = 0; /* there is none for what is not a file */
 	if (!S_ISREG(st.st_mode))
 		goto out;
 	while ((n = read(fd, out + len, cap - (size_t)len)) > 0)
@@ -204,8 +204,8 @@ load_file(struct load *l, const char *path)
 	if (text == NULL)
 		l->full = true;
 	else if (n < 0)
-		fault_add(
-		    l->faults, path, 0, "%s, expected a file that can be read", strerror(errno));
+		fault_add(l->faults, path, 0, "%s, expected a file that can be read",
+		    errno == 0 ? "a folder, pipe or device" : strerror(errno));
 	else
 		parse_file(l, path, (struct slice){ text, (size_t)n });
 	free(text);

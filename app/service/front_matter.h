@@ -13,7 +13,7 @@ struct catalog_options;
 struct fault_list;
 
 /*
- * One endpoint file: comment lines, then one SQL statement (CONTRACT: Endpoint files).
+ * One endpoint file: comment lines, then one SQL statement.
  *
  * The directives are one table in front_matter.c (name, form, default, parser), from which the README's
  * table is generated; a directive that is not in it is an error that suggests the nearest.

@@ -19,13 +19,18 @@
 /* Of one value inside a statement: what a function may build. */
 enum { MAX_VALUE_BYTES = 64 << 20 };
 
+struct idle {
+	struct sqlite *db;
+	int64_t since_ms;
+};
+
 struct sqlite_pool {
 	char *path;
-	int64_t timeout_ms;
+	int64_t timeout_ms, idle_timeout_ms;
 	size_t max_response_bytes;
 	pthread_mutex_t lock;
 	pthread_cond_t given_back;
-	struct sqlite **idle; /* room for ${max} */
+	struct idle *idle; /* room for ${max}; the last one given back is lent first */
 	size_t idle_count, open_count, max;
 };
 
@@ -63,6 +68,7 @@ sqlite_pool_open(const char *path, const struct store_options *o, struct sqlite_
 		return ERR_NOMEM;
 	p->max = o->max_connections > 0 ? o->max_connections : 1;
 	p->timeout_ms = o->timeout_ms;
+	p->idle_timeout_ms = o->idle_timeout_ms;
 	p->max_response_bytes = o->max_response_bytes;
 	p->path = strdup(path);
 	p->idle = calloc(p->max, sizeof *p->idle);
@@ -84,7 +90,7 @@ sqlite_pool_close(struct sqlite_pool **pp)
 		return;
 	*pp = NULL;
 	for (size_t i = 0; i < p->idle_count; i++)
-		sqlite_close(&p->idle[i]);
+		sqlite_close(&p->idle[i].db);
 	(void)pthread_cond_destroy(&p->given_back);
 	(void)pthread_mutex_destroy(&p->lock);
 	pool_free(p);
@@ -112,7 +118,7 @@ claim(struct sqlite_pool *p, int64_t deadline_ms, struct sqlite **out)
 		if (pthread_cond_timedwait(&p->given_back, &p->lock, &until) != 0)
 			rc = ERR_TIMEOUT;
 	if (rc == ERR_OK && p->idle_count > 0)
-		*out = p->idle[--p->idle_count];
+		*out = p->idle[--p->idle_count].db;
 	else if (rc == ERR_OK)
 		p->open_count++;
 	(void)pthread_mutex_unlock(&p->lock);
@@ -125,7 +131,7 @@ give_back(struct sqlite_pool *p, struct sqlite *db)
 {
 	(void)pthread_mutex_lock(&p->lock);
 	if (db != NULL)
-		p->idle[p->idle_count++] = db;
+		p->idle[p->idle_count++] = (struct idle){ db, clock_mono_ms() };
 	else
 		p->open_count--;
 	(void)pthread_cond_signal(&p->given_back);
@@ -176,6 +182,32 @@ sqlite_pool_return(struct sqlite_pool *p, struct sqlite **dbp, enum err rc)
 	if (rc == ERR_UNAVAILABLE && (kind == SQLITE_FAULT_MOMENT || kind == SQLITE_FAULT_BROKEN))
 		sqlite_close(&db);
 	give_back(p, db);
+}
+
+/* The one that has been idle longest, when that is too long; NULL otherwise. */
+static struct sqlite *
+take_expired(struct sqlite_pool *p, int64_t now_ms)
+{
+	struct sqlite *db = NULL;
+
+	(void)pthread_mutex_lock(&p->lock);
+	if (p->idle_count > 0 && now_ms - p->idle[0].since_ms >= p->idle_timeout_ms) {
+		db = p->idle[0].db;
+		memmove(&p->idle[0], &p->idle[1], --p->idle_count * sizeof *p->idle);
+	}
+	(void)pthread_mutex_unlock(&p->lock);
+	return db;
+}
+
+void
+sqlite_pool_expire(struct sqlite_pool *p, int64_t now_ms)
+{
+	struct sqlite *db;
+
+	while (p->idle_timeout_ms > 0 && (db = take_expired(p, now_ms)) != NULL) {
+		sqlite_close(&db);
+		give_back(p, NULL);
+	}
 }
 
 enum err

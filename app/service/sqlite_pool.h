@@ -13,8 +13,8 @@ struct store_options;
 /*
  * Read-only connections to one database file, lent to any thread.
  *
- * Opened when first needed, kept when given back; never more than max_connections of store_options, idle
- * ones counted.  Only store_sqlite.c comes in.
+ * Opened when first needed, kept when given back until they have been idle for idle_timeout_ms; never more than
+ * max_connections of store_options, idle ones counted.  Only store_sqlite.c comes in.
  */
 struct sqlite_pool;
 
@@ -28,6 +28,9 @@ size_t sqlite_pool_max_response(const struct sqlite_pool *p);
 enum err sqlite_pool_borrow(struct sqlite_pool *p, int64_t deadline_ms, struct sqlite **out);
 /* ${rc}: how it went.  What met a bad moment or a broken file is closed, and not lent again. */
 void sqlite_pool_return(struct sqlite_pool *p, struct sqlite **dbp, enum err rc);
+
+/* Closes those that have been idle too long at ${now_ms}. */
+void sqlite_pool_expire(struct sqlite_pool *p, int64_t now_ms);
 
 /* One beside the pool that logs nothing; the caller closes it. */
 enum err sqlite_pool_open_one(

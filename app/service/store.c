@@ -84,3 +84,10 @@ store_ping(struct store *s, int64_t deadline_ms)
 {
 	return s->driver->ping(s->state, deadline_ms);
 }
+
+void
+store_expire(struct store *s, int64_t now_ms)
+{
+	if (s->driver->expire != NULL)
+		s->driver->expire(s->state, now_ms);
+}

@@ -14,7 +14,7 @@ struct fault_list;
 /*
  * The read database, whatever it is: a driver behind one door.
  *
- * Connections are opened on demand and kept; statements are prepared once for a connection.  Any thread
+ * Connections are opened on demand and kept until store_expire() finds them idle too long; statements are prepared once for a connection.  Any thread
  * may call; a call blocks at most until its deadline.
  */
 struct store;
@@ -22,6 +22,7 @@ struct store;
 struct store_options {
 	const char *url; /* sqlite:PATH */
 	int64_t timeout_ms;
+	int64_t idle_timeout_ms; /* an unused connection is closed after this; 0: never */
 	size_t max_connections;
 	size_t max_response_bytes;
 };
@@ -52,6 +53,9 @@ enum err store_read(struct store *s, const struct endpoint *e, const struct valu
  * an empty one.  With one: prepares it there; a missing table or column is then an error too.
  */
 void store_check(struct store *s, const struct endpoint *e, struct fault_list *faults);
+
+/* Closes the connections that nobody has used for idle_timeout_ms; monotonic.  Called now and then. */
+void store_expire(struct store *s, int64_t now_ms);
 
 /* Cheap "is it there": opens or reuses a connection and runs SELECT 1. */
 enum err store_ping(struct store *s, int64_t deadline_ms);

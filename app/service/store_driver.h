@@ -17,6 +17,7 @@ struct store_driver {
 	/* ${state} NULL: without a database. */
 	void (*check)(void *state, const struct endpoint *e, struct fault_list *faults);
 	enum err (*ping)(void *state, int64_t deadline_ms);
+	void (*expire)(void *state, int64_t now_ms); /* NULL: it keeps no connections */
 };
 
 extern const struct store_driver store_driver_sqlite;

@@ -318,6 +318,12 @@ close_pool(void *state)
 	sqlite_pool_close(&p);
 }
 
+static void
+expire_pool(void *state, int64_t now_ms)
+{
+	sqlite_pool_expire(state, now_ms);
+}
+
 const struct store_driver store_driver_sqlite = {
 	.scheme = "sqlite",
 	.open = open_pool,
@@ -325,4 +331,5 @@ const struct store_driver store_driver_sqlite = {
 	.read = read_pool,
 	.check = check_pool,
 	.ping = ping_pool,
+	.expire = expire_pool,
 };

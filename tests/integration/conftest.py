@@ -67,7 +67,7 @@ def atlas_db():
     folder = new_folder()
     house.load_atlas(folder)
     yield os.path.join(folder, "weir.db")
-    shutil.rmtree(folder)
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 @pytest.fixture(scope="session")

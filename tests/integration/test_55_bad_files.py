@@ -228,3 +228,29 @@ def test_status_of_nothing_running_says_where_it_looked(bare):
     weir = bare({"good.sql": GOOD})
     run = weir.command("status")
     assert run.returncode == 1 and weir.state in run.stdout + run.stderr
+
+
+def test_places_that_serve_could_not_use_are_found_by_check(bare, tmp_path):
+    check = bare({"good.sql": GOOD}, LOG_FILE="/nowhere/weir.log", WEIR_THREADS="many").command("check")
+    assert check.returncode == 78
+    assert "LOG_FILE: /nowhere/weir.log" in check.stdout and "WEIR_THREADS" in check.stdout, check
+    check = bare({"good.sql": GOOD}, LOG_FILE=str(tmp_path / "weir.log")).command("check")
+    assert check.returncode == 0, check
+    assert not (tmp_path / "weir.log").exists()  # who checks may be somebody else than who serves
+
+
+@pytest.mark.parametrize("make", [os.mkfifo, os.mkdir], ids=["fifo", "folder"])
+def test_what_is_no_file_is_named_and_never_waited_for(bare, make):
+    weir = bare({"good.sql": GOOD})
+    make(os.path.join(weir.env["WEIR_HANDLERS"].split(":")[-1], "odd.sql"))
+    check = weir.command("check")
+    assert check.returncode == 78
+    assert [x for x in faults(check) if "odd.sql: a folder, pipe or device" in x], check
+
+
+def test_a_state_folder_that_others_use_is_refused_and_left_open(bare, tmp_path):
+    tmp_path.chmod(0o755)
+    (tmp_path / "somebody's").touch()
+    serve = bare({"good.sql": GOOD}, WEIR_STATE_DIR=str(tmp_path)).command("serve")
+    assert serve.returncode == 78 and "holds other things" in serve.stderr, serve
+    assert tmp_path.stat().st_mode & 0o777 == 0o755

@@ -19,13 +19,18 @@ HANDLERS = {
 
 def on_tmpfs(make_weir, mount_point, size, **env):
     """A weir whose `mount_point` is a tmpfs of `size`; its sockets are where we can reach them."""
-    weir = make_weir(HANDLERS, start=False, front=False)
+    weir = make_weir(HANDLERS, schema=SCHEMA, start=False, front=False)
     sockets = {"WEIR_LISTEN": weir.folder + "/weir.sock", "WEIR_ADMIN_LISTEN": weir.folder + "/admin.sock"}
     weir.env.update({name: "unix:" + path for name, path in sockets.items()}, **env)
     weir.listen, weir.admin_listen = weir.env["WEIR_LISTEN"], weir.env["WEIR_ADMIN_LISTEN"]
     house.make_state(weir.state)
-    target = mount_point or weir.state
-    script = f'mount -t tmpfs -o size={size},mode=0700 tmpfs "{target}" && exec "$0" "$@"'
+    weir.make_database()
+    database = os.path.join(weir.state, "weir.db")
+    script = f"""set -e
+        cp -p '{database}' '{weir.folder}/weir.db'
+        mount -t tmpfs -o size={size},mode=0700 tmpfs '{mount_point or weir.state}'
+        cp -p '{weir.folder}/weir.db' '{database}'
+        exec "$0" "$@" """
     weir.serve_prefix = [*UNSHARE, "sh", "-c", script]
     return weir
 
@@ -33,14 +38,6 @@ def on_tmpfs(make_weir, mount_point, size, **env):
 def inside(weir, path):
     """A path as weir's processes see it."""
     return f"/proc/{weir.serve.pid}/root{path}"
-
-
-def write_schema(weir):
-    state, weir.state = weir.state, inside(weir, weir.state)
-    try:
-        weir.write(SCHEMA)
-    finally:
-        weir.state = state
 
 
 def fill(path):
@@ -57,7 +54,6 @@ def test_a_full_disk_is_503_for_writes_and_nothing_for_reads(make_weir):
     weir = on_tmpfs(make_weir, None, "96m", WEIR_CACHE_BYTES="1m", WEIR_SPOOL_BYTES="16m")
     weir.start_serve()
     weir.wait_healthy()
-    write_schema(weir)
     accepted = [f"before-{i}" for i in range(5)]
     assert {weir.fcgi_post("/t/jots", {"text": "x"}, key).status for key in accepted} == {202}
     processes.wait_until(lambda: len(weir.fcgi("GET", "/t/jots").json()) == 5, "their application")
@@ -84,8 +80,6 @@ def test_a_full_disk_is_503_for_writes_and_nothing_for_reads(make_weir):
 
 def test_a_full_shared_memory_falls_back_to_the_state_folder(make_weir):
     weir = on_tmpfs(make_weir, "/dev/shm", "256k")
-    weir.schema = SCHEMA
-    weir.make_database()
     weir.start_serve()
     weir.wait_healthy()
     with open(os.path.join(weir.state, "segment")) as f:

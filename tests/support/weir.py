@@ -204,7 +204,18 @@ class Weir:
         outlived = [pid for pid in members if not processes.ends_within(pid, 10)]
         for pid in outlived:
             os.kill(pid, signal.SIGKILL)
+        self.remove_segment()
         assert not outlived, f"members {outlived} outlived their supervisor"
+
+    def remove_segment(self):
+        """What a weir leaves that was killed whole; the next one on its state folder would join it."""
+        try:
+            with open(os.path.join(self.state, "segment")) as f:
+                path = f.read().strip()
+            if path.startswith("/dev/shm/weir-"):
+                os.unlink(path)
+        except FileNotFoundError:
+            pass
 
     def command(self, *args, timeout=60, env=None):
         """Runs `weir ...` with this weir's settings."""

@@ -33,7 +33,8 @@ test_the_body_tells_the_problem(void)
 		    "\"requestId\":\"r-1\"}" },
 		{ { .status = 405, .allow = "GET, HEAD, OPTIONS" },
 		    "{\"type\":\"about:blank\",\"title\":\"Method Not Allowed\",\"status\":405,"
-		    "\"instance\":\"/api/v1/x\",\"requestId\":\"r-1\"}" },
+		    "\"detail\":\"this path has other methods: see "
+		    "Allow\",\"instance\":\"/api/v1/x\",\"requestId\":\"r-1\"}" },
 		{ { .status = 400,
 		      .detail = "unknown field",
 		      .param = "fields",
@@ -42,11 +43,11 @@ test_the_body_tells_the_problem(void)
 		    "{\"type\":\"about:blank\",\"title\":\"Bad Request\",\"status\":400,"
 		    "\"detail\":\"unknown field\",\"instance\":\"/api/v1/x\",\"requestId\":\"r-1\","
 		    "\"param\":\"fields\",\"fields\":[\"code\",\"name\"]}" },
-		{ { .status = 429, .detail = "The quota is used up for now.", .retry_after_s = 3 },
+		{ { .status = 429, .retry_after_s = 3 },
 		    "{\"error\":\"Rate limit exceeded\",\"retryAfter\":3,"
 		    "\"type\":\"https://iana.org/assignments/http-problem-types#quota-exceeded\","
 		    "\"title\":\"Request cannot be satisfied as assigned quota has been exceeded\","
-		    "\"status\":429,\"detail\":\"The quota is used up for now.\","
+		    "\"status\":429,\"detail\":\"the quota is used up for now: see Retry-After\","
 		    "\"instance\":\"/api/v1/x\",\"requestId\":\"r-1\"}" },
 		{ { .status = 503 },
 		    "{\"type\":\"https://iana.org/assignments/"

@@ -236,17 +236,17 @@ test_without_method_or_path_there_is_no_request(void)
 		const char *envp[4];
 		const char *detail;
 	} rows[] = {
-		{ { NULL }, "The front server sent no REQUEST_METHOD." },
+		{ { NULL }, "the front server sent no REQUEST_METHOD" },
 		{ { "REQUEST_METHOD", "REQUEST_URI=/" },
-		    "The front server sent no REQUEST_METHOD." },
+		    "the front server sent no REQUEST_METHOD" },
 		{ { "REQUEST_METHOD=", "REQUEST_URI=/" },
-		    "The front server sent no REQUEST_METHOD." },
-		{ { "REQUEST_METHOD=GET" }, "The front server sent no path in REQUEST_URI." },
+		    "the front server sent no REQUEST_METHOD" },
+		{ { "REQUEST_METHOD=GET" }, "the front server sent no path in REQUEST_URI" },
 		{ { "REQUEST_METHOD=GET", "REQUEST_URI=" },
-		    "The front server sent no path in REQUEST_URI." },
+		    "the front server sent no path in REQUEST_URI" },
 		{ { "REQUEST_METHOD=GET", "REQUEST_URI=?a" },
-		    "The front server sent no path in REQUEST_URI." },
-		{ { "=GET", "=", "" }, "The front server sent no REQUEST_METHOD." },
+		    "the front server sent no path in REQUEST_URI" },
+		{ { "=GET", "=", "" }, "the front server sent no REQUEST_METHOD" },
 	};
 
 	for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
