@@ -1,6 +1,6 @@
 /*
  * What failures of the write database mean, whichever database it is; the
- * table is DESIGN's.  The databases are next door, one a file.
+ * table is here.  The databases are next door, one a file.
  */
 #include "service/writer.h"
 

@@ -24,7 +24,7 @@ struct endpoint;
  */
 struct writer;
 
-/* What a failure means for the batch (DESIGN's SQLSTATE table). */
+/* What a failure means for the batch (the table of SQLSTATE classes in writer.c). */
 enum writer_verdict {
 	WRITER_OK,
 	WRITER_BAD_EVENT,      /* dead letter, once it failed alone */

@@ -11,15 +11,21 @@
 #include "tests/support/unit.h"
 #include "tests/unit/pipeline/house.h"
 
+/* One file each; the lines of one are put together in parentheses, or clang suspects a missing comma. */
 static const char *const files[] = {
-	"-- GET /cached/:id\n-- param id: integer, min 1\n-- returns: one\n-- cache: 1h, stale "
-	"10m, if-error 1d\n"
-	"-- tags: things, thing-:id\nSELECT :id AS v;\n",
+	("-- GET /cached/:id\n"
+	 "-- param id: integer, min 1\n"
+	 "-- returns: one\n"
+	 "-- cache: 1h, stale 10m, if-error 1d\n"
+	 "-- tags: things, thing-:id\n"
+	 "SELECT :id AS v;\n"),
 	"-- GET /plain\nSELECT 1 AS v;\n",
 	"-- GET /tight\n-- limit: 1/h\nSELECT 1 AS v;\n",
 	"-- GET /mine\n-- auth: required\n-- cache: 1h\nSELECT :tenant AS v;\n",
-	"-- POST /things\n-- body name: text, max 8\n-- limit: 1/h\nINSERT INTO t (k, n) VALUES "
-	"(:idempotency_key, :name);\n",
+	("-- POST /things\n"
+	 "-- body name: text, max 8\n"
+	 "-- limit: 1/h\n"
+	 "INSERT INTO t (k, n) VALUES (:idempotency_key, :name);\n"),
 	"-- POST /free\n-- idempotency: optional\nINSERT INTO t (k) VALUES (:event_id);\n",
 	"-- GET /soon\n-- cache: 1s, stale 10m, if-error 1d\nSELECT 1 AS v;\n",
 };

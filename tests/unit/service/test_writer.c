@@ -1,4 +1,4 @@
-/* Goal: the key table lets each event in once, and every failure means what the table of DESIGN says. */
+/* Goal: the key table lets each event in once, and every failure means what the table of SQLSTATE classes says. */
 #include "service/writer.h"
 
 #include "tests/unit/service/write_house.h"
