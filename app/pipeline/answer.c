@@ -159,7 +159,8 @@ unknown_field(struct exchange *x, struct slice bad, struct slice names)
 {
 	struct problem p = PROBLEM(400, NULL);
 
-	p.detail = arena_printf(&x->arena, "fields: no field \"%.*s\" here, or it is named twice",
+	p.detail = arena_printf(&x->arena,
+	    "fields: \"%.*s\", expected columns of this answer, each once, separated by commas",
 	    (int)bad.len, bad.len > 0 ? bad.ptr : "");
 	p.param = "fields";
 	p.list = names;

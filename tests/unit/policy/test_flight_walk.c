@@ -141,8 +141,6 @@ wherever_a_joiner_is_when_another_comes_one_leads(void)
 	const unsigned count = join_steps(), stride = stride_of(count, false);
 	unsigned bad = 0;
 
-	if (step_is_emulated(count))
-		return;
 	for (unsigned n = 0; n <= count; n += stride)
 		bad += !two_joiners_have_one_leader(n, TO_THE_END);
 	CU_ASSERT_EQUAL(bad, 0);
@@ -154,8 +152,6 @@ wherever_two_joiners_meet_one_leads(void)
 	const unsigned count = join_steps(), stride = stride_of(count, true);
 	unsigned bad = 0;
 
-	if (step_is_emulated(count))
-		return;
 	for (unsigned n = 0; n <= count; n += stride)
 		for (unsigned m = n % 7; m <= count; m += stride)
 			bad += !two_joiners_have_one_leader(n, m);
@@ -193,7 +189,7 @@ wherever_a_leader_is_in_its_landing_no_waiter_is_forgotten(void)
 
 	join_in_steps(w);
 	count = step_count(land_in_steps, w);
-	for (unsigned n = 0; n <= count && !step_is_emulated(count); n += stride_of(count, false))
+	for (unsigned n = 0; n <= count; n += stride_of(count, false))
 		bad += !a_waiter_learns(n);
 	CU_ASSERT_EQUAL(bad, 0);
 	walk_end(w);
