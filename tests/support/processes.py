@@ -5,6 +5,7 @@ Only the Python standard library: `make run` uses this too.
 
 import ctypes
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -26,6 +27,15 @@ def die_with_parent(sig):
     return before_exec
 
 
+def program(name):
+    """Where a program lies.  Servers are in /usr/sbin, which is not in the PATH of an ordinary user of Debian."""
+    path = os.environ.get("PATH", os.defpath) + ":/usr/local/sbin:/usr/sbin:/sbin"
+    found = shutil.which(name, path=path)
+    if not found:
+        raise RuntimeError(f"{name} is not installed")
+    return found
+
+
 def start(argv, env=None, cwd=None, log=None, end_signal=signal.SIGTERM):
     """In a session of its own: a Ctrl-C in the terminal reaches us, and we end things in order.
 
@@ -34,7 +44,7 @@ def start(argv, env=None, cwd=None, log=None, end_signal=signal.SIGTERM):
     output = open(log, "ab") if log else None
     try:
         return subprocess.Popen(
-            argv,
+            [program(argv[0]), *argv[1:]],
             env=env,
             cwd=cwd,
             stdin=subprocess.DEVNULL,
