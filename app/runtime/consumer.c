@@ -62,16 +62,19 @@ open_ingest(struct runtime *rt, struct ingest **out)
 	return ingest_open(&o, out);
 }
 
-/* So that who asks for an operation finds the tables before the first event; a failure is logged, and tried
- * again with that event. */
+/* So that who asks for an operation finds the tables before the first event; tried again with that event. */
 static void
 migrate(const struct runtime *rt)
 {
 	struct writer_failure why;
 	struct writer *w;
+	enum err rc = writer_open(rt->config->db_write_url, &w, &why);
 
-	if (writer_open(rt->config->db_write_url, &w, &why) == ERR_OK)
-		(void)writer_migrate(w, &why);
+	if (rc == ERR_OK)
+		rc = writer_migrate(w, &why);
+	if (rc != ERR_OK)
+		log_warn("migrate_failed", LOG_STR("sqlstate", why.sqlstate),
+		    LOG_STR("reason", why.message));
 	writer_close(&w);
 }
 
@@ -122,7 +125,7 @@ turn(struct consumer *c, struct ingest **gp)
 	if (rc == ERR_NOT_FOUND)
 		queue_wait(c->rt->queue, PIECE_MS);
 	if (rc == ERR_OK || rc == ERR_NOT_FOUND)
-		return 0;
+		return wait_ms;
 	return wait_ms > PIECE_MS ? wait_ms : PIECE_MS;
 }
 

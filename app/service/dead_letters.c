@@ -369,6 +369,15 @@ retry_letter(void *ctx, const struct letter *l, struct arena *a)
 	return ERR_OK;
 }
 
+static enum err
+said(enum err rc, const struct writer_failure *why)
+{
+	if (rc != ERR_OK)
+		log_warn("dead_letters_failed", LOG_STR("sqlstate", why->sqlstate),
+		    LOG_STR("reason", why->message));
+	return rc;
+}
+
 enum err
 dead_letters_retry(const char *url, const struct catalog *c, struct cache *cache,
     struct slice event_id, dead_letters_progress_fn *progress, void *ctx, uint64_t *done_out,
@@ -379,7 +388,7 @@ dead_letters_retry(const char *url, const struct catalog *c, struct cache *cache
 	enum err rc = each_letter(url, event_id, count_letter, &r.total);
 
 	if (rc == ERR_OK)
-		rc = writer_open(url, &r.w, &why);
+		rc = said(writer_open(url, &r.w, &why), &why);
 	if (rc == ERR_OK)
 		rc = each_letter(url, event_id, retry_letter, &r);
 	writer_close(&r.w);
@@ -399,9 +408,10 @@ dead_letters_drop(const char *url, struct slice event_id, uint64_t *dropped_out)
 
 	*dropped_out = 0;
 	if (rc == ERR_OK)
-		rc = writer_open(url, &w, &why);
+		rc = said(writer_open(url, &w, &why), &why);
 	if (rc == ERR_OK)
-		rc = writer_drop_letters(w, id.ptr == NULL ? NULL : bytes, dropped_out, &why);
+		rc = said(
+		    writer_drop_letters(w, id.ptr == NULL ? NULL : bytes, dropped_out, &why), &why);
 	writer_close(&w);
 	return rc == ERR_OK && *dropped_out == 0 && id.ptr != NULL ? ERR_NOT_FOUND : rc;
 }

@@ -26,6 +26,7 @@
 #include "telemetry/scoreboard.h"
 
 enum {
+	GATHER_MS = 50,	     /* between small batches: many events share one commit */
 	BATCH_MS_MAX = 2000, /* then the rest waits: a silent consumer is taken for a dead one */
 	PURGE_BYTES_MAX = 4 << 20,
 	UNCLEAR_TRIES = 10,
@@ -308,6 +309,7 @@ start_again(struct ingest *g, const struct event *ev, const struct writer_failur
 static enum err
 settle(struct ingest *g, struct batch *b, int64_t *wait_ms_out)
 {
+	const bool whole = b->count >= g->limit;
 	struct writer_failure why;
 
 	pass(g, INGEST_COMMITTED);
@@ -324,6 +326,7 @@ settle(struct ingest *g, struct batch *b, int64_t *wait_ms_out)
 	if (clock_mono_ms() - b->begun_ms < BATCH_MS_MAX / 4)
 		g->limit = g->limit * 2 < g->o.batch_max ? g->limit * 2 : g->o.batch_max;
 	show(g, INGEST_IDLE);
+	*wait_ms_out = whole ? 0 : GATHER_MS;
 	return ERR_OK;
 }
 

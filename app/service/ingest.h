@@ -66,8 +66,9 @@ enum err ingest_open(const struct ingest_options *o, struct ingest **out);
 void ingest_close(struct ingest **ip);
 
 /*
- * One batch, or one step of finding the event that fails: ERR_OK, call again.  ERR_NOT_FOUND: nothing to do.
- * ERR_UNAVAILABLE: not before *${wait_ms_out}.  Opens the database when it is not open.  Takes about 2 s at
+ * One batch, or one step of finding the event that fails: ERR_OK, call again; after *${wait_ms_out} there is
+ * more to take at once, but sooner is no mistake.  ERR_NOT_FOUND: nothing to do.  ERR_UNAVAILABLE: not before
+ * *${wait_ms_out}.  Opens the database when it is not open.  Takes about 2 s at
  * most, and the time of one statement.
  */
 enum err ingest_step(struct ingest *g, int64_t *wait_ms_out);

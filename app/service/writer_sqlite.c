@@ -82,6 +82,7 @@ open_file(struct writer *w, const char *path, struct writer_failure *why)
 {
 	const struct sqlite_options o = { .path = path,
 		.mode = SQLITE_FOR_WRITES,
+		.quiet = true, /* who writes says what failed, and how often */
 		.deadline_ms = clock_mono_ms() + DEADLINE_MS };
 	struct sqlite_fault fault = { .sqlstate = "53200", .message = "out of memory" };
 	const enum err rc = sqlite_open(&o, &w->db, &fault);

@@ -137,6 +137,23 @@ what_was_accepted_is_applied_and_acknowledged(void)
 	close_all();
 }
 
+/* One fsync for many events under load; a lone event after a quiet time is applied at once all the same. */
+static void
+a_small_batch_asks_to_let_more_gather_and_a_whole_one_does_not(void)
+{
+	int64_t wait_ms = -1;
+
+	open_fresh();
+	accept_many("k", (int)h.o.batch_max + 1, -1);
+	CU_ASSERT_EQUAL(ingest_step(g, &wait_ms), ERR_OK);
+	CU_ASSERT_EQUAL(wait_ms, 0);
+	CU_ASSERT_EQUAL(ingest_step(g, &wait_ms), ERR_OK);
+	CU_ASSERT_TRUE(wait_ms > 0 && wait_ms < 1000);
+	CU_ASSERT_EQUAL(ingest_step(g, &wait_ms), ERR_NOT_FOUND);
+	CU_ASSERT_EQUAL(wait_ms, 0);
+	close_all();
+}
+
 static void
 tenants_and_endpoints_with_the_same_key_are_all_applied(void)
 {
@@ -568,6 +585,7 @@ a_storm_of_kills_applies_everything_once(void)
 }
 
 UNIT_SUITE(ingest, TEST(what_was_accepted_is_applied_and_acknowledged),
+    TEST(a_small_batch_asks_to_let_more_gather_and_a_whole_one_does_not),
     TEST(tenants_and_endpoints_with_the_same_key_are_all_applied),
     TEST(a_bad_event_among_500_stops_none_of_the_others),
     TEST(a_late_migration_stops_before_its_event_and_nothing_is_lost),
