@@ -37,7 +37,8 @@ print_help(const struct command *c)
 		(void)printf("\n%s", c->help);
 	(void)printf("\noptions:\n");
 	for (size_t i = 0; i < COMMAND_OPTIONS_MAX && c->options[i].name != NULL; i++)
-		print_option(&c->options[i]);
+		if (c->options[i].help != NULL)
+			print_option(&c->options[i]);
 	for (size_t i = 0; i < sizeof common / sizeof *common; i++)
 		print_option(&common[i]);
 }

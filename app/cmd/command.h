@@ -15,7 +15,7 @@ enum { COMMAND_OPTIONS_MAX = 4, COMMAND_VALUES_MAX = 16 };
 struct command_option {
 	const char *name;  /* "--once" */
 	const char *value; /* what its value is called in the help; NULL: a switch */
-	const char *help;
+	const char *help;  /* NULL: between our own processes, and not shown */
 	bool repeatable;
 };
 

@@ -123,7 +123,7 @@ const struct command command_consume = {
 	.help = "One consumer is at work on a host; a second one waits until the first has ended.\n",
 	.options = {
 		[OPTION_ONCE] = { "--once", NULL, "apply what is queued, then exit (for cron)", false },
-		[OPTION_CHILD] = { "--child", NULL, "started by `weir serve`", false },
+		[OPTION_CHILD] = { "--child", NULL, NULL, false },
 	},
 	.run = run,
 };

@@ -11,6 +11,7 @@
 #include "base/container.h"
 #include "runtime/doorbell.h"
 #include "runtime/lane.h"
+#include "telemetry/scoreboard.h"
 
 enum {
 	ARRIVE_MS = 30000, /* a request must have come whole, a reply gone */
@@ -424,8 +425,20 @@ on_give(void *ctx, struct exchange *x)
 		held_release(h);
 }
 
+static void
+on_refused(void *ctx)
+{
+	struct desk *d = ctx;
+
+	scoreboard_count(d->env->scoreboard, d->env->member, METRIC_CONNECTIONS_REFUSED, 1);
+}
+
 static const struct reactor_ops ops = {
-	.take = on_take, .request = on_request, .gone = on_gone, .give = on_give
+	.take = on_take,
+	.request = on_request,
+	.gone = on_gone,
+	.refused = on_refused,
+	.give = on_give,
 };
 
 static enum err

@@ -150,9 +150,11 @@ give_exchange(struct connection *c)
 static void
 say_refused(struct connection *c, const char *why)
 {
+	struct reactor *r = c->reactor;
 	uint64_t held;
 
-	if (log_gate_open(&c->reactor->refused_gate, c->reactor->now_ms, &held))
+	r->o.ops->refused(r->o.ctx);
+	if (log_gate_open(&r->refused_gate, r->now_ms, &held))
 		log_info("connection_refused", LOG_STR("why", why), LOG_INT("suppressed", held));
 }
 
@@ -315,7 +317,8 @@ static void
 too_large(struct connection *c)
 {
 	static const char body[] = "{\"type\":\"about:blank\",\"title\":\"Request Header Fields "
-				   "Too Large\",\"status\":431}";
+				   "Too Large\",\"status\":431,\"detail\":\"all header fields "
+				   "and parameters of a request together: at most 64 KiB\"}";
 	static const char head[] =
 	    "Status: 431 Request Header Fields Too Large\r\n"
 	    "Content-Type: application/problem+json\r\nCache-Control: no-store\r\n\r\n";
@@ -501,10 +504,12 @@ listener_ready(struct source *s, uint32_t events)
 			}
 			return;
 		}
-		if (peer_allowed(l, fd))
+		if (peer_allowed(l, fd)) {
 			connection_open(l, fd);
-		else
+		} else {
+			l->reactor->o.ops->refused(l->reactor->o.ctx);
 			(void)close(fd);
+		}
 	}
 }
 

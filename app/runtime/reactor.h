@@ -24,6 +24,7 @@ struct reactor_ops {
 	struct exchange *(*take)(void *ctx); /* a clean exchange; NULL: no memory, close */
 	void (*request)(void *ctx, struct exchange *x); /* x->envp and x->body_is_large are set */
 	void (*gone)(void *ctx, struct exchange *x);	/* the front closed it while in hand */
+	void (*refused)(void *ctx); /* a peer or its bytes: no exchange was made of it */
 	void (*give)(void *ctx, struct exchange *x); /* replied, or given up: may be used again */
 };
 

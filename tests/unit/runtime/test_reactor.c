@@ -24,7 +24,7 @@ struct hall {
 	int listener;
 	bool hold; /* requests stay in hand */
 	struct exchange *in_hand;
-	unsigned requests, gone, given;
+	unsigned requests, gone, given, refused;
 	struct sockaddr_un address;
 };
 
@@ -73,11 +73,21 @@ give(void *ctx, struct exchange *x)
 }
 
 static void
+refused(void *ctx)
+{
+	struct hall *h = ctx;
+
+	h->refused++;
+}
+
+static void
 hall_open(struct hall *h)
 {
-	static const struct reactor_ops ops = {
-		.take = take, .request = request_came, .gone = gone, .give = give
-	};
+	static const struct reactor_ops ops = { .take = take,
+		.request = request_came,
+		.gone = gone,
+		.refused = refused,
+		.give = give };
 	static unsigned halls;
 	const struct reactor_options o = { .ops = &ops, .ctx = h, .arrive_ms = 60000 };
 
@@ -292,6 +302,7 @@ test_parameters_beyond_measure_are_answered_although_they_still_come(void)
 	send_all(&h, front, bytes, n);
 	(void)read_to_end(front, answer);
 	CU_ASSERT_PTR_NOT_NULL(memmem(answer, sizeof answer, "Status: 431", 11));
+	CU_ASSERT_EQUAL(h.refused, 1);
 	(void)close(front);
 	turn_until_no_connection(&h);
 	hall_close(&h);
