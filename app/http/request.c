@@ -19,6 +19,7 @@ enum front {
 	FRONT_FORWARDED_FOR,
 	FRONT_AUTHORIZATION,
 	FRONT_API_KEY,
+	FRONT_ACCEPT,
 	FRONT_IF_NONE_MATCH,
 	FRONT_IDEMPOTENCY_KEY,
 	FRONT_TRACEPARENT,
@@ -37,7 +38,7 @@ enum front {
 	FRONT__COUNT
 };
 
-enum { LONGEST_NAME = sizeof "REDIRECT_HTTP_AUTHORIZATION" - 1, SAME_LENGTH = 3 };
+enum { LONGEST_NAME = sizeof "REDIRECT_HTTP_AUTHORIZATION" - 1, SAME_LENGTH = 4 };
 
 struct known {
 	const char *name;
@@ -53,6 +54,7 @@ static const struct known by_length[LONGEST_NAME + 1][SAME_LENGTH] = {
 	KNOWN(0, "REQUEST_URI", FRONT_URI),
 	KNOWN(1, "REMOTE_ADDR", FRONT_REMOTE_ADDR),
 	KNOWN(2, "SCRIPT_NAME", FRONT_SCRIPT_NAME),
+	KNOWN(3, "HTTP_ACCEPT", FRONT_ACCEPT),
 	KNOWN(0, "CONTENT_TYPE", FRONT_CONTENT_TYPE),
 	KNOWN(0, "REQUEST_START", FRONT_REQUEST_START),
 	KNOWN(0, "REQUEST_METHOD", FRONT_METHOD),
@@ -195,6 +197,7 @@ read_headers(struct request *r, const struct arrived *arrived)
 	if (r->authorization.ptr == NULL) /* Apache, behind a rewrite */
 		r->authorization = absent_if_empty(arrived[FRONT_REDIRECT_AUTHORIZATION].last);
 	r->api_key = arrived[FRONT_API_KEY].last;
+	r->accept = arrived[FRONT_ACCEPT].last;
 	r->if_none_match = arrived[FRONT_IF_NONE_MATCH].last;
 	r->idempotency_key = arrived[FRONT_IDEMPOTENCY_KEY].last;
 	r->idempotency_key_lines = arrived[FRONT_IDEMPOTENCY_KEY].lines;

@@ -33,7 +33,8 @@ struct request {
 	    request_id; /* REQUEST_ID of the front; made by weir when absent or not [A-Za-z0-9_.-]{1,128} */
 	bool request_id_from_front;
 	int64_t start_us;	    /* REQUEST_START (sec.ms) as wall time, 0 unknown */
-	struct slice if_none_match; /* lines joined by ", " */
+	struct slice accept;	    /* lines joined by ", " */
+	struct slice if_none_match; /* the same */
 	struct slice idempotency_key;
 	unsigned idempotency_key_lines;
 	struct slice traceparent, tracestate;

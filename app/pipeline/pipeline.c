@@ -23,7 +23,7 @@ struct step {
 
 static const struct step steps[] = {
 	{ "read", LANE_INLINE, step_read },		    /* 400 */
-	{ "route", LANE_INLINE, step_route },		    /* 400 404 405, OPTIONS */
+	{ "route", LANE_INLINE, step_route },		    /* 400 404 405 406, OPTIONS */
 	{ "admit", LANE_INLINE, step_admit },		    /* 503 before any work */
 	{ "body", LANE_BODY, step_body },		    /* 408 413 */
 	{ "bind", LANE_INLINE, step_bind },		    /* 400 415 */

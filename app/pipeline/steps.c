@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/clock.h"
+#include "http/accept.h"
 #include "http/address.h"
 #include "pipeline/pipeline.h"
 #include "pipeline/step.h"
@@ -115,6 +116,8 @@ step_route(struct exchange *x)
 		return answer_problem(x, &(struct problem){ .status = 503, .retry_after_s = 1 });
 	if (x->request.method == HTTP_OPTIONS)
 		return answer_options(x);
+	if (!accept_allows_json(x->request.accept))
+		return answer_error(x, 406, "Accept: the answer is application/json");
 	x->endpoint = x->route->endpoint;
 	/* One timeout for the statement, and once more for all that comes before and after it. */
 	x->deadline_ms = x->start_ns / 1000000 + 2 * x->endpoint->timeout_ms;
