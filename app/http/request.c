@@ -20,6 +20,8 @@ enum front {
 	FRONT_AUTHORIZATION,
 	FRONT_API_KEY,
 	FRONT_ACCEPT,
+	FRONT_CONSISTENCY,
+	FRONT_COOKIE,
 	FRONT_IF_NONE_MATCH,
 	FRONT_IDEMPOTENCY_KEY,
 	FRONT_TRACEPARENT,
@@ -38,7 +40,7 @@ enum front {
 	FRONT__COUNT
 };
 
-enum { LONGEST_NAME = sizeof "REDIRECT_HTTP_AUTHORIZATION" - 1, SAME_LENGTH = 4 };
+enum { LONGEST_NAME = sizeof "REDIRECT_HTTP_AUTHORIZATION" - 1, SAME_LENGTH = 5 };
 
 struct known {
 	const char *name;
@@ -55,6 +57,7 @@ static const struct known by_length[LONGEST_NAME + 1][SAME_LENGTH] = {
 	KNOWN(1, "REMOTE_ADDR", FRONT_REMOTE_ADDR),
 	KNOWN(2, "SCRIPT_NAME", FRONT_SCRIPT_NAME),
 	KNOWN(3, "HTTP_ACCEPT", FRONT_ACCEPT),
+	KNOWN(4, "HTTP_COOKIE", FRONT_COOKIE),
 	KNOWN(0, "CONTENT_TYPE", FRONT_CONTENT_TYPE),
 	KNOWN(0, "REQUEST_START", FRONT_REQUEST_START),
 	KNOWN(0, "REQUEST_METHOD", FRONT_METHOD),
@@ -66,6 +69,7 @@ static const struct known by_length[LONGEST_NAME + 1][SAME_LENGTH] = {
 	KNOWN(1, "HTTP_IF_NONE_MATCH", FRONT_IF_NONE_MATCH),
 	KNOWN(0, "HTTP_IDEMPOTENCY_KEY", FRONT_IDEMPOTENCY_KEY),
 	KNOWN(1, "HTTP_X_FORWARDED_FOR", FRONT_FORWARDED_FOR),
+	KNOWN(0, "HTTP_X_WEIR_CONSISTENCY", FRONT_CONSISTENCY),
 	KNOWN(0, "REDIRECT_HTTP_AUTHORIZATION", FRONT_REDIRECT_AUTHORIZATION),
 };
 
@@ -198,6 +202,8 @@ read_headers(struct request *r, const struct arrived *arrived)
 		r->authorization = absent_if_empty(arrived[FRONT_REDIRECT_AUTHORIZATION].last);
 	r->api_key = arrived[FRONT_API_KEY].last;
 	r->accept = arrived[FRONT_ACCEPT].last;
+	r->consistency = arrived[FRONT_CONSISTENCY].last;
+	r->cookie = arrived[FRONT_COOKIE].last;
 	r->if_none_match = arrived[FRONT_IF_NONE_MATCH].last;
 	r->idempotency_key = arrived[FRONT_IDEMPOTENCY_KEY].last;
 	r->idempotency_key_lines = arrived[FRONT_IDEMPOTENCY_KEY].lines;

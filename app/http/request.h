@@ -35,6 +35,9 @@ struct request {
 	int64_t start_us;	    /* REQUEST_START (sec.ms) as wall time, 0 unknown */
 	struct slice accept;	    /* lines joined by ", " */
 	struct slice if_none_match; /* the same */
+	struct slice consistency;   /* X-Weir-Consistency, the same */
+	struct slice
+	    cookie; /* the same: two lines are two cookies of one line, but for the comma */
 	struct slice idempotency_key;
 	unsigned idempotency_key_lines;
 	struct slice traceparent, tracestate;

@@ -86,7 +86,10 @@ header_cache_control(struct exchange *x)
 	struct text t = { .len = 0 };
 
 	text_add(&t, x->endpoint->uses_tenant ? "private, " : "public, ");
-	if (!c->on) {
+	if (consistency_is_pending(x)) {
+		t.len = 0;
+		text_add(&t, "no-store"); /* who reads it next may be owed more */
+	} else if (!c->on) {
 		text_add(&t, "no-cache");
 	} else {
 		text_add(&t, "max-age=");
@@ -145,6 +148,8 @@ headers_of_copy(struct exchange *x, struct slice etag)
 
 	response_header(r, &x->arena, "ETag", etag);
 	header_cache_control(x);
+	if (consistency_is_pending(x))
+		response_header(r, &x->arena, "X-Weir-Pending", SLICE("true"));
 	if (x->endpoint->uses_tenant)
 		response_header(r, &x->arena, "Vary", SLICE("Authorization, X-API-Key"));
 	if (from_cache(x->source)) {

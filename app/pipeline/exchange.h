@@ -19,6 +19,7 @@
 #include "telemetry/trace.h"
 
 struct catalog;
+struct consistency;
 struct exchange;
 struct pipeline_env;
 
@@ -83,7 +84,8 @@ struct exchange {
 	bool quota_known;
 	struct slice key; /* of the cache; absent: not to be kept */
 	struct cache_fill fill;
-	int64_t dead_leader; /* member known to be dead, -1 none */
+	struct consistency *must_show; /* writes that a read is to show, or NULL */
+	int64_t dead_leader;	       /* member known to be dead, -1 none */
 	struct handler_call call;
 	struct event event;
 	struct queue_item item;

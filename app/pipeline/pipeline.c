@@ -29,6 +29,7 @@ static const struct step steps[] = {
 	{ "bind", LANE_INLINE, step_bind },		    /* 400 415 */
 	{ "authenticate", LANE_INLINE, step_authenticate }, /* 401 */
 	{ "limit", LANE_INLINE, step_limit },		    /* 429 */
+	{ "consistency", LANE_INLINE, step_consistency },   /* reads: 400 */
 	{ "replay", LANE_INLINE, step_replay },	   /* writes: 400; the claim is the committer's */
 	{ "lookup", LANE_INLINE, step_lookup },	   /* reads: fresh, stale, lead or wait */
 	{ "recheck", LANE_HANDLER, step_recheck }, /* leaders: has another flight just landed? */

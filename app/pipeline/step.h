@@ -25,6 +25,13 @@ enum step_result step_bind(struct exchange *x);
 enum step_result step_authenticate(struct exchange *x);
 enum step_result step_limit(struct exchange *x);
 
+/* steps_consistency.c */
+enum step_result step_consistency(struct exchange *x);
+/* Whether a copy that was made ${age_ms} ago shows all that the read asks for; on a lane. */
+bool consistency_allows(struct exchange *x, int64_t age_ms);
+bool consistency_is_pending(
+    const struct exchange *x); /* the answer lacks a write that was asked for */
+
 /* steps_write.c */
 enum step_result step_replay(struct exchange *x);
 

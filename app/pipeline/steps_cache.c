@@ -184,6 +184,10 @@ step_lookup(struct exchange *x)
 	if (cache_key(x->endpoint, x->values, x->tenant, &x->arena, &x->key) != ERR_OK)
 		return STEP_NEXT; /* too large to be kept: step_recheck() sees no key */
 	x->dead_leader = -1;
+	if (x->must_show != NULL) { /* a lane must ask first whether any copy is new enough */
+		x->fill.key = x->key;
+		return STEP_NEXT;
+	}
 	r = look_up(x, now_ms, SOURCE_FRESH);
 	if (r != STEP_NEXT) {
 		count(x, x->source == SOURCE_STALE ? METRIC_CACHE_STALE : METRIC_CACHE_HITS);
@@ -203,6 +207,11 @@ step_recheck(struct exchange *x)
 		return STEP_NEXT;
 	found = cache_begin(x->env->cache, &x->fill, x->endpoint, x->values, clock_mono_ms(),
 	    LOCK_WAIT_MS, &x->arena, &hit);
+	if (x->must_show != NULL) {
+		if (found != L1_FRESH || !consistency_allows(x, hit.age_ms))
+			return STEP_NEXT;
+		return take_hit(x, found, &hit, SOURCE_FRESH);
+	}
 	if (found == L1_FRESH)
 		return take_hit(x, found, &hit, SOURCE_COLLAPSED);
 	if (found == L1_STALE || found == L1_ERROR_ONLY) {
@@ -217,7 +226,7 @@ step_keep(struct exchange *x)
 {
 	uint32_t evicted = 0;
 
-	if (is_cached_read(x) && x->key.len > 0) {
+	if (is_cached_read(x) && x->key.len > 0 && !consistency_is_pending(x)) {
 		x->stored = cache_fill_land(x->env->cache, &x->fill, &x->endpoint->cache, x->block,
 				clock_mono_ms(), LOCK_WAIT_MS, &evicted) == ERR_OK;
 		if (x->stored)

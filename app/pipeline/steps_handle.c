@@ -29,6 +29,7 @@ prepare(struct exchange *x)
 		.base_path = x->base_path,
 		.item = &x->item,
 		.response = &x->response,
+		.must_show = x->must_show,
 		.deadline_ms = min_i64(x->deadline_ms, clock_mono_ms() + x->endpoint->timeout_ms),
 	};
 }

@@ -7,12 +7,14 @@
  */
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include "base/clock.h"
 #include "base/fault.h"
 #include "base/log.h"
 #include "client/sqlite.h"
 #include "http/endpoint.h"
+#include "service/consistency.h"
 #include "service/copy.h"
 #include "service/rows.h"
 #include "service/sqlite_bind.h"
@@ -21,7 +23,9 @@
 
 enum {
 	MAX_BIND_BYTES = 1 << 20, /* beside the values themselves */
-	MAX_SCRATCH_BYTES = 16 << 20
+	MAX_SCRATCH_BYTES = 16 << 20,
+	SHOW_WAIT_MS = 200, /* the consumer needs a few; a thread of the lane waits */
+	SHOW_NAP_MS = 5,
 };
 
 /* The rows of one running statement, on their way into a copy. */
@@ -150,6 +154,59 @@ run(struct reading *r, size_t max_bytes, struct strbuf *block_out)
 	return rc;
 }
 
+static const char applied_sql[] =
+    "SELECT CAST(strftime('%s', substr(at, 1, 19)) AS INTEGER) * 1000000"
+    " + CAST(substr(at, 21, 6) AS INTEGER) FROM weir_keys WHERE event_id = ?1";
+
+static enum err
+look_for(struct sqlite *db, struct consistency *c)
+{
+	struct sqlite_statement *s;
+	enum err rc = ERR_OK;
+	bool row;
+
+	c->missing = c->count;
+	for (size_t i = 0; i < c->count && rc == ERR_OK; i++) {
+		rc = sqlite_take(db, SLICE("weir"), slice_of(applied_sql), &s);
+		if (rc != ERR_OK)
+			break;
+		sqlite_bind_blob(s, 1, (struct slice){ (const char *)c->ids[i], EVENT_ID_BYTES });
+		rc = sqlite_step(s, &row);
+		if (rc == ERR_OK && row) {
+			c->missing--;
+			if (sqlite_cell(s, 0).integer > c->applied_us)
+				c->applied_us = sqlite_cell(s, 0).integer;
+		}
+		sqlite_give(&s);
+	}
+	return rc;
+}
+
+/* Until all can be seen, or it has taken long enough: one file has no other copy to look at.  A key table that
+ * cannot be read, or is not there yet, shows nothing, and is no reason not to answer. */
+static void
+wait_for_writes(struct sqlite *db, struct consistency *c, int64_t deadline_ms)
+{
+	const int64_t most_ms = clock_mono_ms() + SHOW_WAIT_MS;
+	const int64_t until_ms = most_ms < deadline_ms ? most_ms : deadline_ms;
+
+	while ((look_for(db, c) != ERR_OK || c->missing > 0) && clock_mono_ms() < until_ms)
+		(void)nanosleep(&(struct timespec){ .tv_nsec = SHOW_NAP_MS * 1000000L }, NULL);
+}
+
+static enum err
+look_pool(void *state, struct consistency *c, int64_t deadline_ms)
+{
+	struct sqlite *db;
+	enum err rc = sqlite_pool_borrow(state, deadline_ms, &db);
+
+	if (rc != ERR_OK)
+		return rc;
+	rc = look_for(db, c);
+	sqlite_pool_return(state, &db, rc);
+	return rc;
+}
+
 static enum err
 read_pool(void *state, const struct endpoint *e, const struct value *values,
     const struct store_ambient *ambient, int64_t deadline_ms, struct strbuf *block_out)
@@ -163,6 +220,8 @@ read_pool(void *state, const struct endpoint *e, const struct value *values,
 		return rc;
 	arena_init(&r.arena, MAX_BIND_BYTES);
 	arena_init(&r.scratch, MAX_SCRATCH_BYTES);
+	if (ambient->must_show != NULL)
+		wait_for_writes(db, ambient->must_show, deadline_ms);
 	rc = sqlite_take(db, e->name, e->sql, &r.s);
 	if (rc == ERR_OK) {
 		sqlite_bind_endpoint(r.s, e, values,
@@ -329,6 +388,7 @@ const struct store_driver store_driver_sqlite = {
 	.open = open_pool,
 	.close = close_pool,
 	.read = read_pool,
+	.look = look_pool,
 	.check = check_pool,
 	.ping = ping_pool,
 	.expire = expire_pool,
