@@ -271,6 +271,7 @@ tenant_ask(struct tenants *t, int64_t now_ns, int64_t deadline_ms, struct tenant
 		return TENANT_LIMITED;
 	if (deadline_ms > now_ms + ASK_MS)
 		deadline_ms = now_ms + ASK_MS;
+	c->looked_up = true;
 	rc = key_table_find(t->table, c->id, deadline_ms, &row);
 	if (rc != ERR_OK && rc != ERR_NOT_FOUND) {
 		note_unasked(t, now_ms, rc);

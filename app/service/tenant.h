@@ -57,6 +57,7 @@ struct tenant_check {
 	uint8_t digest[DIGEST_BYTES];
 	uint64_t address; /* the limiter's key of the caller's address */
 	bool stranger;	  /* it was never good, as far as is known */
+	bool looked_up;	  /* the database was asked */
 	char bytes[255];
 };
 
