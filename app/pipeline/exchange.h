@@ -22,6 +22,7 @@ struct catalog;
 struct consistency;
 struct exchange;
 struct pipeline_env;
+struct tenant_check; /* service/tenant.h */
 
 /*
  * One request in hand.  Owned by exactly one thread at any moment (reactor, lane or committer) and
@@ -58,6 +59,7 @@ struct exchange {
 	struct arena arena;
 	size_t step; /* next row of the pipeline */
 	enum exchange_wait wait;
+	bool asks_lane;	   /* the step in hand goes on where it may block */
 	_Atomic bool gone; /* the front has closed the connection */
 	bool orphan;	   /* answered already; kept only until the queue lets go of its item */
 
@@ -70,7 +72,8 @@ struct exchange {
 	const struct endpoint *endpoint;
 	struct value *values;
 	struct slice fields;
-	struct slice tenant, ip; /* who calls; tenant empty when nobody is authenticated */
+	struct slice tenant, ip;    /* who calls; tenant empty when nobody is authenticated */
+	struct tenant_check *check; /* of the API key; NULL: none was sent */
 	struct trace_context trace;
 	int64_t start_ns, start_us;	 /* monotonic, wall */
 	int64_t deadline_ms;		 /* monotonic, of the whole request */

@@ -10,6 +10,7 @@
 
 struct catalog;
 struct scoreboard;
+struct tenants;
 
 /*
  * The order of the steps.  Runs an exchange as far as the calling thread may: inline steps on the reactor,
@@ -21,6 +22,7 @@ struct pipeline_env {
 	struct quota *quota;
 	struct queue *queue;
 	struct store *store;
+	struct tenants *tenants; /* service/tenant.h */
 	struct scoreboard *scoreboard;
 	unsigned member;
 	const char *write_url;

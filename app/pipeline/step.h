@@ -13,7 +13,8 @@ struct problem;
 enum step_result {
 	STEP_NEXT,
 	STEP_ANSWERED, /* x->response is filled */
-	STEP_PARKED    /* x->wait says for what; the same step runs again */
+	STEP_BLOCKS, /* it must wait for a server: it runs again, on a lane, with x->asks_lane set */
+	STEP_PARKED  /* x->wait says for what; the same step runs again */
 };
 
 /* steps.c: what every request goes through. */
@@ -22,7 +23,6 @@ enum step_result step_route(struct exchange *x);
 enum step_result step_admit(struct exchange *x);
 enum step_result step_body(struct exchange *x);
 enum step_result step_bind(struct exchange *x);
-enum step_result step_authenticate(struct exchange *x);
 enum step_result step_limit(struct exchange *x);
 
 /* steps_consistency.c */
@@ -31,6 +31,8 @@ enum step_result step_consistency(struct exchange *x);
 bool consistency_allows(struct exchange *x, int64_t age_ms);
 bool consistency_is_pending(
     const struct exchange *x); /* the answer lacks a write that was asked for */
+/* steps_authenticate.c */
+enum step_result step_authenticate(struct exchange *x);
 
 /* steps_write.c */
 enum step_result step_replay(struct exchange *x);

@@ -21,6 +21,7 @@
 #include "service/guard.h"
 #include "service/ingest.h"
 #include "service/queue.h"
+#include "service/tenant.h"
 #include "telemetry/scoreboard.h"
 
 enum {
@@ -154,6 +155,20 @@ ingest_init(void *mem, const struct regions_options *o, const struct region_seed
 	(void)seeds;
 }
 
+static size_t
+keys_size(const struct regions_options *o)
+{
+	(void)o;
+	return tenant_shared_size();
+}
+
+static void
+keys_init(void *mem, const struct regions_options *o, const struct region_seeds *seeds)
+{
+	(void)o;
+	tenant_shared_init(mem, seeds->keys);
+}
+
 /* The seeds come first: the others are made from them. */
 static const struct region table[] = {
 	{ "seeds", 1, seeds_size, seeds_init, offsetof(struct regions, seeds) },
@@ -164,6 +179,7 @@ static const struct region table[] = {
 	{ "guards", 1, guards_region_size, guards_region_init, offsetof(struct regions, guards) },
 	{ "queue", 1, spool_size, spool_init, offsetof(struct regions, queue) },
 	{ "ingest", 1, ingest_size, ingest_init, offsetof(struct regions, ingest) },
+	{ "api keys", 1, keys_size, keys_init, offsetof(struct regions, tenants) },
 };
 
 enum { REGIONS = sizeof table / sizeof *table };

@@ -15,13 +15,14 @@ struct limiter;
 struct queue_shared;
 struct scoreboard;
 struct shm;
+struct tenant_shared;
 
 /*
  * What lies in the shared segment, one table (regions.c): to add a region, add a row.  The layout hash covers
  * every row's name, version and size, so processes that would lay it out otherwise never meet.
  */
 struct region_seeds { /* random, made with the segment */
-	uint64_t limiter, l1, cache;
+	uint64_t limiter, l1, cache, keys;
 };
 
 struct regions {
@@ -34,6 +35,7 @@ struct regions {
 	struct guards *guards;
 	struct queue_shared *queue;
 	struct ingest_shared *ingest;
+	struct tenant_shared *tenants;
 };
 
 struct regions_options {

@@ -20,6 +20,7 @@
 #include "runtime/regions.h"
 #include "runtime/state_dir.h"
 #include "service/catalog.h"
+#include "service/key_table.h"
 #include "service/queue.h"
 #include "service/store.h"
 #include "telemetry/scoreboard.h"
@@ -187,6 +188,25 @@ open_store(struct opening *o)
 	return store_open(&options, &o->r->store);
 }
 
+/* One look-up is a few microseconds, and most requests need none. */
+enum { KEY_CONNECTIONS = 2 };
+
+static enum err
+open_tenants(struct opening *o)
+{
+	struct runtime *r = o->r;
+	const struct key_table_options options = {
+		.url = o->c->db_write_url,
+		.idle_timeout_ms = o->c->db_idle_timeout_ms,
+		.max_connections = KEY_CONNECTIONS,
+	};
+
+	r->tenants = (struct tenants){ .shared = r->regions->tenants,
+		.limiter = r->regions->limiter,
+		.seed = r->regions->seeds->limiter };
+	return key_table_open(&options, &r->tenants.table);
+}
+
 static enum err
 open_queue(struct opening *o)
 {
@@ -225,6 +245,7 @@ static const struct part {
 	{ RUNTIME_MEMBER, "a place in the scoreboard", open_member },
 	{ RUNTIME_CATALOG, "the endpoint files", open_catalog },
 	{ RUNTIME_STORE, "the read database", open_store },
+	{ RUNTIME_KEYS, "the table of API keys", open_tenants },
 	{ RUNTIME_QUEUE, "the spool", open_queue },
 };
 
@@ -255,6 +276,7 @@ void
 runtime_close(struct runtime *r)
 {
 	queue_close(&r->queue);
+	key_table_close(&r->tenants.table);
 	store_close(&r->store);
 	catalog_release(&r->catalog);
 	if (r->doorbell != NULL) {

@@ -8,6 +8,7 @@
 #include "policy/breaker.h"
 #include "service/cache.h"
 #include "service/quota.h"
+#include "service/tenant.h"
 
 /*
  * What one process holds, built once after exec from the config: the wiring, and nothing else.
@@ -30,6 +31,7 @@ enum runtime_need {	     /* bits: what this process is going to use */
 	RUNTIME_CATALOG = 4,
 	RUNTIME_STORE = 8,
 	RUNTIME_QUEUE = 16,
+	RUNTIME_KEYS = 64, /* API keys; with the segment */
 	RUNTIME_JOIN =
 	    32 /* only look: make neither state folder nor segment; ERR_NOT_FOUND without a
 	                       * fault when there is none */
@@ -49,6 +51,7 @@ struct runtime {
 	struct queue *queue;
 	struct cache cache;
 	struct quota quota;
+	struct tenants tenants;
 };
 
 /* ${kind}: enum member_kind, for RUNTIME_MEMBER.  ${handlers}: for RUNTIME_CATALOG, else NULL; lent for the

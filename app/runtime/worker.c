@@ -23,6 +23,7 @@
 #include "runtime/runtime.h"
 #include "runtime/signals.h"
 #include "service/catalog.h"
+#include "service/key_table.h"
 #include "service/store.h"
 #include "telemetry/scoreboard.h"
 
@@ -107,6 +108,7 @@ look_around(struct worker *w)
 	if (now_ms - w->checked_ms >= CHECK_MS) {
 		w->checked_ms = now_ms;
 		store_expire(w->rt.store, now_ms);
+		key_table_expire(w->rt.tenants.table, now_ms);
 		if (!shm_check(w->rt.regions->shm) && w->state == RUNNING) {
 			log_warn("segment_gone", LOG_STR("path", shm_path(w->rt.regions->shm)),
 			    LOG_STR("then", "this worker ends, its successor makes a new one"));
@@ -150,6 +152,7 @@ fill_env(struct worker *w)
 		.quota = &w->rt.quota,
 		.queue = w->rt.queue,
 		.store = w->rt.store,
+		.tenants = &w->rt.tenants,
 		.scoreboard = w->rt.scoreboard,
 		.member = w->rt.member,
 		.write_url = c->db_write_url,
@@ -198,8 +201,8 @@ open_parts(struct worker *w, int signal_fd)
 int
 worker_run(const struct worker_options *o)
 {
-	const unsigned needs =
-	    RUNTIME_SEGMENT | RUNTIME_MEMBER | RUNTIME_CATALOG | RUNTIME_STORE | RUNTIME_QUEUE;
+	const unsigned needs = RUNTIME_SEGMENT | RUNTIME_MEMBER | RUNTIME_CATALOG | RUNTIME_STORE |
+			       RUNTIME_KEYS | RUNTIME_QUEUE;
 	struct worker *w = calloc(1, sizeof *w);
 	struct fault_list faults;
 	int signal_fd = -1, code = 1;

@@ -17,8 +17,8 @@ struct endpoint;
  * For one thread.  Every call has a deadline of its own.
  *
  * weir's own tables, made by writer_migrate(): weir_keys(tenant, endpoint, key, fingerprint, event_id, state,
- * reason, rows, at) with an index by event_id, and weir_dead_letters.  Moments in them are RFC 3339 text with
- * six decimals, which sorts.
+ * reason, rows, at) with an index by event_id, weir_dead_letters, and weir_api_keys (service/key_table.h).
+ * Moments in them are RFC 3339 text with six decimals, which sorts.
  *
  * Whatever is not ERR_OK has *${why_out} filled; the batch's transaction is then to be rolled back.
  */

@@ -35,7 +35,10 @@ static const char schema[] =
     " tenant TEXT NOT NULL, endpoint TEXT NOT NULL, key TEXT NOT NULL, sqlstate TEXT NOT NULL,"
     " message TEXT NOT NULL, record BLOB NOT NULL, accepted_at TIMESTAMP NOT NULL,"
     " at TIMESTAMP NOT NULL);"
-    "CREATE INDEX IF NOT EXISTS weir_dead_letters_by_event ON weir_dead_letters (event_id);";
+    "CREATE INDEX IF NOT EXISTS weir_dead_letters_by_event ON weir_dead_letters (event_id);"
+    "CREATE TABLE IF NOT EXISTS weir_api_keys (id TEXT PRIMARY KEY, tenant TEXT NOT NULL, plan "
+    "TEXT,"
+    " hash BLOB NOT NULL, created_at TIMESTAMP NOT NULL, revoked_at TIMESTAMP);";
 
 /* 64 MiB for the index by event id, whose pages are touched at random; 16 MiB between checkpoints. */
 static const char tuning[] = "PRAGMA cache_size = -65536; PRAGMA wal_autocheckpoint = 4000";

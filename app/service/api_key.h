@@ -1,0 +1,40 @@
+#ifndef SERVICE_API_KEY_H
+#define SERVICE_API_KEY_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/err.h"
+#include "base/hash.h"
+#include "base/str.h"
+
+/*
+ * What an API key looks like, and where a request carries one.
+ *
+ *   weir_<id>_<secret>      id: 64 random bits, secret: 256, both in lower-case hexadecimal
+ *
+ * The id is no secret: it finds the row, and is what people call the key by.  Kept is only the SHA-256 of the
+ * whole key; a secret of 256 bits needs no slower hash.
+ */
+enum {
+	API_KEY_ID_TEXT = 16 + 1, /* with its NUL */
+	API_KEY_TEXT = 5 + 16 + 1 + 64 + 1
+};
+
+void api_key_make(char text_out[API_KEY_TEXT], char id_out[API_KEY_ID_TEXT]);
+/* ERR_INVALID: not of this form.  *${id_out} lies in ${text}. */
+enum err api_key_parse(struct slice text, struct slice *id_out);
+bool api_key_is_id(struct slice text);
+void api_key_digest(struct slice text, uint8_t out[DIGEST_BYTES]);
+
+/*
+ * The key that a request carries: `Authorization: Bearer KEY`, or `X-API-Key: KEY`, or the same one in both.
+ * Repeated lines come joined by ", ".  Other schemes are no key: Basic belongs to the front server's own
+ * protection, which passes it on.
+ *   ERR_NOT_FOUND  none was sent
+ *   ERR_INVALID    *${why_out} tells the client; whatever was sent is no key, or there are two
+ */
+enum err api_key_sent(struct slice authorization, struct slice x_api_key, struct slice *key_out,
+    struct slice *id_out, const char **why_out);
+
+#endif
