@@ -34,7 +34,6 @@ static const struct later laters[] = {
 	{ "KAFKA_GROUP", NULL, true },
 	{ "KAFKA_CONFIG_*", NULL, true },
 	{ "DB_WRITE_POOL_MAX", NULL, true },
-	{ "CIRCUIT_BREAKER_*", NULL, true },
 	{ "OTEL_*", NULL, true },
 };
 

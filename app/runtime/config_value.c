@@ -203,6 +203,8 @@ parse_int(struct reading *r, struct slice text)
 {
 	int64_t n;
 
+	if (strcmp(r->info->unit, "%") == 0 && text.ptr[text.len - 1] == '%')
+		text.len--;
 	return slice_to_i64(text, &n) == ERR_OK ? set_number(r, n) : CONFIG_BAD;
 }
 
@@ -314,7 +316,8 @@ expect_redis(const struct config_info *info, struct arena *a)
 {
 	(void)info;
 	(void)a;
-	return "up to 16 of redis://[user:pass@]host:port/db or unix:PATH, separated by commas and each once";
+	return "up to 16 of redis://[user:pass@]host:port/db or unix:PATH, separated by commas and "
+	       "each once";
 }
 
 static const char *

@@ -183,10 +183,12 @@ shard_urls_shown(struct slice text, struct arena *a)
 	}
 	while (at > 0 && text.ptr[at - 1] != '@')
 		at--;
-	if (at == 0 && !slice_starts(text, "redis://:")) /* else a password without its @host */
+	if (at == 0 && !slice_starts(text, "redis://:"))
 		return arena_copy(a, text);
+	if (at == 0) /* a password whose @host is missing */
+		at = text.len;
 	if (slice_starts(text, scheme))
 		from = sizeof scheme - 1;
-	return arena_printf(a, "%.*s%s@%.*s", (int)from, text.ptr, secret_text,
-	    (int)(text.len - at), text.ptr + at);
+	return arena_printf(a, "%.*s%s%.*s", (int)from, text.ptr, secret_text,
+	    (int)(text.len - at + (at < text.len)), text.ptr + at - (at < text.len));
 }
