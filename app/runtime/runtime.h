@@ -5,6 +5,7 @@
 #include <stdint.h>
 
 #include "base/err.h"
+#include "policy/breaker.h"
 #include "service/cache.h"
 #include "service/quota.h"
 
@@ -15,6 +16,7 @@
 struct catalog;
 struct config;
 struct fault_list;
+struct guards;
 struct handler_set; /* pipeline/handler.h */
 struct ingest_shared;
 struct queue;
@@ -39,6 +41,7 @@ struct runtime {
 	struct regions *regions;
 	struct scoreboard *scoreboard;
 	struct ingest_shared *ingest;
+	struct guards *guards;
 	unsigned member; /* our scoreboard slot */
 	struct doorbell *doorbell;
 	const struct catalog *catalog;
@@ -54,6 +57,9 @@ struct runtime {
 enum err runtime_open(const struct config *c, const struct handler_set *handlers, unsigned needs,
     int kind, struct fault_list *faults, struct runtime *out);
 void runtime_close(struct runtime *r);
+
+/* The rules of every breaker, as the settings have them. */
+struct breaker_rules runtime_breaker_rules(const struct config *c);
 
 /* The endpoint files alone, as RUNTIME_CATALOG would load them: for checking. */
 enum err runtime_catalog(const struct config *c, const struct handler_set *handlers,
