@@ -39,7 +39,7 @@ BAD_FILES = {
     "unknown tag parameter": ("-- GET /t/x\n-- cache: 1h\n-- tags: a-:nope\nSELECT 1 AS a;\n", 3, ["nope"]),
     "vary is later": ("-- GET /t/x\n-- vary: header Accept-Language\nSELECT 1 AS a;\n", 2, ["vary", "later version"]),
     "priority is later": ("-- GET /t/x\n-- priority: bulk\nSELECT 1 AS a;\n", 2, ["later version"]),
-    "read is later": ("-- GET /t/x\n-- read: primary\nSELECT 1 AS a;\n", 2, ["later version"]),
+    "bad read": ("-- GET /t/x\n-- read: secondary\nSELECT 1 AS a;\n", 2, ["secondary", "replica or primary"]),
     "queue is later": ("-- POST /t/x\n-- queue: other\nDELETE FROM a;\n", 2, ["later version"]),
     "key is later": ("-- POST /t/x\n-- key: idempotency-key\nDELETE FROM a;\n", 2, ["later version"]),
     "cors is later": ("-- GET /t/x\n-- cors: *\nSELECT 1 AS a;\n", 2, ["later version"]),
