@@ -20,9 +20,12 @@
 #include "runtime/regions.h"
 #include "runtime/state_dir.h"
 #include "service/catalog.h"
+#include "service/ledger.h"
 #include "service/queue.h"
 #include "service/store.h"
 #include "telemetry/scoreboard.h"
+
+enum { LEDGER_CONNECTIONS = 2 }; /* of one process: a look at one row by its key */
 
 struct opening {
 	struct runtime *r;
@@ -186,6 +189,18 @@ open_store(struct opening *o)
 	return store_open(&options, &o->r->store);
 }
 
+struct writer_options
+runtime_database(const struct config *c)
+{
+	return (struct writer_options){ .url = c->db_write_url, .timeout_ms = c->db_timeout_ms };
+}
+
+static enum err
+open_ledger(struct opening *o)
+{
+	return ledger_open(&o->r->database, LEDGER_CONNECTIONS, &o->r->ledger);
+}
+
 static enum err
 open_queue(struct opening *o)
 {
@@ -211,6 +226,7 @@ static const struct part {
 	{ RUNTIME_MEMBER, "a place in the scoreboard", open_member },
 	{ RUNTIME_CATALOG, "the endpoint files", open_catalog },
 	{ RUNTIME_STORE, "the read database", open_store },
+	{ RUNTIME_STORE, "the write database", open_ledger },
 	{ RUNTIME_QUEUE, "the spool", open_queue },
 };
 
@@ -222,7 +238,7 @@ runtime_open(const struct config *c, const struct handler_set *handlers, unsigne
 	const size_t errors_before = faults->errors;
 	enum err rc = ERR_OK;
 
-	*out = (struct runtime){ .config = c, .state_dir_fd = -1 };
+	*out = (struct runtime){ .config = c, .state_dir_fd = -1, .database = runtime_database(c) };
 	for (size_t i = 0; i < sizeof parts / sizeof *parts && rc == ERR_OK; i++) {
 		if (parts[i].need != 0 && (needs & parts[i].need) == 0)
 			continue;
@@ -241,6 +257,7 @@ void
 runtime_close(struct runtime *r)
 {
 	queue_close(&r->queue);
+	ledger_close(&r->ledger);
 	store_close(&r->store);
 	catalog_release(&r->catalog);
 	if (r->doorbell != NULL) {

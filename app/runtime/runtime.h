@@ -7,6 +7,7 @@
 #include "base/err.h"
 #include "service/cache.h"
 #include "service/quota.h"
+#include "service/writer.h"
 
 /*
  * What one process holds, built once after exec from the config: the wiring, and nothing else.
@@ -17,6 +18,7 @@ struct config;
 struct fault_list;
 struct handler_set; /* pipeline/handler.h */
 struct ingest_shared;
+struct ledger;
 struct queue;
 struct regions;
 struct scoreboard;
@@ -43,6 +45,8 @@ struct runtime {
 	struct doorbell *doorbell;
 	const struct catalog *catalog;
 	struct store *store;
+	struct writer_options database; /* the write database: always filled */
+	struct ledger *ledger;		/* of it; with the store */
 	struct queue *queue;
 	struct cache cache;
 	struct quota quota;
@@ -54,6 +58,9 @@ struct runtime {
 enum err runtime_open(const struct config *c, const struct handler_set *handlers, unsigned needs,
     int kind, struct fault_list *faults, struct runtime *out);
 void runtime_close(struct runtime *r);
+
+/* The write database as the settings tell it, for who holds no runtime; ${c} is lent. */
+struct writer_options runtime_database(const struct config *c);
 
 /* The endpoint files alone, as RUNTIME_CATALOG would load them: for checking. */
 enum err runtime_catalog(const struct config *c, const struct handler_set *handlers,
