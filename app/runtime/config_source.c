@@ -37,7 +37,6 @@ static const struct later laters[] = {
 	{ "KAFKA_CONFIG_*", NULL, true },
 	{ "DB_WRITE_POOL_MAX", NULL, true },
 	{ "RATE_LIMIT_ON_REDIS_FAILURE", NULL, true },
-	{ "CIRCUIT_BREAKER_*", NULL, true },
 	{ "OTEL_*", NULL, true },
 };
 

@@ -177,6 +177,8 @@ parse_int(struct reading *r, struct slice text)
 {
 	int64_t n;
 
+	if (strcmp(r->info->unit, "%") == 0 && text.ptr[text.len - 1] == '%')
+		text.len--;
 	return slice_to_i64(text, &n) == ERR_OK ? set_number(r, n) : CONFIG_BAD;
 }
 

@@ -84,6 +84,7 @@ open_segment(struct opening *o)
 		return rc;
 	r->scoreboard = r->regions->scoreboard;
 	r->ingest = r->regions->ingest;
+	r->guards = r->regions->guards;
 	r->quota = (struct quota){ r->regions->limiter, r->regions->seeds->limiter };
 	r->cache = (struct cache){
 		.l1 = r->regions->l1,
@@ -213,6 +214,19 @@ open_queue(struct opening *o)
 	};
 
 	return queue_open(&options, &o->r->queue);
+}
+
+/* What a probe may take before another is sent: slower, its answer would count as a failure anyway. */
+struct breaker_rules
+runtime_breaker_rules(const struct config *c)
+{
+	return (struct breaker_rules){
+		.slow_ms = c->circuit_breaker_timeout_ms,
+		.failure_pct = (unsigned)c->circuit_breaker_threshold_pct,
+		.reset_ms = c->circuit_breaker_reset_timeout_ms,
+		.volume = (unsigned)c->circuit_breaker_volume_threshold,
+		.probe_lease_ms = c->circuit_breaker_timeout_ms,
+	};
 }
 
 /* In this order. */

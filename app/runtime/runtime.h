@@ -5,6 +5,7 @@
 #include <stdint.h>
 
 #include "base/err.h"
+#include "policy/breaker.h"
 #include "service/cache.h"
 #include "service/quota.h"
 #include "service/writer.h"
@@ -16,6 +17,7 @@
 struct catalog;
 struct config;
 struct fault_list;
+struct guards;
 struct handler_set; /* pipeline/handler.h */
 struct ingest_shared;
 struct ledger;
@@ -41,6 +43,7 @@ struct runtime {
 	struct regions *regions;
 	struct scoreboard *scoreboard;
 	struct ingest_shared *ingest;
+	struct guards *guards;
 	unsigned member; /* our scoreboard slot */
 	struct doorbell *doorbell;
 	const struct catalog *catalog;
@@ -61,6 +64,9 @@ void runtime_close(struct runtime *r);
 
 /* The write database as the settings tell it, for who holds no runtime; ${c} is lent. */
 struct writer_options runtime_database(const struct config *c);
+
+/* The rules of every breaker, as the settings have them. */
+struct breaker_rules runtime_breaker_rules(const struct config *c);
 
 /* The endpoint files alone, as RUNTIME_CATALOG would load them: for checking. */
 enum err runtime_catalog(const struct config *c, const struct handler_set *handlers,
