@@ -60,7 +60,8 @@ migrate(const struct call *call)
 {
 	struct writer_failure why = { .message = "" };
 	struct writer *w = NULL;
-	enum err rc = writer_open(call->config->db_write_url, &w, &why);
+	const struct writer_options o = runtime_database(call->config);
+	enum err rc = writer_open(&o, &w, &why);
 
 	if (rc == ERR_OK)
 		rc = writer_migrate(w, &why);

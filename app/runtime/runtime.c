@@ -21,10 +21,13 @@
 #include "runtime/state_dir.h"
 #include "service/catalog.h"
 #include "service/key_table.h"
+#include "service/ledger.h"
 #include "service/queue.h"
 #include "service/shards.h"
 #include "service/store.h"
 #include "telemetry/scoreboard.h"
+
+enum { LEDGER_CONNECTIONS = 2 }; /* of one process: a look at one row by its key */
 
 struct opening {
 	struct runtime *r;
@@ -208,6 +211,18 @@ open_tenants(struct opening *o)
 	return key_table_open(&options, &r->tenants.table);
 }
 
+struct writer_options
+runtime_database(const struct config *c)
+{
+	return (struct writer_options){ .url = c->db_write_url, .timeout_ms = c->db_timeout_ms };
+}
+
+static enum err
+open_ledger(struct opening *o)
+{
+	return ledger_open(&o->r->database, LEDGER_CONNECTIONS, &o->r->ledger);
+}
+
 static enum err
 open_queue(struct opening *o)
 {
@@ -271,6 +286,7 @@ static const struct part {
 	{ RUNTIME_CATALOG, "the endpoint files", open_catalog },
 	{ RUNTIME_STORE, "the read database", open_store },
 	{ RUNTIME_KEYS, "the table of API keys", open_tenants },
+	{ RUNTIME_STORE, "the write database", open_ledger },
 	{ RUNTIME_QUEUE, "the spool", open_queue },
 	{ RUNTIME_REDIS, "the shards of REDIS_URL", open_redis },
 };
@@ -283,7 +299,7 @@ runtime_open(const struct config *c, const struct handler_set *handlers, unsigne
 	const size_t errors_before = faults->errors;
 	enum err rc = ERR_OK;
 
-	*out = (struct runtime){ .config = c, .state_dir_fd = -1 };
+	*out = (struct runtime){ .config = c, .state_dir_fd = -1, .database = runtime_database(c) };
 	for (size_t i = 0; i < sizeof parts / sizeof *parts && rc == ERR_OK; i++) {
 		if (parts[i].need != 0 && (needs & parts[i].need) == 0)
 			continue;
@@ -304,6 +320,7 @@ runtime_close(struct runtime *r)
 	shards_close(&r->shards);
 	queue_close(&r->queue);
 	key_table_close(&r->tenants.table);
+	ledger_close(&r->ledger);
 	store_close(&r->store);
 	catalog_release(&r->catalog);
 	if (r->doorbell != NULL) {

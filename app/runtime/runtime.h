@@ -9,6 +9,7 @@
 #include "service/cache.h"
 #include "service/quota.h"
 #include "service/tenant.h"
+#include "service/writer.h"
 
 /*
  * What one process holds, built once after exec from the config: the wiring, and nothing else.
@@ -20,6 +21,7 @@ struct fault_list;
 struct guards;
 struct handler_set; /* pipeline/handler.h */
 struct ingest_shared;
+struct ledger;
 struct queue;
 struct regions;
 struct scoreboard;
@@ -50,6 +52,8 @@ struct runtime {
 	struct doorbell *doorbell;
 	const struct catalog *catalog;
 	struct store *store;
+	struct writer_options database; /* the write database: always filled */
+	struct ledger *ledger;		/* of it; with the store */
 	struct queue *queue;
 	struct shards *shards; /* NULL: limits and cache are in shared memory only */
 	struct cache cache;
@@ -63,6 +67,9 @@ struct runtime {
 enum err runtime_open(const struct config *c, const struct handler_set *handlers, unsigned needs,
     int kind, struct fault_list *faults, struct runtime *out);
 void runtime_close(struct runtime *r);
+
+/* The write database as the settings tell it, for who holds no runtime; ${c} is lent. */
+struct writer_options runtime_database(const struct config *c);
 
 /* The rules of every breaker, as the settings have them. */
 struct breaker_rules runtime_breaker_rules(const struct config *c);
