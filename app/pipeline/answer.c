@@ -138,6 +138,23 @@ from_cache(enum exchange_source s)
 }
 
 static void
+header_vary(struct exchange *x)
+{
+	const struct endpoint *e = x->endpoint;
+	struct strbuf b = STRBUF_INIT(1024);
+
+	if (e->uses_tenant)
+		strbuf_add_cstr(&b, "Authorization, X-API-Key");
+	for (size_t i = 0; i < e->vary_count; i++) {
+		if (b.len > 0)
+			strbuf_add_cstr(&b, ", ");
+		strbuf_add_slice(&b, e->vary[i].name);
+	}
+	response_header(&x->response, &x->arena, "Vary", arena_slice(&x->arena, strbuf_slice(&b)));
+	strbuf_free(&b);
+}
+
+static void
 headers_of_copy(struct exchange *x, struct slice etag)
 {
 	struct response *r = &x->response;
@@ -145,7 +162,9 @@ headers_of_copy(struct exchange *x, struct slice etag)
 
 	response_header(r, &x->arena, "ETag", etag);
 	header_cache_control(x);
-	if (x->endpoint->uses_tenant)
+	if (x->endpoint->vary_count > 0)
+		header_vary(x);
+	else if (x->endpoint->uses_tenant)
 		response_header(r, &x->arena, "Vary", SLICE("Authorization, X-API-Key"));
 	if (from_cache(x->source)) {
 		text_number(&t, seconds(x->age_ms));

@@ -14,6 +14,7 @@
 #include "telemetry/scoreboard.h"
 
 enum {
+	VARY_BYTES_MAX = 256, /* of one header's value */
 	LOCK_WAIT_MS = 50,    /* on a lane; the reactor only tries */
 	LEASE_SPARE_MS = 250, /* of a flight, beyond the statement's timeout */
 	JOIN_TRIES = 4, /* a key that is purged as fast as it is filled is queried by everybody */
@@ -171,6 +172,20 @@ resume(struct exchange *x, int64_t now_ms)
 	return r == STEP_NEXT && again ? join(x, now_ms) : r;
 }
 
+/* False: not to be kept, for a header is too long or the key too large; step_recheck() sees no key. */
+static bool
+make_key(struct exchange *x)
+{
+	const struct endpoint *e = x->endpoint;
+	struct slice vary[ENDPOINT_MAX_VARY];
+
+	for (size_t i = 0; i < e->vary_count; i++)
+		if (request_header(
+			x->envp, e->vary[i].param, VARY_BYTES_MAX, &x->arena, &vary[i]) != ERR_OK)
+			return false;
+	return cache_key(e, x->values, vary, x->tenant, &x->arena, &x->key) == ERR_OK;
+}
+
 enum step_result
 step_lookup(struct exchange *x)
 {
@@ -181,8 +196,8 @@ step_lookup(struct exchange *x)
 		return STEP_NEXT;
 	if (x->wait == EXCHANGE_WAITS_FLIGHT)
 		return resume(x, now_ms);
-	if (cache_key(x->endpoint, x->values, x->tenant, &x->arena, &x->key) != ERR_OK)
-		return STEP_NEXT; /* too large to be kept: step_recheck() sees no key */
+	if (!make_key(x))
+		return STEP_NEXT;
 	x->dead_leader = -1;
 	r = look_up(x, now_ms, SOURCE_FRESH);
 	if (r != STEP_NEXT) {

@@ -34,10 +34,25 @@ shape_of(const struct endpoint *e)
 	return h;
 }
 
+/* Only where there is `vary:`, so that all other keys stay what they were.  The names too: another header is
+ * another question. */
+static void
+add_vary(const struct endpoint *e, const struct slice *vary, struct strbuf *b)
+{
+	for (size_t i = 0; i < e->vary_count; i++) {
+		const uint32_t bytes[2] = { (uint32_t)e->vary[i].param.len, (uint32_t)vary[i].len };
+
+		strbuf_add_char(b, vary[i].ptr == NULL ? 'v' : 'V');
+		strbuf_add(b, bytes, sizeof bytes);
+		strbuf_add_slice(b, e->vary[i].param);
+		strbuf_add_slice(b, vary[i]);
+	}
+}
+
 /* Numbers and lengths come first, so that no two different lists of parts give the same bytes. */
 static enum err
-add_key(const struct endpoint *e, const struct value *values, struct slice tenant, struct arena *a,
-    struct strbuf *b)
+add_key(const struct endpoint *e, const struct value *values, const struct slice *vary,
+    struct slice tenant, struct arena *a, struct strbuf *b)
 {
 	const uint64_t shape = shape_of(e);
 	const uint32_t name_bytes = (uint32_t)e->name.len, count = (uint32_t)e->param_count;
@@ -53,6 +68,7 @@ add_key(const struct endpoint *e, const struct value *values, struct slice tenan
 		if (rc != ERR_OK)
 			return rc;
 	}
+	add_vary(e, vary, b);
 	strbuf_add_char(b, e->uses_tenant ? 'T' : '-');
 	if (e->uses_tenant)
 		strbuf_add_slice(b, tenant);
@@ -60,11 +76,11 @@ add_key(const struct endpoint *e, const struct value *values, struct slice tenan
 }
 
 enum err
-cache_key(const struct endpoint *e, const struct value *values, struct slice tenant,
-    struct arena *a, struct slice *key_out)
+cache_key(const struct endpoint *e, const struct value *values, const struct slice *vary,
+    struct slice tenant, struct arena *a, struct slice *key_out)
 {
 	struct strbuf b = STRBUF_INIT(TEXT_BYTES_MAX);
-	enum err rc = add_key(e, values, tenant, a, &b);
+	enum err rc = add_key(e, values, vary, tenant, a, &b);
 
 	*key_out = (struct slice){ 0 };
 	if (rc == ERR_OK) {

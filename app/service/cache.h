@@ -53,12 +53,13 @@ struct cache_hit {
 };
 
 /*
- * Endpoint, parameters in canonical form, and the tenant where the endpoint varies by it; in the arena.
+ * Endpoint, parameters in canonical form, the values of its `vary:` headers (one for each, in order; absent: not
+ * sent; ${vary} may be NULL when it has none), and the tenant where the endpoint varies by it; in the arena.
  * Two requests have the same key only when they ask the same thing of the same statement: an endpoint file
  * that was changed does not read the copies of the old one.  ERR_NOMEM, ERR_TOO_LARGE.
  */
-enum err cache_key(const struct endpoint *e, const struct value *values, struct slice tenant,
-    struct arena *a, struct slice *key_out);
+enum err cache_key(const struct endpoint *e, const struct value *values, const struct slice *vary,
+    struct slice tenant, struct arena *a, struct slice *key_out);
 
 /* Hashes of the copy's tags: the endpoint's `tags:` (its name when there is none) with the parameters'
  * canonical text, and `path:` with its path.  Tenants share tags. */
