@@ -67,6 +67,10 @@ enum { CACHE_MAX_TAGS = L1_MAX_TAGS - 1 };
 enum err cache_tags(const struct cache *c, const struct endpoint *e, const struct value *values,
     struct arena *a, uint64_t tags_out[CACHE_MAX_TAGS], size_t *count_out);
 
+/* Their texts, in the arena, and the same in every process of every host: for what lies in Redis. */
+enum err cache_tag_texts(const struct endpoint *e, const struct value *values, struct arena *a,
+    struct slice texts_out[CACHE_MAX_TAGS], size_t *count_out);
+
 enum l1_answer cache_lookup(const struct cache *c, struct slice key, int64_t now_ms,
     int64_t wait_ms, struct arena *a, struct cache_hit *hit_out);
 
@@ -98,6 +102,13 @@ enum l1_answer cache_begin(const struct cache *c, struct cache_fill *f, const st
  */
 enum err cache_fill_land(const struct cache *c, struct cache_fill *f, const struct cache_rule *rule,
     struct slice block, int64_t now_ms, int64_t wait_ms, uint32_t *evicted_out);
+
+/* The same for a copy that another host has made, under its own times. */
+enum err cache_copy_land(const struct cache *c, struct cache_fill *f, const struct l1_times *times,
+    struct slice block, int64_t wait_ms, uint32_t *evicted_out);
+/* Notes the generations anew: what is fetched from now on is as new as that. */
+void cache_note_tags(const struct cache *c, struct cache_fill *f, const struct endpoint *e,
+    const struct value *values, struct arena *a);
 
 /* The query failed, also for the waiters; nothing is stored.  ${reason} is theirs to read (an enum err). */
 void cache_fail_land(const struct cache *c, struct cache_fill *f, uint8_t reason);
