@@ -20,6 +20,7 @@ static const struct command *const commands[] = {
 	&command_status,
 	&command_purge,
 	&command_dlq,
+	&command_breaker,
 };
 
 enum { COMMANDS = sizeof commands / sizeof *commands };

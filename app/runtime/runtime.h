@@ -5,6 +5,7 @@
 #include <stdint.h>
 
 #include "base/err.h"
+#include "policy/breaker.h"
 #include "service/cache.h"
 #include "service/quota.h"
 
@@ -15,11 +16,13 @@
 struct catalog;
 struct config;
 struct fault_list;
+struct guards;
 struct handler_set; /* pipeline/handler.h */
 struct ingest_shared;
 struct queue;
 struct regions;
 struct scoreboard;
+struct shards;
 struct store;
 
 enum runtime_need {	     /* bits: what this process is going to use */
@@ -28,6 +31,7 @@ enum runtime_need {	     /* bits: what this process is going to use */
 	RUNTIME_CATALOG = 4,
 	RUNTIME_STORE = 8,
 	RUNTIME_QUEUE = 16,
+	RUNTIME_REDIS = 64, /* the shards of REDIS_URL, when it is set; needs RUNTIME_SEGMENT */
 	RUNTIME_JOIN =
 	    32 /* only look: make neither state folder nor segment; ERR_NOT_FOUND without a
 	                       * fault when there is none */
@@ -39,11 +43,13 @@ struct runtime {
 	struct regions *regions;
 	struct scoreboard *scoreboard;
 	struct ingest_shared *ingest;
+	struct guards *guards;
 	unsigned member; /* our scoreboard slot */
 	struct doorbell *doorbell;
 	const struct catalog *catalog;
 	struct store *store;
 	struct queue *queue;
+	struct shards *shards; /* NULL: limits and cache are in shared memory only */
 	struct cache cache;
 	struct quota quota;
 };
@@ -54,6 +60,9 @@ struct runtime {
 enum err runtime_open(const struct config *c, const struct handler_set *handlers, unsigned needs,
     int kind, struct fault_list *faults, struct runtime *out);
 void runtime_close(struct runtime *r);
+
+/* The rules of every breaker, as the settings have them. */
+struct breaker_rules runtime_breaker_rules(const struct config *c);
 
 /* The endpoint files alone, as RUNTIME_CATALOG would load them: for checking. */
 enum err runtime_catalog(const struct config *c, const struct handler_set *handlers,
