@@ -112,11 +112,13 @@ header_cache_status(struct exchange *x)
 	text_add(&t, "weir; ");
 	switch (x->source) {
 	case SOURCE_FRESH:
+	case SOURCE_L2:
 	case SOURCE_STALE:
 	case SOURCE_IF_ERROR:
 		text_add(&t, "hit; ttl=");
 		text_number(&t, seconds(x->endpoint->cache.fresh_ms - x->age_ms));
-		text_add(&t, x->source == SOURCE_FRESH ? "; detail=l1" : "; detail=stale");
+		text_add(&t, "; detail=");
+		text_add(&t, x->source == SOURCE_FRESH ? "l1" : x->source == SOURCE_L2 ? "l2" : "stale");
 		break;
 	case SOURCE_COLLAPSED:
 		text_add(&t, "fwd=uri-miss; collapsed; detail=collapsed");
@@ -133,7 +135,7 @@ header_cache_status(struct exchange *x)
 static bool
 from_cache(enum exchange_source s)
 {
-	return s == SOURCE_FRESH || s == SOURCE_STALE || s == SOURCE_IF_ERROR ||
+	return s == SOURCE_FRESH || s == SOURCE_L2 || s == SOURCE_STALE || s == SOURCE_IF_ERROR ||
 	       s == SOURCE_COLLAPSED;
 }
 
@@ -256,6 +258,7 @@ answer_source_name(enum exchange_source s)
 		[SOURCE_NONE] = "none",
 		[SOURCE_DATABASE] = "database",
 		[SOURCE_FRESH] = "l1",
+		[SOURCE_L2] = "l2",
 		[SOURCE_STALE] = "stale",
 		[SOURCE_COLLAPSED] = "collapsed",
 		[SOURCE_IF_ERROR] = "if-error",

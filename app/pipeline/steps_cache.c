@@ -32,10 +32,11 @@ is_cached_read(const struct exchange *x)
 	return x->endpoint->method == HTTP_GET && x->endpoint->cache.on;
 }
 
-static int64_t
-lease_ms(const struct endpoint *e)
+/* With Redis another host may be waited for as long as a query takes, and then we query ourselves. */
+int64_t
+cache_lease_ms(const struct exchange *x)
 {
-	return e->timeout_ms + LEASE_SPARE_MS;
+	return (x->env->l2 == NULL ? 1 : 2) * x->endpoint->timeout_ms + LEASE_SPARE_MS;
 }
 
 /* Answers what L1 found, if it may be answered. */
@@ -112,7 +113,7 @@ take_over(struct exchange *x, int64_t now_ms)
 	uint8_t ignored;
 
 	x->dead_leader = -1;
-	if (cache_take_over(x->env->cache, &x->fill, now_ms, lease_ms(x->endpoint)))
+	if (cache_take_over(x->env->cache, &x->fill, now_ms, cache_lease_ms(x)))
 		return true;
 	(void)cache_look(
 	    x->env->cache, &x->fill, &ignored); /* another was faster: whom do we wait for now? */
@@ -148,7 +149,7 @@ join(struct exchange *x, int64_t now_ms)
 	bool again;
 
 	for (int i = 0; i < JOIN_TRIES; i++) {
-		if (cache_join(x->env->cache, x->key, now_ms, lease_ms(x->endpoint), &x->fill) !=
+		if (cache_join(x->env->cache, x->key, now_ms, cache_lease_ms(x), &x->fill) !=
 		    FLIGHT_WAIT)
 			return STEP_NEXT;
 		count(x, METRIC_CACHE_COLLAPSED);
@@ -231,12 +232,18 @@ enum step_result
 step_keep(struct exchange *x)
 {
 	uint32_t evicted = 0;
+	enum err rc;
 
 	if (is_cached_read(x) && x->key.len > 0) {
-		x->stored = cache_fill_land(x->env->cache, &x->fill, &x->endpoint->cache, x->block,
-				clock_mono_ms(), LOCK_WAIT_MS, &evicted) == ERR_OK;
+		rc = cache_fill_land(x->env->cache, &x->fill, &x->endpoint->cache, x->block,
+		    clock_mono_ms(), LOCK_WAIT_MS, &evicted);
+		x->stored = rc == ERR_OK;
 		if (x->stored)
 			count(x, METRIC_CACHE_FILLS);
+		if (rc == ERR_CONFLICT)
+			l2_give_up(x); /* purged meanwhile, and perhaps Redis could not be told */
+		else
+			l2_keep(x);
 		scoreboard_count(
 		    x->env->scoreboard, x->env->member, METRIC_CACHE_EVICTIONS, evicted);
 	}
@@ -281,7 +288,7 @@ pipeline_refresh(const struct exchange *from, struct exchange *x)
 {
 	const int64_t now_ms = clock_mono_ms();
 
-	if (!cache_lead(from->env->cache, from->key, now_ms, lease_ms(from->endpoint), &x->fill))
+	if (!cache_lead(from->env->cache, from->key, now_ms, cache_lease_ms(from), &x->fill))
 		return false;
 	x->endpoint = from->endpoint;
 	if (!copy_values(x, from)) {

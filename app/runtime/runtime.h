@@ -7,6 +7,7 @@
 #include "base/err.h"
 #include "policy/breaker.h"
 #include "service/cache.h"
+#include "service/cache_l2.h"
 #include "service/quota.h"
 
 /*
@@ -49,6 +50,8 @@ struct runtime {
 	const struct catalog *catalog;
 	struct store *store;
 	struct queue *queue;
+	struct purges *purges; /* NULL: no Redis */
+	struct l2 l2;	       /* of use only with shards */
 	struct shards *shards; /* NULL: limits and cache are in shared memory only */
 	struct cache cache;
 	struct quota quota;

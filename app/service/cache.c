@@ -12,6 +12,7 @@
 #include "base/hash.h"
 #include "base/json.h"
 #include "http/percent.h"
+#include "service/purges.h"
 
 enum {
 	KEY_VERSION = 1,
@@ -372,6 +373,14 @@ void
 cache_purge_tag(const struct cache *c, struct slice tag)
 {
 	l1_purge(c->l1, tag_hash(c, tag));
+	if (c->purges != NULL)
+		purges_add(c->purges, &tag);
+}
+
+enum err
+cache_purge_send(const struct cache *c)
+{
+	return c->purges == NULL ? ERR_OK : purges_send(c->purges);
 }
 
 enum err
@@ -402,6 +411,8 @@ void
 cache_purge_all(const struct cache *c)
 {
 	l1_purge_all(c->l1);
+	if (c->purges != NULL)
+		purges_add(c->purges, NULL);
 }
 
 size_t

@@ -12,6 +12,8 @@
 #include "policy/flight.h"
 #include "policy/l1.h"
 
+struct purges;
+
 /*
  * The reads' cache as the pipeline uses it: keys, tags, L1, and one query for all who miss.
  *
@@ -30,6 +32,7 @@
  */
 struct cache {
 	struct l1 *l1;
+	struct purges *purges; /* NULL: this host is alone */
 	struct flights *flights;
 	uint64_t seed;				  /* the segment's */
 	unsigned member;			  /* our scoreboard slot */
@@ -118,7 +121,10 @@ void cache_give_up(const struct cache *c, struct cache_fill *f);
 /* Once, after the process has got its member slot: frees the flights of the slot's last, dead owner. */
 void cache_sweep(const struct cache *c);
 
-/* Purges take effect at once in all processes of the host; what is being queried now is not kept. */
+/* Purges take effect at once in all processes of the host; what is being queried now is not kept.  Other hosts are told
+ * by cache_purge_send(), once for many: without Redis there is nobody to tell, and it is ERR_OK.
+ * ERR_UNAVAILABLE: not all could be told; the rest will be when it answers again. */
+enum err cache_purge_send(const struct cache *c);
 void cache_purge_tag(const struct cache *c, struct slice tag);
 /* All copies of that path, whatever their query parameters and tenants.  Parameters in it are written in
  * canonical form (7, not 007).  ERR_INVALID: *${why_out}; ERR_NOMEM. */

@@ -66,7 +66,8 @@ static void
 drop_all(struct listening *l, size_t i, int64_t last, const char *why)
 {
 	l1_purge_all(l->p->o.l1);
-	atomic_store(&l->p->rows[i]->last, last);
+	if (atomic_exchange(&l->p->rows[i]->last, last) == 0)
+		return; /* a new segment: it has missed nothing that anybody needs to know of */
 	log_info("purges_missed", LOG_STR("shard", name_of(l, i)), LOG_STR("why", why),
 	    LOG_STR("then", "every copy of this host is dropped"));
 }
@@ -247,7 +248,7 @@ pay(struct listening *l, size_t i, int64_t now_ms)
 	struct purges_row *row = l->p->rows[i];
 	uint64_t slots[PURGES_WORDS];
 
-	if (!purges_are_owed(l->p, i) || !shards_is_up(l->p->o.shards, i, now_ms))
+	if (!purges_are_owed(l->p, i) || !shards_is_up(l->p->o.shards, i))
 		return;
 	for (size_t w = 0; w < PURGES_WORDS; w++) {
 		const uint64_t owed = atomic_load(&row->owed[w]);
