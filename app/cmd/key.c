@@ -12,6 +12,7 @@
 #include "cmd/begin.h"
 #include "cmd/command.h"
 #include "cmd/place.h"
+#include "runtime/runtime.h"
 #include "service/api_key.h"
 #include "service/key_table.h"
 #include "service/writer.h"

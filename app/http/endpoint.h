@@ -45,6 +45,12 @@ struct cache_rule {
 	    if_error_ms; /* stale and if-error count from the end of fresh */
 };
 
+/* A request header that the answers vary by. */
+struct vary_header {
+	struct slice name;  /* as the file says it, for `Vary` */
+	struct slice param; /* as the front server passes it: HTTP_ACCEPT_LANGUAGE */
+};
+
 /* A tag or key template: literal parts and parameter indexes, alternating. */
 struct template_part {
 	struct slice literal; /* used when param == -1 */
@@ -115,6 +121,8 @@ struct endpoint {
 	int64_t timeout_ms;
 	int64_t max_body_bytes;
 	struct cache_rule cache;
+	struct vary_header *vary;
+	size_t vary_count;
 	struct template *tags;
 	size_t tag_count;
 	struct template *invalidates;
@@ -128,7 +136,12 @@ struct endpoint {
 	bool never_shed;   /* health */
 };
 
-enum { ENDPOINT_MAX_PARAMS = 64, ENDPOINT_MAX_TAGS = 14, ENDPOINT_MAX_LIMITS = 8 };
+enum {
+	ENDPOINT_MAX_PARAMS = 64,
+	ENDPOINT_MAX_TAGS = 14,
+	ENDPOINT_MAX_LIMITS = 8,
+	ENDPOINT_MAX_VARY = 4
+};
 
 const char *http_method_name(enum http_method m);
 bool http_method_parse(struct slice word, enum http_method *out);

@@ -135,6 +135,15 @@ join(const char *const *envp, enum front id, struct arrived *it, struct arena *a
 	return ERR_OK;
 }
 
+/* The value of "NAME=value" when NAME is ${param}; else absent. */
+static struct slice
+value_of(const char *pair, struct slice param)
+{
+	if (strncmp(pair, param.ptr, param.len) != 0 || pair[param.len] != '=')
+		return (struct slice){ 0 };
+	return slice_trim(slice_of(pair + param.len + 1));
+}
+
 static struct slice
 absent_if_empty(struct slice s)
 {
@@ -281,6 +290,36 @@ request_read(
 		return ERR_OK;
 	*problem_out = PROBLEM(400, fault);
 	return ERR_INVALID;
+}
+
+enum err
+request_header(
+    const char *const *envp, struct slice param, size_t max, struct arena *a, struct slice *out)
+{
+	char *bytes = NULL;
+	size_t len = 0;
+
+	*out = (struct slice){ 0 };
+	for (; *envp != NULL; envp++) {
+		const struct slice line = value_of(*envp, param);
+
+		if (line.len == 0)
+			continue;
+		if (len + 2 + line.len > max + 2)
+			return ERR_TOO_LARGE;
+		if (bytes == NULL)
+			bytes = arena_alloc(a, max + 2);
+		if (bytes == NULL)
+			return ERR_NOMEM;
+		if (len > 0) {
+			memcpy(bytes + len, ", ", 2);
+			len += 2;
+		}
+		memcpy(bytes + len, line.ptr, line.len);
+		len += line.len;
+	}
+	*out = (struct slice){ bytes, len };
+	return len > max ? ERR_TOO_LARGE : ERR_OK;
 }
 
 /* What is between the quotes; *${rest} goes on behind them.  False: no entity-tag begins here. */

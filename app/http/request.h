@@ -58,6 +58,14 @@ enum err request_read(
     struct request *r, const char *const *envp, struct arena *a, struct problem *problem_out);
 
 /*
+ * All lines of the header that the front server passes as ${param} ("HTTP_ACCEPT_LANGUAGE"), joined by
+ * ", ", trimmed; absent when it was not sent or is empty.  For headers that only an endpoint's `vary:` knows: one
+ * pass over ${envp}.  ERR_TOO_LARGE: over ${max} bytes; ERR_NOMEM.
+ */
+enum err request_header(
+    const char *const *envp, struct slice param, size_t max, struct arena *a, struct slice *out);
+
+/*
  * Binds path, query and body to the endpoint's params: ${values} has one for each, in order.
  * Undeclared query parameters are ignored (they never reach a cache key); `fields` is left to
  * request_fields().  Refused: a repeated declared one, a bad escape, bad UTF-8 or NUL in a declared

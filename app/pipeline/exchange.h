@@ -12,6 +12,7 @@
 #include "http/router.h"
 #include "pipeline/handler.h"
 #include "service/cache.h"
+#include "service/cache_l2.h"
 #include "service/copy.h"
 #include "service/event.h"
 #include "service/queue.h"
@@ -37,13 +38,19 @@ struct transport {
 };
 
 /* What a parked exchange waits for. */
-enum exchange_wait { EXCHANGE_RUNS, EXCHANGE_WAITS_QUEUE, EXCHANGE_WAITS_FLIGHT };
+enum exchange_wait {
+	EXCHANGE_RUNS,
+	EXCHANGE_WAITS_QUEUE,
+	EXCHANGE_WAITS_FLIGHT,
+	EXCHANGE_WAITS_TURN /* until wake_ms, then it looks again */
+};
 
 /* How a read was answered, for Cache-Status and the log. */
 enum exchange_source {
 	SOURCE_NONE,
 	SOURCE_DATABASE,
 	SOURCE_FRESH,
+	SOURCE_L2,
 	SOURCE_STALE,
 	SOURCE_COLLAPSED,
 	SOURCE_IF_ERROR
@@ -88,7 +95,10 @@ struct exchange {
 	struct slice key; /* of the cache; absent: not to be kept */
 	struct cache_fill fill;
 	struct consistency *must_show; /* writes that a read is to show, or NULL */
-	int64_t dead_leader;	       /* member known to be dead, -1 none */
+	struct l2_fill l2;
+	int64_t l2_began_ms; /* the first look; 0: none yet */
+	int64_t wake_ms;     /* monotonic, with EXCHANGE_WAITS_TURN */
+	int64_t dead_leader; /* member known to be dead, -1 none */
 	struct handler_call call;
 	struct event event;
 	struct queue_item item;

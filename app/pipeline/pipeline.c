@@ -35,6 +35,7 @@ static const struct step steps[] = {
 	{ "replay", LANE_INLINE, step_replay },	   /* writes: 400; the claim is the committer's */
 	{ "lookup", LANE_INLINE, step_lookup },	   /* reads: fresh, stale, lead or wait */
 	{ "recheck", LANE_HANDLER, step_recheck }, /* leaders: has another flight just landed? */
+	{ "fetch", LANE_HANDLER, step_fetch },	   /* leaders: has another host a copy, or makes one? */
 	{ "handle", LANE_HANDLER, step_handle },   /* the handler: 200 202 4xx 5xx */
 	{ "keep", LANE_HANDLER, step_keep },	   /* fill the cache, wake the waiters */
 };

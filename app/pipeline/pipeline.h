@@ -20,6 +20,7 @@ struct tenants;
 struct pipeline_env {
 	const struct catalog *catalog; /* of this moment; an exchange holds the one it began with */
 	struct cache *cache;
+	const struct l2 *l2; /* NULL: no Redis */
 	struct quota *quota;
 	struct queue *queue;
 	struct store *store;
@@ -46,7 +47,8 @@ enum pipeline_result {
 	PIPELINE_BLOCKING, /* the next step needs a lane */
 	PIPELINE_BODY,	   /* the next step reads a large body: a lane, at most half of them */
 	PIPELINE_INLINE,   /* on a lane: the next step belongs to the reactor */
-	PIPELINE_PARKED	   /* x->wait says for what; x->deadline_ms is when to give up */
+	/* x->wait says for what; x->deadline_ms is when to give up, but for a turn: x->wake_ms is when to run again */
+	PIPELINE_PARKED
 };
 
 enum pipeline_result pipeline_run(struct exchange *x, enum pipeline_where where);

@@ -41,6 +41,13 @@ enum step_result step_replay(struct exchange *x);
 enum step_result step_lookup(struct exchange *x);
 enum step_result step_recheck(struct exchange *x);
 enum step_result step_keep(struct exchange *x);
+int64_t cache_lease_ms(const struct exchange *x); /* how long a fill of it may take */
+
+/* steps_l2.c */
+enum step_result step_fetch(struct exchange *x);
+/* On a lane: what step_fetch() has taken is given back, with the answer to be kept or without. */
+void l2_keep(struct exchange *x);
+void l2_give_up(struct exchange *x);
 
 /* steps_handle.c */
 enum step_result step_handle(struct exchange *x);

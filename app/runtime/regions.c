@@ -20,6 +20,7 @@
 #include "policy/limiter.h"
 #include "service/guard.h"
 #include "service/ingest.h"
+#include "service/purges.h"
 #include "service/queue.h"
 #include "service/tenant.h"
 #include "telemetry/scoreboard.h"
@@ -141,6 +142,21 @@ spool_init(void *mem, const struct regions_options *o, const struct region_seeds
 }
 
 static size_t
+purges_size(const struct regions_options *o)
+{
+	(void)o;
+	return purges_shared_size();
+}
+
+static void
+purges_init(void *mem, const struct regions_options *o, const struct region_seeds *seeds)
+{
+	(void)o;
+	(void)seeds;
+	purges_shared_init(mem);
+}
+
+static size_t
 ingest_size(const struct regions_options *o)
 {
 	(void)o;
@@ -178,6 +194,7 @@ static const struct region table[] = {
 	{ "flights", 1, flights_size, flights_init, offsetof(struct regions, flights) },
 	{ "guards", 1, guards_region_size, guards_region_init, offsetof(struct regions, guards) },
 	{ "queue", 1, spool_size, spool_init, offsetof(struct regions, queue) },
+	{ "purges", 1, purges_size, purges_init, offsetof(struct regions, purges) },
 	{ "ingest", 1, ingest_size, ingest_init, offsetof(struct regions, ingest) },
 	{ "api keys", 1, keys_size, keys_init, offsetof(struct regions, tenants) },
 };

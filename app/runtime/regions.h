@@ -12,6 +12,7 @@ struct guards;
 struct ingest_shared;
 struct l1;
 struct limiter;
+struct purges_shared;
 struct queue_shared;
 struct scoreboard;
 struct shm;
@@ -33,6 +34,7 @@ struct regions {
 	struct l1 *l1;
 	struct flights *flights;
 	struct guards *guards;
+	struct purges_shared *purges;
 	struct queue_shared *queue;
 	struct ingest_shared *ingest;
 	struct tenant_shared *tenants;

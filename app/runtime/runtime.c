@@ -12,6 +12,7 @@
 
 #include "base/clock.h"
 #include "base/fault.h"
+#include "base/hash.h"
 #include "base/log.h"
 #include "client/shm.h"
 #include "pipeline/handler.h"
@@ -22,6 +23,7 @@
 #include "service/catalog.h"
 #include "service/key_table.h"
 #include "service/ledger.h"
+#include "service/purges.h"
 #include "service/queue.h"
 #include "service/shards.h"
 #include "service/store.h"
@@ -251,7 +253,11 @@ runtime_breaker_rules(const struct config *c)
 }
 
 /* A resolver that never answers may delay a start by this, and no request ever. */
-enum { RESOLVE_WAIT_MS = 1000, BACKGROUND_CALLS = 4 };
+enum {
+	RESOLVE_WAIT_MS = 1000,
+	BACKGROUND_CALLS = 4,
+	BLOCK_PER_ANSWER = 4 /* a copy block: the text, and an offset for each cell of it */
+};
 
 static enum err
 open_redis(struct opening *o)
@@ -274,6 +280,32 @@ open_redis(struct opening *o)
 	return rc;
 }
 
+static enum err
+open_l2(struct opening *o)
+{
+	struct runtime *r = o->r;
+	const struct purges_options options = {
+		.shards = r->shards,
+		.shared = r->regions->purges,
+		.l1 = r->regions->l1,
+		.seed = r->regions->seeds->cache,
+		.state_dir_fd = r->state_dir_fd,
+		.timeout_ms = o->c->redis_timeout_ms,
+	};
+	const uint64_t host = hash64(options.seed, "host", 4); /* the seed itself is nobody's to know */
+	enum err rc;
+
+	if (r->shards == NULL)
+		return ERR_OK;
+	rc = purges_open(&options, &r->purges);
+	r->cache.purges = r->purges;
+	r->l2 = (struct l2){ .shards = r->shards,
+		.purges = r->purges,
+		.max_block_bytes = BLOCK_PER_ANSWER * (size_t)o->c->max_response_bytes };
+	hex_encode(&host, sizeof host, r->l2.host);
+	return rc;
+}
+
 /* In this order. */
 static const struct part {
 	unsigned need; /* 0: always */
@@ -289,6 +321,7 @@ static const struct part {
 	{ RUNTIME_STORE, "the write database", open_ledger },
 	{ RUNTIME_QUEUE, "the spool", open_queue },
 	{ RUNTIME_REDIS, "the shards of REDIS_URL", open_redis },
+	{ RUNTIME_REDIS, "the cache in Redis", open_l2 },
 };
 
 enum err
@@ -317,6 +350,7 @@ runtime_open(const struct config *c, const struct handler_set *handlers, unsigne
 void
 runtime_close(struct runtime *r)
 {
+	purges_close(&r->purges);
 	shards_close(&r->shards);
 	queue_close(&r->queue);
 	key_table_close(&r->tenants.table);

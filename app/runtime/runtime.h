@@ -7,6 +7,7 @@
 #include "base/err.h"
 #include "policy/breaker.h"
 #include "service/cache.h"
+#include "service/cache_l2.h"
 #include "service/quota.h"
 #include "service/tenant.h"
 #include "service/writer.h"
@@ -55,6 +56,8 @@ struct runtime {
 	struct writer_options database; /* the write database: always filled */
 	struct ledger *ledger;		/* of it; with the store */
 	struct queue *queue;
+	struct purges *purges; /* NULL: no Redis */
+	struct l2 l2;	       /* of use only with shards */
 	struct shards *shards; /* NULL: limits and cache are in shared memory only */
 	struct cache cache;
 	struct quota quota;

@@ -25,6 +25,7 @@
 #include "service/catalog.h"
 #include "service/key_table.h"
 #include "service/ledger.h"
+#include "service/purges.h"
 #include "service/store.h"
 #include "telemetry/scoreboard.h"
 
@@ -151,6 +152,7 @@ fill_env(struct worker *w)
 	w->env = (struct pipeline_env){
 		.catalog = w->rt.catalog,
 		.cache = &w->rt.cache,
+		.l2 = w->rt.shards == NULL ? NULL : &w->rt.l2,
 		.quota = &w->rt.quota,
 		.queue = w->rt.queue,
 		.store = w->rt.store,
@@ -192,6 +194,8 @@ open_parts(struct worker *w, int signal_fd)
 		rc = watch(w, &w->lifeline, w->o->supervisor_fd, supervisor_died);
 	if (rc == ERR_OK)
 		rc = queue_start(w->rt.queue);
+	if (rc == ERR_OK && w->rt.purges != NULL)
+		rc = purges_listen(w->rt.purges);
 	if (rc == ERR_OK && w->o->supervisor_fd == -1)
 		rc = consumer_start(&w->rt, &w->consumer);
 	if (rc == ERR_OK)

@@ -272,6 +272,7 @@ purge(struct ingest *g, const struct batch *b)
 		purge_event(g, &b->events[i], &a);
 		arena_reset(&a);
 	}
+	(void)cache_purge_send(g->o.cache); /* what cannot be told is owed */
 	arena_free(&a);
 }
 

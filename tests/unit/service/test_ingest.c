@@ -430,7 +430,7 @@ count_is_cached(void)
 	bool cached;
 
 	arena_init(&a, 1 << 20);
-	CU_ASSERT_EQUAL(cache_key(e, NULL, SLICE(""), &a, &key), ERR_OK);
+	CU_ASSERT_EQUAL(cache_key(e, NULL, NULL, SLICE(""), &a, &key), ERR_OK);
 	cached = cache_lookup(&cache, key, 1000, 1000, &a, &hit) == L1_FRESH;
 	if (!cached) {
 		CU_ASSERT_EQUAL(cache_join(&cache, key, 1000, 1000, &f), FLIGHT_LEAD);
