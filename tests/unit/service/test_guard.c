@@ -129,8 +129,8 @@ names_that_do_not_fit_and_rows_that_are_not_there_are_said(void)
 
 	CU_ASSERT_EQUAL(
 	    guard_open(g, "a-name-of-twenty-four-by", &rules, false, &out), ERR_TOO_LARGE);
-	for (int i = 0; i < GUARDS_MAX; i++) {
-		(void)snprintf(name, sizeof name, "a-name-that-just-fits%02d", i);
+	for (unsigned i = 0; i < GUARDS_MAX; i++) {
+		(void)snprintf(name, sizeof name, "a-name-that-just-fits%02u", i % 100);
 		CU_ASSERT_EQUAL(guard_open(g, name, &rules, false, &out), ERR_OK);
 	}
 	CU_ASSERT_EQUAL(guard_open(g, "one-more", &rules, false, &out), ERR_FULL);
