@@ -121,7 +121,10 @@ struct endpoint {
 	enum auth_rule auth;
 	bool uses_tenant;  /* the statement binds :tenant, or auth is not none: varies by tenant */
 	bool key_optional; /* idempotency: optional */
-	bool never_shed;   /* health */
+	const char *topic; /* queue: where its writes go; NULL: KAFKA_TOPIC */
+	struct slice
+	    partition_param; /* key: the parameter that orders them; absent: the idempotency key */
+	bool never_shed;     /* health */
 };
 
 enum { ENDPOINT_MAX_PARAMS = 64, ENDPOINT_MAX_TAGS = 14, ENDPOINT_MAX_LIMITS = 8 };

@@ -157,7 +157,10 @@ expire_write(struct exchange *x)
 
 	p.retry_after_s = 1;
 	if (queue_withdraw(x->env->queue, &x->item)) {
-		p.detail = "the queue did not take this in time; nothing was accepted";
+		p.detail = x->item.seq == 0
+			       ? "the queue did not take this in time; nothing was accepted"
+			       : "stored here, but not yet acknowledged by Kafka: send the same "
+				 "Idempotency-Key again to learn when it is";
 		(void)answer_problem(x, &p);
 		return true;
 	}

@@ -28,13 +28,8 @@ struct later {
 };
 
 static const struct later laters[] = {
-	{ "WEIR_ACK", "spool", false },
 	{ "REDIS_URL", NULL, false },
 	{ "REDIS_TIMEOUT", NULL, true },
-	{ "KAFKA_BROKERS", NULL, false },
-	{ "KAFKA_TOPIC", NULL, true },
-	{ "KAFKA_GROUP", NULL, true },
-	{ "KAFKA_CONFIG_*", NULL, true },
 	{ "DB_WRITE_POOL_MAX", NULL, true },
 	{ "RATE_LIMIT_ON_REDIS_FAILURE", NULL, true },
 	{ "CIRCUIT_BREAKER_*", NULL, true },
@@ -317,7 +312,7 @@ later_find(const char *name)
 static bool
 is_setting(const char *name)
 {
-	return config_find(slice_of(name)) != NULL ||
+	return config_is_kafka(name) || config_find(slice_of(name)) != NULL ||
 	       config_find(without_file_suffix(name)) != NULL;
 }
 

@@ -145,7 +145,7 @@ static const struct region table[] = {
 	{ "limiter", 1, limits_size, limits_init, offsetof(struct regions, limiter) },
 	{ "l1", 1, copies_size, copies_init, offsetof(struct regions, l1) },
 	{ "flights", 1, flights_size, flights_init, offsetof(struct regions, flights) },
-	{ "queue", 1, spool_size, spool_init, offsetof(struct regions, queue) },
+	{ "queue", 2, spool_size, spool_init, offsetof(struct regions, queue) },
 	{ "ingest", 1, ingest_size, ingest_init, offsetof(struct regions, ingest) },
 };
 

@@ -23,7 +23,8 @@ struct redis_script; /* client/redis.h */
 enum { SHARDS_MAX = 16 };
 
 struct shards_options {
-	const char *urls; /* REDIS_URL: redis://[user:pass@]host:port/db or unix:PATH, comma-separated */
+	const char
+	    *urls; /* REDIS_URL: redis://[user:pass@]host:port/db or unix:PATH, comma-separated */
 	int64_t timeout_ms; /* REDIS_TIMEOUT: budget of one whole operation, connect included */
 	struct guards *guards;
 	const struct breaker_rules *rules;
