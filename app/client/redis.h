@@ -21,7 +21,7 @@ struct redis;
 struct redis_address {
 	const char *host; /* numeric, or NULL */
 	uint16_t port;
-	const char *path; /* of a unix socket, or NULL */
+	const char *path;	     /* of a unix socket, or NULL */
 	const char *user, *password; /* NULL: none */
 	unsigned database;
 };
@@ -36,9 +36,9 @@ struct redis_reply; /* owned by the caller: redis_reply_free() */
 
 void redis_reply_free(struct redis_reply **rp);
 enum redis_type redis_reply_type(const struct redis_reply *r);
-int64_t redis_reply_integer(const struct redis_reply *r); /* also of a text that is one; else 0 */
+int64_t redis_reply_integer(const struct redis_reply *r);   /* also of a text that is one; else 0 */
 struct slice redis_reply_text(const struct redis_reply *r); /* text, status or error; else absent */
-size_t redis_reply_count(const struct redis_reply *r); /* of an array; else 0 */
+size_t redis_reply_count(const struct redis_reply *r);	    /* of an array; else 0 */
 const struct redis_reply *redis_reply_at(const struct redis_reply *r, size_t i); /* lent */
 
 /*

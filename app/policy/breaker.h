@@ -17,10 +17,11 @@
  * sent outside of requests ends.  Forced states stay until they are given back.
  */
 struct breaker_rules {
-	int64_t slow_ms;       /* CIRCUIT_BREAKER_TIMEOUT: a slower call is a failure */
-	unsigned failure_pct;  /* CIRCUIT_BREAKER_THRESHOLD: this rate opens */
-	int64_t reset_ms;      /* CIRCUIT_BREAKER_RESET_TIMEOUT: open to half-open */
-	unsigned volume;       /* CIRCUIT_BREAKER_VOLUME_THRESHOLD: calls in the window before it may open */
+	int64_t slow_ms;      /* CIRCUIT_BREAKER_TIMEOUT: a slower call is a failure */
+	unsigned failure_pct; /* CIRCUIT_BREAKER_THRESHOLD: this rate opens */
+	int64_t reset_ms;     /* CIRCUIT_BREAKER_RESET_TIMEOUT: open to half-open */
+	unsigned
+	    volume; /* CIRCUIT_BREAKER_VOLUME_THRESHOLD: calls in the window before it may open */
 	int64_t probe_lease_ms; /* how long a probe may take before another is sent */
 };
 

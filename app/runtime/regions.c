@@ -18,6 +18,7 @@
 #include "policy/flight.h"
 #include "policy/l1.h"
 #include "policy/limiter.h"
+#include "service/forward.h"
 #include "service/ingest.h"
 #include "service/queue.h"
 #include "telemetry/scoreboard.h"
@@ -131,11 +132,18 @@ ingest_size(const struct regions_options *o)
 }
 
 static void
-ingest_init(void *mem, const struct regions_options *o, const struct region_seeds *seeds)
+leave_zeroed(void *mem, const struct regions_options *o, const struct region_seeds *seeds)
 {
-	(void)mem; /* a new segment is zeroed, which is an idle consumer */
+	(void)mem; /* a new segment is zeroed, which is a consumer or forwarder that does nothing */
 	(void)o;
 	(void)seeds;
+}
+
+static size_t
+forward_size(const struct regions_options *o)
+{
+	(void)o;
+	return sizeof(struct forward_shared);
 }
 
 /* The seeds come first: the others are made from them. */
@@ -146,7 +154,8 @@ static const struct region table[] = {
 	{ "l1", 1, copies_size, copies_init, offsetof(struct regions, l1) },
 	{ "flights", 1, flights_size, flights_init, offsetof(struct regions, flights) },
 	{ "queue", 2, spool_size, spool_init, offsetof(struct regions, queue) },
-	{ "ingest", 1, ingest_size, ingest_init, offsetof(struct regions, ingest) },
+	{ "ingest", 1, ingest_size, leave_zeroed, offsetof(struct regions, ingest) },
+	{ "forward", 1, forward_size, leave_zeroed, offsetof(struct regions, forward) },
 };
 
 enum { REGIONS = sizeof table / sizeof *table };

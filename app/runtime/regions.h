@@ -8,6 +8,7 @@
 #include "base/err.h"
 
 struct flights;
+struct forward_shared;
 struct ingest_shared;
 struct l1;
 struct limiter;
@@ -32,6 +33,7 @@ struct regions {
 	struct flights *flights;
 	struct queue_shared *queue;
 	struct ingest_shared *ingest;
+	struct forward_shared *forward;
 };
 
 struct regions_options {

@@ -5,8 +5,10 @@
 #include <stdint.h>
 
 #include "base/err.h"
+#include "client/kafka.h"
 #include "service/cache.h"
 #include "service/quota.h"
+#include "service/topics.h"
 
 /*
  * What one process holds, built once after exec from the config: the wiring, and nothing else.
@@ -15,6 +17,7 @@
 struct catalog;
 struct config;
 struct fault_list;
+struct forward_shared;
 struct handler_set; /* pipeline/handler.h */
 struct ingest_shared;
 struct queue;
@@ -33,17 +36,23 @@ enum runtime_need {	     /* bits: what this process is going to use */
 	                       * fault when there is none */
 };
 
+enum { RUNTIME_INSTANCE_BYTES = 96 };
+
 struct runtime {
 	const struct config *config; /* lent */
 	int state_dir_fd;
 	struct regions *regions;
 	struct scoreboard *scoreboard;
 	struct ingest_shared *ingest;
+	struct forward_shared *forward;
 	unsigned member; /* our scoreboard slot */
 	struct doorbell *doorbell;
 	const struct catalog *catalog;
 	struct store *store;
 	struct queue *queue;
+	struct kafka_options kafka; /* when KAFKA_BROKERS is set */
+	struct topics topics;
+	char kafka_instance[RUNTIME_INSTANCE_BYTES]; /* of this state folder: static membership */
 	struct cache cache;
 	struct quota quota;
 };

@@ -13,7 +13,8 @@ import pytest
 
 sys.path.insert(0, os.path.join(os.path.dirname(__file__), "..", "support"))
 
-import processes  # noqa: E402  (found by the line above)
+import kafka  # noqa: E402  (found by the line above)
+import processes  # noqa: E402
 import weir as house  # noqa: E402
 
 FOLDER = os.path.join(house.ROOT, "build", "test")
@@ -110,3 +111,24 @@ def make_weir(request, weirs):
         return made.start() if start else made
 
     return make
+
+
+@pytest.fixture(scope="session")
+def one_broker():
+    folder = new_folder()
+    broker = kafka.Kafka(folder)
+    try:
+        yield broker.start()
+    finally:
+        broker.stop()
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture
+def broker(one_broker):
+    """A real Kafka, which a test may stop and freeze: the next one finds it at work again."""
+    yield one_broker
+    if one_broker.process.poll() is not None:
+        one_broker.start()
+    one_broker.thaw()
+    one_broker.wait()
