@@ -134,6 +134,9 @@ struct endpoint {
 	bool key_optional; /* idempotency: optional */
 	bool read_primary; /* read: primary */
 	bool never_shed;   /* health */
+	const char *topic; /* queue: where its writes go; NULL: KAFKA_TOPIC */
+	struct slice
+	    partition_param; /* key: the parameter that orders them; absent: the idempotency key */
 };
 
 enum {

@@ -35,9 +35,9 @@ static const struct step steps[] = {
 	{ "replay", LANE_INLINE, step_replay },	   /* writes: 400; the claim is the committer's */
 	{ "lookup", LANE_INLINE, step_lookup },	   /* reads: fresh, stale, lead or wait */
 	{ "recheck", LANE_HANDLER, step_recheck }, /* leaders: has another flight just landed? */
-	{ "fetch", LANE_HANDLER, step_fetch },	   /* leaders: has another host a copy, or makes one? */
-	{ "handle", LANE_HANDLER, step_handle },   /* the handler: 200 202 4xx 5xx */
-	{ "keep", LANE_HANDLER, step_keep },	   /* fill the cache, wake the waiters */
+	{ "fetch", LANE_HANDLER, step_fetch }, /* leaders: has another host a copy, or makes one? */
+	{ "handle", LANE_HANDLER, step_handle }, /* the handler: 200 202 4xx 5xx */
+	{ "keep", LANE_HANDLER, step_keep },	 /* fill the cache, wake the waiters */
 };
 
 enum { STEP_COUNT = sizeof steps / sizeof *steps };
@@ -175,7 +175,10 @@ expire_write(struct exchange *x)
 
 	p.retry_after_s = 1;
 	if (queue_withdraw(x->env->queue, &x->item)) {
-		p.detail = "the queue did not take this in time; nothing was accepted";
+		p.detail = x->item.seq == 0
+			       ? "the queue did not take this in time; nothing was accepted"
+			       : "stored here, but not yet acknowledged by Kafka: send the same "
+				 "Idempotency-Key again to learn when it is";
 		(void)answer_problem(x, &p);
 		return true;
 	}

@@ -18,6 +18,7 @@
 #include "policy/flight.h"
 #include "policy/l1.h"
 #include "policy/limiter.h"
+#include "service/forward.h"
 #include "service/guard.h"
 #include "service/ingest.h"
 #include "service/purges.h"
@@ -164,9 +165,9 @@ ingest_size(const struct regions_options *o)
 }
 
 static void
-ingest_init(void *mem, const struct regions_options *o, const struct region_seeds *seeds)
+leave_zeroed(void *mem, const struct regions_options *o, const struct region_seeds *seeds)
 {
-	(void)mem; /* a new segment is zeroed, which is an idle consumer */
+	(void)mem; /* a new segment is zeroed, which is a consumer or forwarder that does nothing */
 	(void)o;
 	(void)seeds;
 }
@@ -185,6 +186,13 @@ keys_init(void *mem, const struct regions_options *o, const struct region_seeds 
 	tenant_shared_init(mem, seeds->keys);
 }
 
+static size_t
+forward_size(const struct regions_options *o)
+{
+	(void)o;
+	return sizeof(struct forward_shared);
+}
+
 /* The seeds come first: the others are made from them. */
 static const struct region table[] = {
 	{ "seeds", 1, seeds_size, seeds_init, offsetof(struct regions, seeds) },
@@ -193,9 +201,10 @@ static const struct region table[] = {
 	{ "l1", 1, copies_size, copies_init, offsetof(struct regions, l1) },
 	{ "flights", 1, flights_size, flights_init, offsetof(struct regions, flights) },
 	{ "guards", 1, guards_region_size, guards_region_init, offsetof(struct regions, guards) },
-	{ "queue", 1, spool_size, spool_init, offsetof(struct regions, queue) },
+	{ "queue", 2, spool_size, spool_init, offsetof(struct regions, queue) },
 	{ "purges", 1, purges_size, purges_init, offsetof(struct regions, purges) },
-	{ "ingest", 1, ingest_size, ingest_init, offsetof(struct regions, ingest) },
+	{ "ingest", 1, ingest_size, leave_zeroed, offsetof(struct regions, ingest) },
+	{ "forward", 1, forward_size, leave_zeroed, offsetof(struct regions, forward) },
 	{ "api keys", 1, keys_size, keys_init, offsetof(struct regions, tenants) },
 };
 

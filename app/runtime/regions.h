@@ -9,6 +9,7 @@
 
 struct flights;
 struct guards;
+struct forward_shared;
 struct ingest_shared;
 struct l1;
 struct limiter;
@@ -38,6 +39,7 @@ struct regions {
 	struct queue_shared *queue;
 	struct ingest_shared *ingest;
 	struct tenant_shared *tenants;
+	struct forward_shared *forward;
 };
 
 struct regions_options {

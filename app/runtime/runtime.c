@@ -8,6 +8,7 @@
 
 #include <limits.h>
 #include <stdio.h>
+#include <string.h>
 #include <unistd.h>
 
 #include "base/clock.h"
@@ -30,6 +31,7 @@
 #include "telemetry/scoreboard.h"
 
 enum { LEDGER_CONNECTIONS = 2 }; /* of one process: a look at one row by its key */
+enum { HOST_NAME_BYTES = 65 };
 
 struct opening {
 	struct runtime *r;
@@ -89,6 +91,7 @@ open_segment(struct opening *o)
 	r->scoreboard = r->regions->scoreboard;
 	r->ingest = r->regions->ingest;
 	r->guards = r->regions->guards;
+	r->forward = r->regions->forward;
 	r->quota = (struct quota){ r->regions->limiter, r->regions->seeds->limiter };
 	r->cache = (struct cache){
 		.l1 = r->regions->l1,
@@ -164,10 +167,32 @@ runtime_catalog(const struct config *c, const struct handler_set *handlers,
 	return rc;
 }
 
+/* A host may run several weirs, and a container's host name may be all it has of its own. */
+static void
+name_instance(struct runtime *r)
+{
+	char host[HOST_NAME_BYTES] = "";
+	const char *dir = r->config->state_dir;
+
+	(void)gethostname(host, sizeof host - 1);
+	(void)snprintf(r->kafka_instance, sizeof r->kafka_instance, "weir-%s-%08x", host,
+	    (unsigned)(hash64(0, dir, strlen(dir)) & UINT32_MAX));
+}
+
 static enum err
 open_catalog(struct opening *o)
 {
-	return runtime_catalog(o->c, o->handlers, o->faults, &o->r->catalog);
+	struct runtime *r = o->r;
+	const enum err rc = runtime_catalog(o->c, o->handlers, o->faults, &r->catalog);
+
+	if (rc != ERR_OK || o->c->kafka_brokers == NULL)
+		return rc;
+	name_instance(r);
+	r->kafka = (struct kafka_options){ .brokers = o->c->kafka_brokers,
+		.client_id = "weir",
+		.settings = o->c->kafka_settings,
+		.setting_count = o->c->kafka_setting_count };
+	return topics_make(r->catalog, o->c->kafka_topic, &r->topics);
 }
 
 /* This process's share of the host's connections: never none, never more than it has threads. */
@@ -234,6 +259,7 @@ open_queue(struct opening *o)
 		.state_dir = o->c->state_dir,
 		.max_bytes = o->c->spool_bytes,
 		.key_ttl_ms = o->c->idempotency_ttl_ms,
+		.ack_forwarded = o->c->ack == CONFIG_ACK_KAFKA,
 		.shared = o->r->regions->queue,
 	};
 
@@ -293,7 +319,8 @@ open_l2(struct opening *o)
 		.state_dir_fd = r->state_dir_fd,
 		.timeout_ms = o->c->redis_timeout_ms,
 	};
-	const uint64_t host = hash64(options.seed, "host", 4); /* the seed itself is nobody's to know */
+	const uint64_t host =
+	    hash64(options.seed, "host", 4); /* the seed itself is nobody's to know */
 	enum err rc;
 
 	if (r->shards == NULL)
@@ -357,6 +384,7 @@ runtime_close(struct runtime *r)
 	key_table_close(&r->tenants.table);
 	ledger_close(&r->ledger);
 	store_close(&r->store);
+	topics_free(&r->topics);
 	catalog_release(&r->catalog);
 	if (r->doorbell != NULL) {
 		doorbell_close(&r->doorbell);

@@ -5,11 +5,13 @@
 #include <stdint.h>
 
 #include "base/err.h"
+#include "client/kafka.h"
 #include "policy/breaker.h"
 #include "service/cache.h"
 #include "service/cache_l2.h"
 #include "service/quota.h"
 #include "service/tenant.h"
+#include "service/topics.h"
 #include "service/writer.h"
 
 /*
@@ -20,6 +22,7 @@ struct catalog;
 struct config;
 struct fault_list;
 struct guards;
+struct forward_shared;
 struct handler_set; /* pipeline/handler.h */
 struct ingest_shared;
 struct ledger;
@@ -35,12 +38,14 @@ enum runtime_need {	     /* bits: what this process is going to use */
 	RUNTIME_CATALOG = 4,
 	RUNTIME_STORE = 8,
 	RUNTIME_QUEUE = 16,
-	RUNTIME_KEYS = 64, /* API keys; with the segment */
+	RUNTIME_KEYS = 64,   /* API keys; with the segment */
 	RUNTIME_REDIS = 128, /* the shards of REDIS_URL, when it is set; needs RUNTIME_SEGMENT */
 	RUNTIME_JOIN =
 	    32 /* only look: make neither state folder nor segment; ERR_NOT_FOUND without a
 	                       * fault when there is none */
 };
+
+enum { RUNTIME_INSTANCE_BYTES = 96 };
 
 struct runtime {
 	const struct config *config; /* lent */
@@ -49,6 +54,7 @@ struct runtime {
 	struct scoreboard *scoreboard;
 	struct ingest_shared *ingest;
 	struct guards *guards;
+	struct forward_shared *forward;
 	unsigned member; /* our scoreboard slot */
 	struct doorbell *doorbell;
 	const struct catalog *catalog;
@@ -56,9 +62,12 @@ struct runtime {
 	struct writer_options database; /* the write database: always filled */
 	struct ledger *ledger;		/* of it; with the store */
 	struct queue *queue;
-	struct purges *purges; /* NULL: no Redis */
-	struct l2 l2;	       /* of use only with shards */
-	struct shards *shards; /* NULL: limits and cache are in shared memory only */
+	struct purges *purges;	    /* NULL: no Redis */
+	struct l2 l2;		    /* of use only with shards */
+	struct shards *shards;	    /* NULL: limits and cache are in shared memory only */
+	struct kafka_options kafka; /* when KAFKA_BROKERS is set */
+	struct topics topics;
+	char kafka_instance[RUNTIME_INSTANCE_BYTES]; /* of this state folder: static membership */
 	struct cache cache;
 	struct quota quota;
 	struct tenants tenants;

@@ -19,6 +19,7 @@
 #include "runtime/config.h"
 #include "runtime/consumer.h"
 #include "runtime/desk.h"
+#include "runtime/forwarder.h"
 #include "runtime/regions.h"
 #include "runtime/runtime.h"
 #include "runtime/signals.h"
@@ -45,6 +46,7 @@ struct worker {
 	struct pipeline_env env;
 	struct desk desk;
 	struct consumer *consumer;
+	struct forwarder *forwarder; /* of a worker without a supervisor, as the consumer */
 	struct source signals, lifeline;
 	enum { RUNNING, DRAINING, STOPPING, ENDED } state;
 	int64_t end_ms, checked_ms;
@@ -198,6 +200,8 @@ open_parts(struct worker *w, int signal_fd)
 		rc = purges_listen(w->rt.purges);
 	if (rc == ERR_OK && w->o->supervisor_fd == -1)
 		rc = consumer_start(&w->rt, &w->consumer);
+	if (rc == ERR_OK && w->o->supervisor_fd == -1)
+		rc = forwarder_start(&w->rt, &w->forwarder);
 	if (rc == ERR_OK)
 		rc = reactor_listen(
 		    w->desk.reactor, w->o->listen_fd, c->listen_allow.list, c->listen_allow.count);
@@ -240,6 +244,7 @@ worker_run(const struct worker_options *o)
 	if (!desk_is_empty(&w->desk))
 		_exit(0);
 	consumer_stop(&w->consumer);
+	forwarder_stop(&w->forwarder);
 	desk_close(&w->desk);
 	runtime_close(&w->rt);
 	(void)close(signal_fd);

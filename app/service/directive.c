@@ -15,7 +15,7 @@
 
 static const int64_t year_ms = INT64_C(366) * 24 * 3600 * 1000;
 
-enum { MAX_SUGGESTIONS = 16, MAX_TAG_BYTES = 200 };
+enum { MAX_SUGGESTIONS = 16, MAX_TAG_BYTES = 200, TOPIC_BYTES_MAX = 245 /* and ".dlq" */ };
 
 bool
 directive_is_name(struct slice s, const char *extra)
@@ -377,6 +377,47 @@ template_param(struct draft *d, struct slice name, struct template_part *part)
 		    SHOWN(name), value_type_name(d->e->params[part->param].type));
 	else
 		d->used[part->param] = true;
+}
+
+void
+directive_queue(struct draft *d)
+{
+	const struct slice s = d->value;
+	bool good = s.len <= TOPIC_BYTES_MAX && !slice_eq_cstr(s, ".") && !slice_eq_cstr(s, "..");
+
+	for (size_t i = 0; i < s.len; i++)
+		good = good && (is_word_byte(s.ptr[i]) || s.ptr[i] == '.' || s.ptr[i] == '-');
+	if (good)
+		d->e->topic = arena_copy(d->arena, s);
+	else
+		DRAFT_FAULT(d,
+		    "queue: \"%.*s\", expected a topic of Kafka: letters, digits, '.', '_' and "
+		    "'-' (%d at most)",
+		    SHOWN(s), TOPIC_BYTES_MAX);
+}
+
+void
+directive_key(struct draft *d)
+{
+	d->partition = (struct template_source){ d->value, d->line };
+}
+
+void
+directive_partition(struct draft *d)
+{
+	const struct slice text = d->partition.text;
+	struct template_part part = { .param = -1 };
+
+	d->line = d->partition.line;
+	if (text.ptr == NULL || slice_eq_cstr(text, "idempotency-key"))
+		return;
+	if (text.len < 2 || *text.ptr != ':') {
+		DRAFT_FAULT(d, "key: \"%.*s\", expected idempotency-key or :NAME", SHOWN(text));
+		return;
+	}
+	template_param(d, (struct slice){ text.ptr + 1, text.len - 1 }, &part);
+	if (part.param >= 0)
+		d->e->partition_param = d->e->params[part.param].name;
 }
 
 /* Visible ASCII without quotes: a tag goes into headers and command lines. */

@@ -89,6 +89,7 @@ queue_open(const struct queue_options *o, struct queue **out)
 	q->o = *o;
 	q->spool_fd = -1;
 	q->tail = &q->head;
+	q->acking_tail = &q->acking;
 	(void)pthread_mutex_init(&q->lock, NULL);
 	(void)pthread_cond_init(&q->wakes, NULL);
 	rc = open_folder(q);
@@ -111,12 +112,15 @@ queue_close(struct queue **qp)
 	if (q == NULL)
 		return;
 	*qp = NULL;
-	if (q->started) {
-		(void)pthread_mutex_lock(&q->lock);
-		q->stopping = true;
-		(void)pthread_cond_signal(&q->wakes);
-		(void)pthread_mutex_unlock(&q->lock);
+	(void)pthread_mutex_lock(&q->lock);
+	q->stopping = true;
+	(void)pthread_cond_signal(&q->wakes);
+	(void)pthread_mutex_unlock(&q->lock);
+	if (q->started)
 		(void)pthread_join(q->committer, NULL);
+	if (q->acks) {
+		wake_all(&q->o.shared->forwarded);
+		(void)pthread_join(q->acker, NULL);
 	}
 	lmdb_close(&q->db);
 	if (q->spool_fd != -1)
@@ -220,7 +224,8 @@ commit_all(void *arg)
 		committed_ns = clock_mono_ns();
 		for (; items != NULL; items = next) {
 			next = items->next; /* done() gives the item away */
-			items->done(items);
+			if (!queue_ack_later(q, items))
+				items->done(items);
 		}
 	}
 	return NULL;
@@ -230,13 +235,19 @@ enum err
 queue_start(struct queue *q)
 {
 	sigset_t all, before;
-	int error;
+	int error = 0;
 
 	(void)sigfillset(&all); /* signals are for the main thread */
 	(void)pthread_sigmask(SIG_SETMASK, &all, &before);
-	error = pthread_create(&q->committer, NULL, commit_all, q);
+	if (q->o.ack_forwarded) {
+		error = pthread_create(&q->acker, NULL, queue_ack_thread, q);
+		q->acks = error == 0;
+	}
+	if (error == 0) {
+		error = pthread_create(&q->committer, NULL, commit_all, q);
+		q->started = error == 0;
+	}
 	(void)pthread_sigmask(SIG_SETMASK, &before, NULL);
-	q->started = error == 0;
 	return error == 0 ? ERR_OK : ERR_NOMEM;
 }
 
@@ -248,6 +259,7 @@ queue_submit(struct queue *q, struct queue_item *item)
 	if (item->record.len == 0 || !spool_key_fits(item->event))
 		return ERR_TOO_LARGE;
 	item->next = NULL;
+	item->seq = 0;
 	(void)pthread_mutex_lock(&q->lock);
 	if (!q->started || q->stopping) {
 		rc = ERR_UNAVAILABLE;
@@ -279,6 +291,8 @@ queue_withdraw(struct queue *q, struct queue_item *item)
 			q->tail = at;
 		item->waiting = false;
 		q->waiting--;
+	} else {
+		waiting = queue_ack_withdraw(q, item);
 	}
 	(void)pthread_mutex_unlock(&q->lock);
 	return waiting;

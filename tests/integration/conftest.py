@@ -15,6 +15,8 @@ sys.path.insert(0, os.path.join(os.path.dirname(__file__), "..", "support"))
 
 import processes  # noqa: E402  (found by the line above)
 import redis_server  # noqa: E402
+import kafka  # noqa: E402  (found by the line above)
+import processes  # noqa: E402
 import weir as house  # noqa: E402
 
 FOLDER = os.path.join(house.ROOT, "build", "test")
@@ -129,3 +131,22 @@ def make_redis(request):
         return made.start() if start else made
 
     return make
+@pytest.fixture(scope="session")
+def one_broker():
+    folder = new_folder()
+    broker = kafka.Kafka(folder)
+    try:
+        yield broker.start()
+    finally:
+        broker.stop()
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture
+def broker(one_broker):
+    """A real Kafka, which a test may stop and freeze: the next one finds it at work again."""
+    yield one_broker
+    if one_broker.process.poll() is not None:
+        one_broker.start()
+    one_broker.thaw()
+    one_broker.wait()

@@ -21,7 +21,7 @@ open_fresh(void)
 {
 	write_house_make(&h);
 	CU_ASSERT_EQUAL_FATAL(spool_house_open(&h.s), ERR_OK);
-	h.o.queue = h.s.q;
+	h.o.source = open_spool_source();
 	CU_ASSERT_EQUAL_FATAL(ingest_open(&h.o, &g), ERR_OK);
 }
 
@@ -486,7 +486,7 @@ consume(void)
 
 	if (spool_house_open(&h.s) != ERR_OK)
 		_exit(1);
-	h.o.queue = h.s.q;
+	h.o.source = open_spool_source();
 	if (ingest_open(&h.o, &g) != ERR_OK)
 		_exit(1);
 	rc = drain();
