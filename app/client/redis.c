@@ -530,7 +530,7 @@ redis_connect(const struct redis_address *a, int64_t deadline_ms, struct redis *
 	r->reader = redisReaderCreateWithFunctions(&reply_functions);
 	if (r->reader == NULL)
 		goto out;
-	(void)redisReaderSetPrivdata(r->reader, r);
+	r->reader->privdata = r; /* its macro casts a pointer to int */
 	rc = target_of(a, &target) ? dial(r, &target, deadline_ms)
 				   : fail(r, "connect", ERR_UNAVAILABLE, "not a usable address");
 	if (rc == ERR_OK)

@@ -20,7 +20,7 @@ enum { OWNERS = 4000, TIMEOUT_MS = 50, ALIGN = 64, PATIENCE_MS = 20000, CONNECTI
 static const struct breaker_rules rules = {
 	.slow_ms = 3000, .failure_pct = 50, .reset_ms = 200, .volume = 20, .probe_lease_ms = 1000
 };
-static const struct slice ping = SLICE("PING");
+static const struct slice ping = { "PING", 4 };
 
 static struct guards *
 new_guards(void)
