@@ -19,6 +19,7 @@
 #include "policy/l1.h"
 #include "policy/limiter.h"
 #include "service/forward.h"
+#include "policy/tickets.h"
 #include "service/guard.h"
 #include "service/ingest.h"
 #include "service/purges.h"
@@ -193,6 +194,21 @@ forward_size(const struct regions_options *o)
 	return sizeof(struct forward_shared);
 }
 
+static size_t
+tickets_region_size(const struct regions_options *o)
+{
+	(void)o;
+	return tickets_size();
+}
+
+static void
+tickets_region_init(void *mem, const struct regions_options *o, const struct region_seeds *seeds)
+{
+	(void)o;
+	(void)seeds;
+	tickets_init(mem);
+}
+
 /* The seeds come first: the others are made from them. */
 static const struct region table[] = {
 	{ "seeds", 1, seeds_size, seeds_init, offsetof(struct regions, seeds) },
@@ -201,6 +217,10 @@ static const struct region table[] = {
 	{ "l1", 1, copies_size, copies_init, offsetof(struct regions, l1) },
 	{ "flights", 1, flights_size, flights_init, offsetof(struct regions, flights) },
 	{ "guards", 1, guards_region_size, guards_region_init, offsetof(struct regions, guards) },
+	{ "read tickets", 1, tickets_region_size, tickets_region_init,
+	    offsetof(struct regions, read_tickets) },
+	{ "write tickets", 1, tickets_region_size, tickets_region_init,
+	    offsetof(struct regions, write_tickets) },
 	{ "queue", 2, spool_size, spool_init, offsetof(struct regions, queue) },
 	{ "purges", 1, purges_size, purges_init, offsetof(struct regions, purges) },
 	{ "ingest", 1, ingest_size, leave_zeroed, offsetof(struct regions, ingest) },

@@ -18,6 +18,7 @@ struct queue_shared;
 struct scoreboard;
 struct shm;
 struct tenant_shared;
+struct tickets;
 
 /*
  * What lies in the shared segment, one table (regions.c): to add a region, add a row.  The layout hash covers
@@ -36,6 +37,7 @@ struct regions {
 	struct flights *flights;
 	struct guards *guards;
 	struct purges_shared *purges;
+	struct tickets *read_tickets, *write_tickets;
 	struct queue_shared *queue;
 	struct ingest_shared *ingest;
 	struct tenant_shared *tenants;
