@@ -93,15 +93,13 @@ add(struct call *call)
 }
 
 static void
-add_member(struct strbuf *out, const char *name, struct slice value)
+add_value(struct strbuf *out, const char *before, struct slice value)
 {
-	strbuf_addf(out, "%s\"%s\":", *name == 'i' ? "{" : ",", name);
+	strbuf_add_cstr(out, before);
 	if (value.ptr == NULL)
 		strbuf_add_cstr(out, "null");
-	else if (utf8_valid(value, NULL))
-		strbuf_add_json(out, value);
 	else
-		strbuf_add_cstr(out, "\"?\"");
+		strbuf_add_json(out, utf8_valid(value, NULL) ? value : SLICE("?"));
 }
 
 static void
@@ -109,11 +107,11 @@ list_json(void *ctx, const struct key_row *row)
 {
 	struct strbuf *out = ctx;
 
-	add_member(out, "id", row->id);
-	add_member(out, "tenant", row->tenant);
-	add_member(out, "plan", row->plan);
-	add_member(out, "createdAt", row->created_at);
-	add_member(out, "revokedAt", row->revoked_at);
+	add_value(out, "{\"id\":", row->id);
+	add_value(out, ",\"tenant\":", row->tenant);
+	add_value(out, ",\"plan\":", row->plan);
+	add_value(out, ",\"createdAt\":", row->created_at);
+	add_value(out, ",\"revokedAt\":", row->revoked_at);
 	strbuf_add_cstr(out, "}\n");
 }
 
