@@ -12,6 +12,7 @@
 #include "cmd/begin.h"
 #include "cmd/command.h"
 #include "cmd/place.h"
+#include "runtime/runtime.h"
 #include "service/api_key.h"
 #include "service/key_table.h"
 #include "service/writer.h"
@@ -59,8 +60,9 @@ static enum exit_code
 migrate(const struct call *call)
 {
 	struct writer_failure why = { .message = "" };
+	const struct writer_options database = runtime_database(call->config);
 	struct writer *w = NULL;
-	enum err rc = writer_open(call->config->db_write_url, &w, &why);
+	enum err rc = writer_open(&database, &w, &why);
 
 	if (rc == ERR_OK)
 		rc = writer_migrate(w, &why);

@@ -9,6 +9,7 @@
 #include "pipeline/exchange.h"
 
 struct catalog;
+struct ledger;
 struct scoreboard;
 struct tenants;
 
@@ -25,7 +26,7 @@ struct pipeline_env {
 	struct tenants *tenants; /* service/tenant.h */
 	struct scoreboard *scoreboard;
 	unsigned member;
-	const char *write_url;
+	struct ledger *ledger;
 	struct slice base_path;
 	bool base_path_set; /* else the front's SCRIPT_NAME folder */
 	const struct cidr *trusted;

@@ -18,6 +18,7 @@
 #include "policy/flight.h"
 #include "policy/l1.h"
 #include "policy/limiter.h"
+#include "service/guard.h"
 #include "service/ingest.h"
 #include "service/queue.h"
 #include "service/tenant.h"
@@ -112,6 +113,21 @@ flights_init(void *mem, const struct regions_options *o, const struct region_see
 }
 
 static size_t
+guards_region_size(const struct regions_options *o)
+{
+	(void)o;
+	return guards_size();
+}
+
+static void
+guards_region_init(void *mem, const struct regions_options *o, const struct region_seeds *seeds)
+{
+	(void)o;
+	(void)seeds;
+	guards_init(mem);
+}
+
+static size_t
 spool_size(const struct regions_options *o)
 {
 	return queue_shared_size(o->spool_bytes);
@@ -160,6 +176,7 @@ static const struct region table[] = {
 	{ "limiter", 1, limits_size, limits_init, offsetof(struct regions, limiter) },
 	{ "l1", 1, copies_size, copies_init, offsetof(struct regions, l1) },
 	{ "flights", 1, flights_size, flights_init, offsetof(struct regions, flights) },
+	{ "guards", 1, guards_region_size, guards_region_init, offsetof(struct regions, guards) },
 	{ "queue", 1, spool_size, spool_init, offsetof(struct regions, queue) },
 	{ "ingest", 1, ingest_size, ingest_init, offsetof(struct regions, ingest) },
 	{ "api keys", 1, keys_size, keys_init, offsetof(struct regions, tenants) },

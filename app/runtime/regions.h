@@ -8,6 +8,7 @@
 #include "base/err.h"
 
 struct flights;
+struct guards;
 struct ingest_shared;
 struct l1;
 struct limiter;
@@ -31,6 +32,7 @@ struct regions {
 	struct limiter *limiter;
 	struct l1 *l1;
 	struct flights *flights;
+	struct guards *guards;
 	struct queue_shared *queue;
 	struct ingest_shared *ingest;
 	struct tenant_shared *tenants;

@@ -5,9 +5,11 @@
 #include <stdint.h>
 
 #include "base/err.h"
+#include "policy/breaker.h"
 #include "service/cache.h"
 #include "service/quota.h"
 #include "service/tenant.h"
+#include "service/writer.h"
 
 /*
  * What one process holds, built once after exec from the config: the wiring, and nothing else.
@@ -16,11 +18,14 @@
 struct catalog;
 struct config;
 struct fault_list;
+struct guards;
 struct handler_set; /* pipeline/handler.h */
 struct ingest_shared;
+struct ledger;
 struct queue;
 struct regions;
 struct scoreboard;
+struct shards;
 struct store;
 
 enum runtime_need {	     /* bits: what this process is going to use */
@@ -29,7 +34,8 @@ enum runtime_need {	     /* bits: what this process is going to use */
 	RUNTIME_CATALOG = 4,
 	RUNTIME_STORE = 8,
 	RUNTIME_QUEUE = 16,
-	RUNTIME_KEYS = 64, /* API keys; with the segment */
+	RUNTIME_REDIS = 64, /* the shards of REDIS_URL, when it is set; needs RUNTIME_SEGMENT */
+	RUNTIME_KEYS = 128, /* API keys; with the segment */
 	RUNTIME_JOIN =
 	    32 /* only look: make neither state folder nor segment; ERR_NOT_FOUND without a
 	                       * fault when there is none */
@@ -41,11 +47,15 @@ struct runtime {
 	struct regions *regions;
 	struct scoreboard *scoreboard;
 	struct ingest_shared *ingest;
+	struct guards *guards;
 	unsigned member; /* our scoreboard slot */
 	struct doorbell *doorbell;
 	const struct catalog *catalog;
 	struct store *store;
+	struct writer_options database; /* the write database: always filled */
+	struct ledger *ledger;		/* of it; with the store */
 	struct queue *queue;
+	struct shards *shards; /* NULL: limits and cache are in shared memory only */
 	struct cache cache;
 	struct quota quota;
 	struct tenants tenants;
@@ -57,6 +67,12 @@ struct runtime {
 enum err runtime_open(const struct config *c, const struct handler_set *handlers, unsigned needs,
     int kind, struct fault_list *faults, struct runtime *out);
 void runtime_close(struct runtime *r);
+
+/* The write database as the settings tell it, for who holds no runtime; ${c} is lent. */
+struct writer_options runtime_database(const struct config *c);
+
+/* The rules of every breaker, as the settings have them. */
+struct breaker_rules runtime_breaker_rules(const struct config *c);
 
 /* The endpoint files alone, as RUNTIME_CATALOG would load them: for checking. */
 enum err runtime_catalog(const struct config *c, const struct handler_set *handlers,

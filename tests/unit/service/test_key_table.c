@@ -31,7 +31,7 @@ open_fresh(void)
 	struct writer *w = NULL;
 
 	write_house_make(&h);
-	CU_ASSERT_EQUAL_FATAL(writer_open(h.url, &w, &why), ERR_OK);
+	CU_ASSERT_EQUAL_FATAL(writer_open(&h.o.database, &w, &why), ERR_OK);
 	CU_ASSERT_EQUAL_FATAL(writer_migrate(w, &why), ERR_OK);
 	writer_close(&w);
 	open_table();
