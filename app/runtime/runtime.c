@@ -20,7 +20,6 @@
 #include "runtime/regions.h"
 #include "runtime/state_dir.h"
 #include "service/catalog.h"
-#include "service/key_table.h"
 #include "service/ledger.h"
 #include "service/queue.h"
 #include "service/shards.h"
@@ -193,25 +192,6 @@ open_store(struct opening *o)
 	return store_open(&options, &o->r->store);
 }
 
-/* One look-up is a few microseconds, and most requests need none. */
-enum { KEY_CONNECTIONS = 2 };
-
-static enum err
-open_tenants(struct opening *o)
-{
-	struct runtime *r = o->r;
-	const struct key_table_options options = {
-		.url = o->c->db_write_url,
-		.idle_timeout_ms = o->c->db_idle_timeout_ms,
-		.max_connections = KEY_CONNECTIONS,
-	};
-
-	r->tenants = (struct tenants){ .shared = r->regions->tenants,
-		.limiter = r->regions->limiter,
-		.seed = r->regions->seeds->limiter };
-	return key_table_open(&options, &r->tenants.table);
-}
-
 struct writer_options
 runtime_database(const struct config *c)
 {
@@ -222,6 +202,18 @@ static enum err
 open_ledger(struct opening *o)
 {
 	return ledger_open(&o->r->database, LEDGER_CONNECTIONS, &o->r->ledger);
+}
+
+static enum err
+open_tenants(struct opening *o)
+{
+	struct runtime *r = o->r;
+
+	r->tenants = (struct tenants){ .shared = r->regions->tenants,
+		.limiter = r->regions->limiter,
+		.seed = r->regions->seeds->limiter,
+		.ledger = r->ledger };
+	return ERR_OK;
 }
 
 static enum err
@@ -320,7 +312,6 @@ runtime_close(struct runtime *r)
 {
 	shards_close(&r->shards);
 	queue_close(&r->queue);
-	key_table_close(&r->tenants.table);
 	ledger_close(&r->ledger);
 	store_close(&r->store);
 	catalog_release(&r->catalog);

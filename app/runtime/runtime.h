@@ -35,7 +35,7 @@ enum runtime_need {	     /* bits: what this process is going to use */
 	RUNTIME_STORE = 8,
 	RUNTIME_QUEUE = 16,
 	RUNTIME_REDIS = 64, /* the shards of REDIS_URL, when it is set; needs RUNTIME_SEGMENT */
-	RUNTIME_KEYS = 128, /* API keys; with the segment */
+	RUNTIME_KEYS = 256, /* API keys; needs the segment and the write database */
 	RUNTIME_JOIN =
 	    32 /* only look: make neither state folder nor segment; ERR_NOT_FOUND without a
 	                       * fault when there is none */

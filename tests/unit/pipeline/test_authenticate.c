@@ -31,7 +31,7 @@ open_house(void)
 	tenants = (struct tenants){ .shared = aligned_alloc(64, tenant_shared_size()),
 		.limiter = h.quota.limiter,
 		.seed = 7,
-		.table = key_house_make("acme") };
+		.ledger = key_house_make("acme") };
 	CU_ASSERT_PTR_NOT_NULL_FATAL(tenants.shared);
 	tenant_shared_init(tenants.shared, 11);
 	h.env.tenants = &tenants;
@@ -40,7 +40,7 @@ open_house(void)
 static void
 close_house(void)
 {
-	key_table_close(&tenants.table);
+	ledger_close(&tenants.ledger);
 	free(tenants.shared);
 	house_close(&h);
 }
@@ -200,8 +200,8 @@ two_tenants_never_share_a_copy(void)
 	CU_ASSERT_EQUAL(status_of("/mine", "HTTP_X_API_KEY", key_house.key), 200);
 	(void)strcpy(mine, key_house.key);
 	queries = fake_read.queries;
-	(void)key_table_close(&tenants.table);
-	tenants.table = key_house_make("zeta");
+	ledger_close(&tenants.ledger);
+	tenants.ledger = key_house_make("zeta");
 	begin(&v, "GET", "/mine", key_house.key);
 	visit_run(&v);
 	CU_ASSERT_EQUAL(fake_read.queries, queries + 1);

@@ -4,10 +4,10 @@
 #include <string.h>
 
 #include "service/api_key.h"
-#include "service/key_table_driver.h"
+#include "service/ledger_driver.h"
 
 /*
- * A table of API keys that is an order to a fake: one key, and what the next look-ups say.
+ * A write database that is an order to a fake: one API key, and what the next look-ups say.
  */
 struct key_house {
 	char key[API_KEY_TEXT], id[API_KEY_ID_TEXT];
@@ -23,30 +23,25 @@ struct key_house {
 static struct key_house key_house;
 
 static inline enum err
-key_house_open(const struct key_table_options *o, void **state_out)
+key_house_connect(const struct writer_options *o, int64_t deadline_ms, void **out)
 {
 	(void)o;
-	*state_out = &key_house;
+	(void)deadline_ms;
+	*out = &key_house;
 	return ERR_OK;
 }
 
 static inline void
-key_house_close(void *state)
+key_house_disconnect(void *connection)
 {
-	(void)state;
-}
-
-static inline void
-key_house_expire(void *state, int64_t now_ms)
-{
-	(void)state;
-	(void)now_ms;
+	(void)connection;
 }
 
 static inline enum err
-key_house_find(void *state, struct slice id, int64_t deadline_ms, struct key_found *out)
+key_house_find(void *connection, struct slice id, int64_t deadline_ms, struct api_key_found *out)
 {
-	struct key_house *h = state;
+	struct key_house *h = connection;
+	uint8_t digest[DIGEST_BYTES];
 
 	h->asked++;
 	h->deadline_ms = deadline_ms;
@@ -56,29 +51,24 @@ key_house_find(void *state, struct slice id, int64_t deadline_ms, struct key_fou
 		return h->fails;
 	if (!slice_eq_cstr(id, h->id))
 		return ERR_NOT_FOUND;
-	api_key_digest(slice_of(h->key), out->digest);
-	out->revoked = h->revoked;
-	return key_found_tenant(out, slice_of(h->tenant));
+	api_key_digest(slice_of(h->key), digest);
+	return api_key_found_fill(out, (struct slice){ (const char *)digest, sizeof digest },
+	    slice_of(h->tenant), h->revoked);
 }
 
-static const struct key_table_driver key_house_driver = { .scheme = "fake",
-	.open = key_house_open,
-	.close = key_house_close,
-	.expire = key_house_expire,
-	.find = key_house_find };
-
-/* A good key of ${tenant}. */
-static inline struct key_table *
+/* With a good key of ${tenant}.  NULL: no memory. */
+static inline struct ledger *
 key_house_make(const char *tenant)
 {
-	struct key_table *table = NULL;
+	static const struct ledger_driver driver = {
+		.open = key_house_connect, .close = key_house_disconnect, .key = key_house_find
+	};
+	struct ledger *l = NULL;
 
 	key_house = (struct key_house){ .tenant = tenant };
 	api_key_make(key_house.key, key_house.id);
-	if (key_table_open_driver(
-		&key_house_driver, &(struct key_table_options){ .url = "fake:" }, &table) != ERR_OK)
-		return NULL;
-	return table;
+	(void)ledger_open_driver(&driver, NULL, 1, &l);
+	return l;
 }
 
 #endif

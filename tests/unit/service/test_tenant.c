@@ -38,8 +38,8 @@ open_all(void)
 	t = (struct tenants){ .shared = region(tenant_shared_size()),
 		.limiter = region(limiter_size(SLOTS)),
 		.seed = 7,
-		.table = key_house_make("acme") };
-	CU_ASSERT_PTR_NOT_NULL_FATAL(t.table);
+		.ledger = key_house_make("acme") };
+	CU_ASSERT_PTR_NOT_NULL_FATAL(t.ledger);
 	tenant_shared_init(t.shared, 11);
 	limiter_init(t.limiter, SLOTS);
 	now_ms = 1000000;
@@ -48,7 +48,7 @@ open_all(void)
 static void
 close_all(void)
 {
-	key_table_close(&t.table);
+	ledger_close(&t.ledger);
 	free(t.shared);
 	free(t.limiter);
 	CU_ASSERT_EQUAL(log_open(&(struct log_options){ .level = LOG_LEVEL_ERROR }), ERR_OK);
