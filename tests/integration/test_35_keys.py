@@ -127,7 +127,7 @@ def test_revoking_is_said_and_may_be_repeated(weir):
     assert again.returncode == 0 and "before" in again.stdout
     assert listed(weir)[id_of(key)]["revokedAt"] == at
     unknown = weir.command("key", "revoke", "0" * 16)
-    assert unknown.returncode == 1 and "there is no key" in unknown.stderr
+    assert unknown.returncode == 1 and "there is no such key" in unknown.stderr
 
 
 @pytest.mark.parametrize(
