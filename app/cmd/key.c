@@ -8,119 +8,120 @@
 #include <string.h>
 
 #include "base/clock.h"
-#include "base/fault.h"
 #include "cmd/begin.h"
 #include "cmd/command.h"
 #include "cmd/place.h"
 #include "runtime/runtime.h"
 #include "service/api_key.h"
-#include "service/key_table.h"
+#include "service/ledger.h"
 #include "service/writer.h"
 
 enum { OPTION_PLAN, OPTION_JSON };
 
-enum { OUTPUT_BYTES_MAX = 64 << 20, DEADLINE_MS = 10000, URL_BYTES_MAX = 64 * 1024 };
+enum { OUTPUT_BYTES_MAX = 64 << 20, DEADLINE_MS = 10000 };
 
 struct call {
 	const struct command_line *line;
-	const struct config *config;
+	const struct writer_options *database;
 	struct slice operand; /* a tenant or an id */
 	struct slice plan;    /* absent: none */
-	struct key_table *table;
 };
 
 struct action {
 	const char *name;
 	const char *operand; /* what it expects, NULL: nothing */
 	bool writes;
-	enum exit_code (*run)(struct call *call);
+	enum exit_code (*run)(const struct call *call);
 };
 
-static int64_t
-deadline_ms(void)
-{
-	return clock_mono_ms() + DEADLINE_MS;
-}
-
 static enum exit_code
-failed(const struct call *call, const char *why)
+failed(const char *why)
 {
-	struct arena a;
-
-	arena_init(&a, URL_BYTES_MAX);
-	(void)fprintf(stderr, "weir key: %s: failed (%s)\n",
-	    config_shown(&config_infos[CONFIG_KEY_db_write_url], call->config->db_write_url, &a),
-	    why);
-	arena_free(&a);
+	(void)fprintf(stderr, "weir key: %s\n", why);
 	return EXIT_CODE_FAILED;
 }
 
-/* The first key may be made before anything else has run. */
-static enum exit_code
-migrate(const struct call *call)
+/* The table may not be there yet: the first key may be made before anything else has run. */
+static enum err
+open_writer(const struct call *call, struct writer **out, struct writer_failure *why)
 {
-	struct writer_failure why = { .message = "" };
-	struct writer *w = NULL;
-	const struct writer_options o = runtime_database(call->config);
-	enum err rc = writer_open(&o, &w, &why);
+	const enum err rc = writer_open(call->database, out, why);
 
-	if (rc == ERR_OK)
-		rc = writer_migrate(w, &why);
-	writer_close(&w);
-	return rc == ERR_OK ? EXIT_CODE_DONE : failed(call, why.message);
+	return rc == ERR_OK ? writer_migrate(*out, why) : rc;
 }
 
 static enum exit_code
-add(struct call *call)
+show(const struct api_key_row *row, const char *key)
 {
-	char key[API_KEY_TEXT], id[API_KEY_ID_TEXT], now[CLOCK_RFC3339_BYTES];
-	uint8_t digest[DIGEST_BYTES];
-	struct key_row row = { .tenant = call->operand, .plan = call->plan };
-	enum err rc;
+	if (printf("%s\n", key) < 0 || fflush(stdout) != 0)
+		return failed("the key is made, and cannot be printed: revoke it");
+	(void)fprintf(stderr,
+	    "key %.*s of tenant %.*s: shown this once, for only its hash is stored\n",
+	    (int)row->id.len, row->id.ptr, (int)row->tenant.len, row->tenant.ptr);
+	return EXIT_CODE_DONE;
+}
 
-	if (migrate(call) != EXIT_CODE_DONE)
-		return EXIT_CODE_FAILED;
+static enum exit_code
+add(const struct call *call)
+{
+	char key[API_KEY_TEXT], id[API_KEY_ID_TEXT];
+	uint8_t digest[DIGEST_BYTES];
+	struct api_key_row row = { .tenant = call->operand, .plan = call->plan };
+	struct writer_failure why = { .message = "" };
+	struct writer *w = NULL;
+	enum err rc = open_writer(call, &w, &why);
+
 	api_key_make(key, id);
 	api_key_digest(slice_of(key), digest);
 	row.id = slice_of(id);
-	row.created_at = slice_of(clock_rfc3339(clock_wall_us(), now));
-	rc = key_table_add(call->table, &row, digest, deadline_ms());
-	if (rc != ERR_OK)
-		return failed(call, err_name(rc));
-	if (printf("%s\n", key) < 0 || fflush(stdout) != 0)
-		return failed(call, "it is made, but could not be printed: revoke it");
-	(void)fprintf(stderr, "key %s of tenant %.*s: it is shown this once, and stored hashed\n",
-	    id, (int)row.tenant.len, row.tenant.ptr);
+	if (rc == ERR_OK)
+		rc = writer_add_api_key(w, &row, digest, clock_wall_us(), &why);
+	writer_close(&w);
+	return rc == ERR_OK ? show(&row, key) : failed(why.message);
+}
+
+static enum exit_code
+revoke(const struct call *call)
+{
+	struct writer_failure why = { .message = "" };
+	struct writer *w = NULL;
+	enum err rc = open_writer(call, &w, &why);
+
+	if (rc == ERR_OK)
+		rc = writer_revoke_api_key(w, call->operand, clock_wall_us(), &why);
+	writer_close(&w);
+	if (rc != ERR_OK && rc != ERR_CONFLICT)
+		return failed(why.message);
+	(void)printf("%.*s %s\n", (int)call->operand.len, call->operand.ptr,
+	    rc == ERR_OK ? "revoked" : "was revoked before");
 	return EXIT_CODE_DONE;
 }
 
 static void
-add_member(struct strbuf *out, const char *name, struct slice value)
+add_value(struct strbuf *out, const char *before, struct slice value)
 {
-	strbuf_addf(out, "%s\"%s\":", *name == 'i' ? "{" : ",", name);
+	strbuf_add_cstr(out, before);
 	if (value.ptr == NULL)
 		strbuf_add_cstr(out, "null");
-	else if (utf8_valid(value, NULL))
-		strbuf_add_json(out, value);
 	else
-		strbuf_add_cstr(out, "\"?\"");
+		strbuf_add_json(out, utf8_valid(value, NULL) ? value : SLICE("?"));
 }
 
 static void
-list_json(void *ctx, const struct key_row *row)
+list_json(void *ctx, const struct api_key_row *row)
 {
 	struct strbuf *out = ctx;
 
-	add_member(out, "id", row->id);
-	add_member(out, "tenant", row->tenant);
-	add_member(out, "plan", row->plan);
-	add_member(out, "createdAt", row->created_at);
-	add_member(out, "revokedAt", row->revoked_at);
+	add_value(out, "{\"id\":", row->id);
+	add_value(out, ",\"tenant\":", row->tenant);
+	add_value(out, ",\"plan\":", row->plan);
+	add_value(out, ",\"createdAt\":", row->created_at);
+	add_value(out, ",\"revokedAt\":", row->revoked_at);
 	strbuf_add_cstr(out, "}\n");
 }
 
 static void
-list_text(void *ctx, const struct key_row *row)
+list_text(void *ctx, const struct api_key_row *row)
 {
 	struct strbuf *out = ctx;
 	const struct slice plan = row->plan.ptr != NULL ? row->plan : SLICE("-");
@@ -135,40 +136,26 @@ list_text(void *ctx, const struct key_row *row)
 }
 
 static enum exit_code
-list(struct call *call)
+list(const struct call *call)
 {
 	struct strbuf out = STRBUF_INIT(OUTPUT_BYTES_MAX);
 	const bool json = call->line->given[OPTION_JSON].count > 0;
-	enum err rc =
-	    key_table_list(call->table, deadline_ms(), json ? list_json : list_text, &out);
 	enum exit_code code = EXIT_CODE_DONE;
+	struct ledger *ledger = NULL;
+	enum err rc = ledger_open(call->database, 1, &ledger);
 
+	if (rc == ERR_OK)
+		rc = ledger_keys(
+		    ledger, clock_mono_ms() + DEADLINE_MS, json ? list_json : list_text, &out);
+	ledger_close(&ledger);
 	if (rc == ERR_OK && out.failed)
 		rc = ERR_TOO_LARGE;
 	if (rc != ERR_OK)
-		code = failed(call, err_name(rc));
+		code = failed(err_name(rc));
 	else if (fwrite(out.ptr, 1, out.len, stdout) != out.len)
 		code = EXIT_CODE_FAILED;
 	strbuf_free(&out);
 	return code;
-}
-
-static enum exit_code
-revoke(struct call *call)
-{
-	char now[CLOCK_RFC3339_BYTES];
-	const enum err rc = key_table_revoke(call->table, call->operand,
-	    slice_of(clock_rfc3339(clock_wall_us(), now)), deadline_ms());
-	const char *id = call->line->operands[1];
-
-	if (rc == ERR_NOT_FOUND) {
-		(void)fprintf(stderr, "weir key: there is no key %s\n", id);
-		return EXIT_CODE_FAILED;
-	}
-	if (rc != ERR_OK && rc != ERR_CONFLICT)
-		return failed(call, err_name(rc));
-	(void)printf("%s %s\n", id, rc == ERR_OK ? "revoked" : "was revoked before");
-	return EXIT_CODE_DONE;
 }
 
 static const struct action actions[] = {
@@ -178,25 +165,19 @@ static const struct action actions[] = {
 };
 
 static enum exit_code
-act(const struct action *a, struct call *call)
+act(const struct action *a, struct call *call, const struct config *c)
 {
-	const struct key_table_options o = { .url = call->config->db_write_url,
-		.max_connections = 1 };
+	const struct writer_options database = runtime_database(c);
 	struct place place;
 	enum exit_code code;
-	enum err rc = key_table_open(&o, &call->table);
 
-	if (rc != ERR_OK)
-		return failed(call, err_name(rc));
-	if (!a->writes) {
+	call->database = &database;
+	if (!a->writes)
+		return a->run(call);
+	code = place_take(c, &place);
+	if (code == EXIT_CODE_DONE)
 		code = a->run(call);
-	} else {
-		code = place_take(call->config, &place);
-		if (code == EXIT_CODE_DONE)
-			code = a->run(call);
-		place_give(&place);
-	}
-	key_table_close(&call->table);
+	place_give(&place);
 	return code;
 }
 
@@ -222,16 +203,16 @@ check_line(const struct action *a, const struct call *call)
 		return command_usage_error(c, "%s takes no operand", a->name);
 	if (a->operand != NULL && call->operand.ptr == NULL)
 		return command_usage_error(c, "%s: expected %s", a->name, a->operand);
-	if (a->run == add && !is_name(call->operand, KEY_TENANT_MAX))
+	if (a->run == add && !is_name(call->operand, API_KEY_TENANT_MAX))
 		return command_usage_error(c,
 		    "add: expected a TENANT of 1 to %d bytes of UTF-8 without control characters",
-		    KEY_TENANT_MAX);
+		    API_KEY_TENANT_MAX);
 	if (a->run == revoke && !api_key_is_id(call->operand))
 		return command_usage_error(
 		    c, "revoke: expected an ID of 16 hexadecimal digits, as list shows it");
-	if (call->plan.ptr != NULL && (a->run != add || !is_name(call->plan, KEY_PLAN_MAX)))
+	if (call->plan.ptr != NULL && (a->run != add || !is_name(call->plan, API_KEY_PLAN_MAX)))
 		return command_usage_error(
-		    c, "--plan: expected with add, 1 to %d bytes of UTF-8", KEY_PLAN_MAX);
+		    c, "--plan: expected with add, 1 to %d bytes of UTF-8", API_KEY_PLAN_MAX);
 	return EXIT_CODE_DONE;
 }
 
@@ -258,10 +239,8 @@ run(const struct command_line *line)
 
 	if (rc == EXIT_CODE_DONE)
 		rc = begin_command(line, NULL, 0, &c);
-	if (rc == EXIT_CODE_DONE) {
-		call.config = c;
-		rc = act(a, &call);
-	}
+	if (rc == EXIT_CODE_DONE)
+		rc = act(a, &call, c);
 	config_free(&c);
 	return rc;
 }

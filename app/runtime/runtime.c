@@ -22,7 +22,6 @@
 #include "runtime/regions.h"
 #include "runtime/state_dir.h"
 #include "service/catalog.h"
-#include "service/key_table.h"
 #include "service/ledger.h"
 #include "service/purges.h"
 #include "service/queue.h"
@@ -220,25 +219,6 @@ open_store(struct opening *o)
 	return store_open(&options, &o->r->store);
 }
 
-/* One look-up is a few microseconds, and most requests need none. */
-enum { KEY_CONNECTIONS = 2 };
-
-static enum err
-open_tenants(struct opening *o)
-{
-	struct runtime *r = o->r;
-	const struct key_table_options options = {
-		.url = o->c->db_write_url,
-		.idle_timeout_ms = o->c->db_idle_timeout_ms,
-		.max_connections = KEY_CONNECTIONS,
-	};
-
-	r->tenants = (struct tenants){ .shared = r->regions->tenants,
-		.limiter = r->regions->limiter,
-		.seed = r->regions->seeds->limiter };
-	return key_table_open(&options, &r->tenants.table);
-}
-
 struct writer_options
 runtime_database(const struct config *c)
 {
@@ -249,6 +229,18 @@ static enum err
 open_ledger(struct opening *o)
 {
 	return ledger_open(&o->r->database, LEDGER_CONNECTIONS, &o->r->ledger);
+}
+
+static enum err
+open_tenants(struct opening *o)
+{
+	struct runtime *r = o->r;
+
+	r->tenants = (struct tenants){ .shared = r->regions->tenants,
+		.limiter = r->regions->limiter,
+		.seed = r->regions->seeds->limiter,
+		.ledger = r->ledger };
+	return ERR_OK;
 }
 
 static enum err
@@ -345,8 +337,8 @@ static const struct part {
 	{ RUNTIME_MEMBER, "a place in the scoreboard", open_member },
 	{ RUNTIME_CATALOG, "the endpoint files", open_catalog },
 	{ RUNTIME_STORE, "the read database", open_store },
-	{ RUNTIME_KEYS, "the table of API keys", open_tenants },
 	{ RUNTIME_STORE, "the write database", open_ledger },
+	{ RUNTIME_KEYS, "the table of API keys", open_tenants },
 	{ RUNTIME_QUEUE, "the spool", open_queue },
 	{ RUNTIME_REDIS, "the shards of REDIS_URL", open_redis },
 	{ RUNTIME_REDIS, "the cache in Redis", open_l2 },
@@ -381,7 +373,6 @@ runtime_close(struct runtime *r)
 	purges_close(&r->purges);
 	shards_close(&r->shards);
 	queue_close(&r->queue);
-	key_table_close(&r->tenants.table);
 	ledger_close(&r->ledger);
 	store_close(&r->store);
 	topics_free(&r->topics);

@@ -38,7 +38,7 @@ enum runtime_need {	     /* bits: what this process is going to use */
 	RUNTIME_CATALOG = 4,
 	RUNTIME_STORE = 8,
 	RUNTIME_QUEUE = 16,
-	RUNTIME_KEYS = 64,   /* API keys; with the segment */
+	RUNTIME_KEYS = 64,   /* API keys; needs the segment and the write database */
 	RUNTIME_REDIS = 128, /* the shards of REDIS_URL, when it is set; needs RUNTIME_SEGMENT */
 	RUNTIME_JOIN =
 	    32 /* only look: make neither state folder nor segment; ERR_NOT_FOUND without a

@@ -24,7 +24,6 @@
 #include "runtime/runtime.h"
 #include "runtime/signals.h"
 #include "service/catalog.h"
-#include "service/key_table.h"
 #include "service/ledger.h"
 #include "service/purges.h"
 #include "service/store.h"
@@ -112,7 +111,6 @@ look_around(struct worker *w)
 	if (now_ms - w->checked_ms >= CHECK_MS) {
 		w->checked_ms = now_ms;
 		store_expire(w->rt.store, now_ms);
-		key_table_expire(w->rt.tenants.table, now_ms);
 		ledger_expire(w->rt.ledger, now_ms - w->o->config->db_idle_timeout_ms);
 		if (!shm_check(w->rt.regions->shm) && w->state == RUNNING) {
 			log_warn("segment_gone", LOG_STR("path", shm_path(w->rt.regions->shm)),

@@ -110,3 +110,17 @@ api_key_sent(struct slice authorization, struct slice x_api_key, struct slice *k
 	}
 	return api_key_parse(*key_out, id_out);
 }
+
+enum err
+api_key_found_fill(
+    struct api_key_found *out, struct slice digest, struct slice tenant, bool revoked)
+{
+	if (digest.len != sizeof out->digest || tenant.len == 0 ||
+	    tenant.len > sizeof out->tenant || !utf8_valid(tenant, NULL))
+		return ERR_NOT_FOUND;
+	memcpy(out->digest, digest.ptr, digest.len);
+	memcpy(out->tenant, tenant.ptr, tenant.len);
+	out->tenant_len = tenant.len;
+	out->revoked = revoked;
+	return ERR_OK;
+}

@@ -2,6 +2,7 @@
 #define SERVICE_API_KEY_H
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 #include "base/err.h"
@@ -36,5 +37,32 @@ void api_key_digest(struct slice text, uint8_t out[DIGEST_BYTES]);
  */
 enum err api_key_sent(struct slice authorization, struct slice x_api_key, struct slice *key_out,
     struct slice *id_out, const char **why_out);
+
+/*
+ * weir_api_keys(id, tenant, plan, hash, created_at, revoked_at) in the write database: looked at through
+ * service/ledger.h, changed through service/writer.h.
+ */
+enum { API_KEY_TENANT_MAX = 255, API_KEY_PLAN_MAX = 64 };
+
+/* What a row says of a key that was sent. */
+struct api_key_found {
+	uint8_t digest[DIGEST_BYTES];
+	bool revoked;
+	size_t tenant_len;
+	char tenant[API_KEY_TENANT_MAX];
+};
+
+/* For drivers.  ERR_NOT_FOUND: a row that was made by hand, and that nobody can use. */
+enum err api_key_found_fill(
+    struct api_key_found *out, struct slice digest, struct slice tenant, bool revoked);
+
+/* A row as people see it, without its hash; lent. */
+struct api_key_row {
+	struct slice id, tenant;
+	struct slice plan;	 /* absent: none */
+	struct slice created_at; /* RFC 3339 */
+	struct slice revoked_at; /* absent: it is good */
+};
+typedef void api_key_row_fn(void *ctx, const struct api_key_row *row);
 
 #endif

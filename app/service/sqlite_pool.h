@@ -14,7 +14,7 @@ struct store_options;
  * Read-only connections to one database file, lent to any thread.
  *
  * Opened when first needed, kept when given back until they have been idle for idle_timeout_ms; never more than
- * max_connections of store_options, idle ones counted.  Only the drivers for SQLite come in.
+ * max_connections of store_options, idle ones counted.  Only store_sqlite.c comes in.
  */
 struct sqlite_pool;
 

@@ -14,7 +14,7 @@
 #include "policy/key_cache.h"
 #include "policy/limiter.h"
 #include "service/api_key.h"
-#include "service/key_table.h"
+#include "service/ledger.h"
 
 enum {
 	SLOTS = 8192,	       /* good keys that are remembered, and as many others: 3 MiB */
@@ -230,7 +230,7 @@ stand_in(struct tenants *t, int64_t now_ms, struct tenant_check *c)
 
 /* The answer is there: it counts from when it was asked for. */
 static enum tenant_verdict
-settle(struct tenants *t, int64_t now_ns, bool good, const struct key_found *row,
+settle(struct tenants *t, int64_t now_ns, bool good, const struct api_key_found *row,
     struct tenant_check *c)
 {
 	struct key_entry e = { .state = good ? KEY_GOOD : KEY_BAD, .asked_ms = now_ns / 1000000 };
@@ -262,7 +262,7 @@ enum tenant_verdict
 tenant_ask(struct tenants *t, int64_t now_ns, int64_t deadline_ms, struct tenant_check *c)
 {
 	const int64_t now_ms = now_ns / 1000000;
-	struct key_found row;
+	struct api_key_found row;
 	enum err rc;
 
 	if (was_asked_meanwhile(t, now_ms, c))
@@ -272,7 +272,7 @@ tenant_ask(struct tenants *t, int64_t now_ns, int64_t deadline_ms, struct tenant
 	if (deadline_ms > now_ms + ASK_MS)
 		deadline_ms = now_ms + ASK_MS;
 	c->looked_up = true;
-	rc = key_table_find(t->table, c->id, deadline_ms, &row);
+	rc = ledger_key(t->ledger, c->id, deadline_ms, &row);
 	if (rc != ERR_OK && rc != ERR_NOT_FOUND) {
 		note_unasked(t, now_ms, rc);
 		return stand_in(t, now_ms, c);

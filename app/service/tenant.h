@@ -23,7 +23,7 @@
  * being looked up already.  A key that is known to be good passes all the same: who guesses behind the same address does
  * not lock it out.
  */
-struct key_table;
+struct ledger;
 struct limiter;
 struct tenant_shared; /* the region in the segment */
 
@@ -35,7 +35,7 @@ struct tenants {
 	struct tenant_shared *shared;
 	struct limiter *limiter; /* the host's */
 	uint64_t seed;		 /* of its keys */
-	struct key_table *table;
+	struct ledger *ledger;	 /* of the write database */
 };
 
 enum tenant_verdict {
