@@ -22,6 +22,10 @@ enum { DIGEST_BYTES = 32 };
  * ("ab","c") and ("a","bc") differ. */
 void digest_sha256(const struct slice *parts, size_t n, uint8_t out[DIGEST_BYTES]);
 
+/* SHA-1 (FIPS 180-4) of ${text} in lower-case hex, with a NUL: the name that Redis gives a script. */
+enum { DIGEST_SHA1_CHARS = 40 };
+void digest_sha1(struct slice text, char out[DIGEST_SHA1_CHARS + 1]);
+
 void hex_encode(const void *bytes, size_t len, char *out); /* 2*len characters and NUL */
 
 #endif

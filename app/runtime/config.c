@@ -17,6 +17,7 @@
 #include "policy/limiter.h"
 #include "runtime/config_source.h"
 #include "runtime/config_value.h"
+#include "service/shard_url.h"
 
 enum {
 	ARENA_BYTES_MAX = 8 * 1024 * 1024, /* a .env file, its values, and the files of NAME_FILE */
@@ -63,6 +64,8 @@ config_shown(const struct config_info *info, const char *value, struct arena *a)
 
 	if (!info->secret || *value == '\0' || strncmp(value, "sqlite:", 7) == 0)
 		return value;
+	if (info->kind == CONFIG_KIND_REDIS)
+		return shard_urls_shown(slice_of(value), a);
 	if (colon == NULL)
 		return "***";
 	return arena_printf(a, "%.*s:***", (int)(colon - value), value);

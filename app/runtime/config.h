@@ -30,6 +30,7 @@ struct cidr_set {
 #define CONFIG_TYPE_BASE_PATH const char * /* "/app", without a slash at its end */
 #define CONFIG_TYPE_GROUP     const char * /* a group that exists */
 #define CONFIG_TYPE_DATABASE  const char * /* sqlite:/ABSOLUTE */
+#define CONFIG_TYPE_REDIS     const char * /* as service/shard_url.h reads it; paths are absolute */
 #define CONFIG_TYPE_CIDRS     struct cidr_set
 #define CONFIG_TYPE_INT	      int64_t
 #define CONFIG_TYPE_SIZE      int64_t /* bytes */
@@ -44,6 +45,7 @@ enum config_kind {
 	CONFIG_KIND_BASE_PATH,
 	CONFIG_KIND_GROUP,
 	CONFIG_KIND_DATABASE,
+	CONFIG_KIND_REDIS,
 	CONFIG_KIND_CIDRS,
 	CONFIG_KIND_INT,
 	CONFIG_KIND_SIZE,

@@ -29,14 +29,11 @@ struct later {
 
 static const struct later laters[] = {
 	{ "WEIR_ACK", "spool", false },
-	{ "REDIS_URL", NULL, false },
-	{ "REDIS_TIMEOUT", NULL, true },
 	{ "KAFKA_BROKERS", NULL, false },
 	{ "KAFKA_TOPIC", NULL, true },
 	{ "KAFKA_GROUP", NULL, true },
 	{ "KAFKA_CONFIG_*", NULL, true },
 	{ "DB_WRITE_POOL_MAX", NULL, true },
-	{ "RATE_LIMIT_ON_REDIS_FAILURE", NULL, true },
 	{ "OTEL_*", NULL, true },
 };
 

@@ -15,6 +15,7 @@
 
 #include "base/units.h"
 #include "http/address.h"
+#include "service/shard_url.h"
 
 enum { UNIX_PATH_MAX = sizeof(((struct sockaddr_un *)0)->sun_path) - 1 };
 
@@ -159,6 +160,31 @@ parse_database(struct reading *r, struct slice text)
 	return set_text(r, path == NULL ? NULL : arena_printf(r->a, "sqlite:%s", path));
 }
 
+/* Each path made absolute, then all read as one: what Redis makes of it is not known here. */
+static enum config_verdict
+parse_redis(struct reading *r, struct slice text)
+{
+	struct shard_url urls[SHARD_URLS_MAX];
+	const char *all = NULL, *why;
+	size_t count;
+
+	while (text.ptr != NULL) {
+		const struct slice one = slice_trim(slice_cut(&text, ','));
+		const char *piece = arena_copy(r->a, one);
+
+		if (slice_starts(one, "unix:") && one.len > 5) {
+			piece = absolute(r, (struct slice){ one.ptr + 5, one.len - 5 });
+			if (piece == NULL)
+				return CONFIG_BAD;
+			piece = arena_printf(r->a, "unix:%s", piece);
+		}
+		all = all == NULL ? piece : arena_printf(r->a, "%s,%s", all, piece);
+	}
+	if (all == NULL || shard_urls_parse(slice_of(all), r->a, urls, &count, &why) != ERR_OK)
+		return CONFIG_BAD;
+	return set_text(r, all);
+}
+
 static enum config_verdict
 parse_cidrs(struct reading *r, struct slice text)
 {
@@ -286,6 +312,15 @@ expect_database(const struct config_info *info, struct arena *a)
 }
 
 static const char *
+expect_redis(const struct config_info *info, struct arena *a)
+{
+	(void)info;
+	(void)a;
+	return "up to 16 of redis://[user:pass@]host:port/db or unix:PATH, separated by commas and "
+	       "each once";
+}
+
+static const char *
 expect_cidrs(const struct config_info *info, struct arena *a)
 {
 	(void)info;
@@ -362,6 +397,7 @@ static const struct kind kinds[CONFIG_KIND__COUNT] = {
 	[CONFIG_KIND_BASE_PATH] = { parse_base_path, expect_base_path },
 	[CONFIG_KIND_GROUP] = { parse_group, expect_group },
 	[CONFIG_KIND_DATABASE] = { parse_database, expect_database },
+	[CONFIG_KIND_REDIS] = { parse_redis, expect_redis },
 	[CONFIG_KIND_CIDRS] = { parse_cidrs, expect_cidrs },
 	[CONFIG_KIND_INT] = { parse_int, expect_int },
 	[CONFIG_KIND_SIZE] = { parse_size, expect_size },

@@ -21,6 +21,7 @@
 #include "runtime/state_dir.h"
 #include "service/catalog.h"
 #include "service/queue.h"
+#include "service/shards.h"
 #include "service/store.h"
 #include "telemetry/scoreboard.h"
 
@@ -214,6 +215,30 @@ runtime_breaker_rules(const struct config *c)
 	};
 }
 
+/* A resolver that never answers may delay a start by this, and no request ever. */
+enum { RESOLVE_WAIT_MS = 1000, BACKGROUND_CALLS = 4 };
+
+static enum err
+open_redis(struct opening *o)
+{
+	const struct breaker_rules rules = runtime_breaker_rules(o->c);
+	const struct shards_options options = {
+		.urls = o->c->redis_url,
+		.timeout_ms = o->c->redis_timeout_ms,
+		.guards = o->r->guards,
+		.rules = &rules,
+		.max_connections = (size_t)o->c->threads + BACKGROUND_CALLS,
+	};
+	enum err rc = ERR_OK;
+
+	if (o->c->redis_url == NULL)
+		return ERR_OK;
+	rc = shards_open(&options, &o->r->shards);
+	if (rc == ERR_OK)
+		(void)shards_wait(o->r->shards, clock_mono_ms() + RESOLVE_WAIT_MS);
+	return rc;
+}
+
 /* In this order. */
 static const struct part {
 	unsigned need; /* 0: always */
@@ -226,6 +251,7 @@ static const struct part {
 	{ RUNTIME_CATALOG, "the endpoint files", open_catalog },
 	{ RUNTIME_STORE, "the read database", open_store },
 	{ RUNTIME_QUEUE, "the spool", open_queue },
+	{ RUNTIME_REDIS, "the shards of REDIS_URL", open_redis },
 };
 
 enum err
@@ -254,6 +280,7 @@ runtime_open(const struct config *c, const struct handler_set *handlers, unsigne
 void
 runtime_close(struct runtime *r)
 {
+	shards_close(&r->shards);
 	queue_close(&r->queue);
 	store_close(&r->store);
 	catalog_release(&r->catalog);

@@ -22,6 +22,7 @@ struct ingest_shared;
 struct queue;
 struct regions;
 struct scoreboard;
+struct shards;
 struct store;
 
 enum runtime_need {	     /* bits: what this process is going to use */
@@ -30,6 +31,7 @@ enum runtime_need {	     /* bits: what this process is going to use */
 	RUNTIME_CATALOG = 4,
 	RUNTIME_STORE = 8,
 	RUNTIME_QUEUE = 16,
+	RUNTIME_REDIS = 64, /* the shards of REDIS_URL, when it is set; needs RUNTIME_SEGMENT */
 	RUNTIME_JOIN =
 	    32 /* only look: make neither state folder nor segment; ERR_NOT_FOUND without a
 	                       * fault when there is none */
@@ -47,6 +49,7 @@ struct runtime {
 	const struct catalog *catalog;
 	struct store *store;
 	struct queue *queue;
+	struct shards *shards; /* NULL: limits and cache are in shared memory only */
 	struct cache cache;
 	struct quota quota;
 };

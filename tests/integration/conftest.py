@@ -14,6 +14,7 @@ import pytest
 sys.path.insert(0, os.path.join(os.path.dirname(__file__), "..", "support"))
 
 import processes  # noqa: E402  (found by the line above)
+import redis_server  # noqa: E402
 import weir as house  # noqa: E402
 
 FOLDER = os.path.join(house.ROOT, "build", "test")
@@ -107,6 +108,24 @@ def make_weir(request, weirs):
     def make(handlers=None, env=None, schema=None, start=True, **how):
         made = weirs(handlers, env, schema, **how)
         request.addfinalizer(lambda: end(made, request))
+        return made.start() if start else made
+
+    return make
+
+
+@pytest.fixture
+def make_redis(request):
+    """Makes and starts a Redis for one test, which may do to it what it likes."""
+
+    def make(start=True, **how):
+        folder = new_folder()
+        made = redis_server.Redis(folder, **how)
+
+        def end_redis():
+            made.stop()
+            shutil.rmtree(folder, ignore_errors=True)
+
+        request.addfinalizer(end_redis)
         return made.start() if start else made
 
     return make

@@ -184,7 +184,7 @@ def test_listening_beyond_loopback_without_an_allow_list_is_refused(bare):
 
 def test_a_secret_is_never_printed(bare):
     weir = bare({"good.sql": GOOD})
-    for env in ({"DB_WRITE_URL": "postgres://user:hunter2@db/x"}, {"REDIS_URL": "redis://:hunter2@cache:6379/0"}):
+    for env in ({"DB_WRITE_URL": "postgres://user:hunter2@db/x"}, {"REDIS_URL": "redis://:hunter2@cache:6379/0"}, {"REDIS_URL": "redis://:hunter2"}):
         for command in ("check", "config"):
             run = weir.command(command, env=env)
             assert "hunter2" not in run.stdout + run.stderr
