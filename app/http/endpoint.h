@@ -102,8 +102,11 @@ struct endpoint {
 	struct column_rule *columns;
 	size_t column_count;
 
-	struct slice sql;  /* placeholders as ?1 ?2 ...; absent for a built-in one */
+	struct slice sql;  /* placeholders as ?1 ?2 ... or $1 $2 ...; absent for a built-in one */
+	bool postgresql;   /* the statement is PostgreSQL's, with $1; else SQLite's, with ?1 */
 	unsigned sql_line; /* where the statement begins */
+	const struct endpoint
+	    *twin; /* NAME.postgresql.sql in force: NAME.sql beside it; else NULL */
 	struct bind *binds;
 	size_t bind_count;
 
@@ -121,6 +124,7 @@ struct endpoint {
 	enum auth_rule auth;
 	bool uses_tenant;  /* the statement binds :tenant, or auth is not none: varies by tenant */
 	bool key_optional; /* idempotency: optional */
+	bool read_primary; /* read: primary */
 	bool never_shed;   /* health */
 };
 

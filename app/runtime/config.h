@@ -29,7 +29,7 @@ struct cidr_set {
 #define CONFIG_TYPE_ADDRESS   const char * /* unix:/ABSOLUTE or HOST:PORT */
 #define CONFIG_TYPE_BASE_PATH const char * /* "/app", without a slash at its end */
 #define CONFIG_TYPE_GROUP     const char * /* a group that exists */
-#define CONFIG_TYPE_DATABASE  const char * /* sqlite:/ABSOLUTE */
+#define CONFIG_TYPE_DATABASE  const char * /* sqlite:/ABSOLUTE, or what service/pg_url.h reads */
 #define CONFIG_TYPE_REDIS     const char * /* as service/shard_url.h reads it; paths are absolute */
 #define CONFIG_TYPE_CIDRS     struct cidr_set
 #define CONFIG_TYPE_INT	      int64_t
@@ -106,6 +106,9 @@ void config_free(struct config **cp);
 /* Puts every setting into this process's environment, for children: they read nothing else, so that one
  * started an hour later has the settings of the first. */
 enum err config_export(const struct config *c);
+
+/* Whether the databases are PostgreSQL; else they are SQLite. */
+bool config_on_postgresql(const struct config *c);
 
 /* ${value} of ${info} as it may be shown: what is secret becomes "***".  In the arena. */
 const char *config_shown(const struct config_info *info, const char *value, struct arena *a);

@@ -33,7 +33,6 @@ static const struct later laters[] = {
 	{ "KAFKA_TOPIC", NULL, true },
 	{ "KAFKA_GROUP", NULL, true },
 	{ "KAFKA_CONFIG_*", NULL, true },
-	{ "DB_WRITE_POOL_MAX", NULL, true },
 	{ "OTEL_*", NULL, true },
 };
 

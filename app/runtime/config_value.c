@@ -15,6 +15,7 @@
 
 #include "base/units.h"
 #include "http/address.h"
+#include "service/pg_url.h"
 #include "service/shard_url.h"
 
 enum { UNIX_PATH_MAX = sizeof(((struct sockaddr_un *)0)->sun_path) - 1 };
@@ -150,10 +151,15 @@ parse_group(struct reading *r, struct slice text)
 static enum config_verdict
 parse_database(struct reading *r, struct slice text)
 {
-	const char *path;
+	struct pg_url urls[PG_URLS_MAX];
+	const char *path, *why;
+	size_t count;
 
-	if (slice_starts(text, "postgres://") || slice_starts(text, "postgresql://"))
-		return CONFIG_LATER;
+	if (pg_url_fits(text)) {
+		if (pg_urls_parse(text, r->a, urls, &count, &why) != ERR_OK)
+			return CONFIG_BAD;
+		return set_text(r, arena_copy(r->a, text));
+	}
 	if (!slice_starts(text, "sqlite:"))
 		return CONFIG_BAD;
 	path = absolute(r, (struct slice){ text.ptr + 7, text.len - 7 });
@@ -308,7 +314,7 @@ expect_database(const struct config_info *info, struct arena *a)
 {
 	(void)info;
 	(void)a;
-	return "sqlite:PATH";
+	return "sqlite:PATH or postgres://user:pass@host:port/database";
 }
 
 static const char *

@@ -140,6 +140,7 @@ runtime_catalog(const struct config *c, const struct handler_set *handlers,
 {
 	const struct catalog_options options = {
 		.handlers = c->handlers,
+		.postgresql = config_on_postgresql(c),
 		.timeout_ms = c->db_timeout_ms,
 		.max_body_bytes = c->max_body_bytes,
 		.limit_quota = (uint64_t)c->rate_limit_points,

@@ -131,6 +131,17 @@ directive_auth(struct draft *d)
 }
 
 void
+directive_read(struct draft *d)
+{
+	if (slice_eq_cstr(d->value, "primary"))
+		d->e->read_primary = true;
+	else if (slice_eq_cstr(d->value, "replica"))
+		d->e->read_primary = false;
+	else
+		DRAFT_FAULT(d, "read: \"%.*s\", expected replica or primary", SHOWN(d->value));
+}
+
+void
 directive_max_rows(struct draft *d)
 {
 	enum { MAX = 1000000 };

@@ -39,7 +39,7 @@ BAD_FILES = {
     "unknown tag parameter": ("-- GET /t/x\n-- cache: 1h\n-- tags: a-:nope\nSELECT 1 AS a;\n", 3, ["nope"]),
     "vary is later": ("-- GET /t/x\n-- vary: header Accept-Language\nSELECT 1 AS a;\n", 2, ["vary", "later version"]),
     "priority is later": ("-- GET /t/x\n-- priority: bulk\nSELECT 1 AS a;\n", 2, ["later version"]),
-    "read is later": ("-- GET /t/x\n-- read: primary\nSELECT 1 AS a;\n", 2, ["later version"]),
+    "bad read": ("-- GET /t/x\n-- read: secondary\nSELECT 1 AS a;\n", 2, ["secondary", "replica or primary"]),
     "queue is later": ("-- POST /t/x\n-- queue: other\nDELETE FROM a;\n", 2, ["later version"]),
     "key is later": ("-- POST /t/x\n-- key: idempotency-key\nDELETE FROM a;\n", 2, ["later version"]),
     "cors is later": ("-- GET /t/x\n-- cors: *\nSELECT 1 AS a;\n", 2, ["later version"]),
@@ -184,7 +184,7 @@ def test_listening_beyond_loopback_without_an_allow_list_is_refused(bare):
 
 def test_a_secret_is_never_printed(bare):
     weir = bare({"good.sql": GOOD})
-    for env in ({"DB_WRITE_URL": "postgres://user:hunter2@db/x"}, {"REDIS_URL": "redis://:hunter2@cache:6379/0"}, {"REDIS_URL": "redis://:hunter2"}):
+    for env in ({"DB_WRITE_URL": "postgres://user:hunter2@db/x"}, {"DB_WRITE_URL": "postgres://user:hunter2@db:x/x"}, {"DB_READ_URL": "postgres://hunter2"}, {"REDIS_URL": "redis://:hunter2@cache:6379/0"}, {"REDIS_URL": "redis://:hunter2"}):
         for command in ("check", "config"):
             run = weir.command(command, env=env)
             assert "hunter2" not in run.stdout + run.stderr

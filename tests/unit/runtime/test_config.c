@@ -350,9 +350,9 @@ a_secret_is_shown_to_nobody(void)
 	const struct config_info *info = config_find(SLICE("DB_WRITE_URL"));
 	struct arena a;
 
-	CU_ASSERT_EQUAL(load(ENV("DB_WRITE_URL=postgres://me:hunter2@db/x"), NULL), ERR_INVALID);
+	CU_ASSERT_EQUAL(load(ENV("DB_WRITE_URL=postgres://me:hunter2@db:x/x"), NULL), ERR_INVALID);
 	CU_ASSERT_EQUAL(faults_with("hunter2", NULL, NULL), 0);
-	CU_ASSERT_EQUAL(faults_with("DB_WRITE_URL", "\"postgres:***\"", "later version"), 1);
+	CU_ASSERT_EQUAL(faults_with("DB_WRITE_URL", "\"postgres://***@db:x/x\"", "expected"), 1);
 	CU_ASSERT_EQUAL(faults.errors, 1); /* DB_READ_URL, made from it, is not blamed too */
 	drop();
 	CU_ASSERT_EQUAL(load(ENV("REDIS_URL=redis://:hunter2@cache:6379/x"), NULL), ERR_INVALID);
@@ -366,21 +366,42 @@ a_secret_is_shown_to_nobody(void)
 }
 
 static void
+databases_are_of_one_kind_and_writes_go_to_one_place(void)
+{
+	CU_ASSERT_EQUAL(load(ENV("DB_WRITE_URL=postgres://me:x@p/db"), NULL), ERR_OK);
+	CU_ASSERT_TRUE(config_on_postgresql(config));
+	CU_ASSERT_STRING_EQUAL(config->db_read_url, "postgres://me:x@p/db");
+	drop();
+	CU_ASSERT_EQUAL(load(ENV("DB_WRITE_URL=postgres://me:x@p/db",
+				 "DB_READ_URL=postgres://me:x@a/db,postgres://me:x@b/db"),
+			    NULL),
+	    ERR_OK);
+	drop();
+	CU_ASSERT_EQUAL(load(ENV("DB_READ_URL=postgres://me:hunter2@p/db"), NULL), ERR_INVALID);
+	CU_ASSERT_EQUAL(faults_with("hunter2", NULL, NULL), 0);
+	CU_ASSERT_EQUAL(faults_with("DB_READ_URL", "the same kind of database", NULL), 1);
+	drop();
+	CU_ASSERT_EQUAL(
+	    load(ENV("DB_WRITE_URL=postgres://me:x@a/db,postgres://me:x@b/db"), NULL), ERR_INVALID);
+	CU_ASSERT_EQUAL(faults_with("DB_WRITE_URL", "expected one server", NULL), 1);
+	drop();
+}
+
+static void
 what_comes_later_is_refused_or_said_but_never_ignored(void)
 {
-	CU_ASSERT_EQUAL(load(ENV("KAFKA_BROKERS=k:9092", "WEIR_ACK=kafka",
-				 "DB_READ_URL=postgresql://db/x", "KAFKA_BROKERS_FILE=/secret"),
-			    NULL),
+	CU_ASSERT_EQUAL(
+	    load(ENV("KAFKA_BROKERS=k:9092", "WEIR_ACK=kafka", "KAFKA_BROKERS_FILE=/secret"), NULL),
 	    ERR_INVALID);
-	CU_ASSERT_EQUAL(faults.errors, 4);
-	CU_ASSERT_EQUAL(faults_with("later version", NULL, NULL), 4);
+	CU_ASSERT_EQUAL(faults.errors, 3);
+	CU_ASSERT_EQUAL(faults_with("later version", NULL, NULL), 3);
 	drop();
 	CU_ASSERT_EQUAL(load(ENV("OTEL_SERVICE_NAME=weir", "KAFKA_CONFIG_SASL_USERNAME=u",
-				 "KAFKA_TOPIC=t", "KAFKA_GROUP=g", "DB_WRITE_POOL_MAX=20"),
+				 "KAFKA_TOPIC=t", "KAFKA_GROUP=g"),
 			    NULL),
 	    ERR_OK);
 	CU_ASSERT_EQUAL(faults.errors, 0);
-	CU_ASSERT_EQUAL(faults_with("later version", NULL, NULL), 5);
+	CU_ASSERT_EQUAL(faults_with("later version", NULL, NULL), 4);
 	drop();
 	CU_ASSERT_TRUE(is_good("WEIR_ACK=spool")); /* which is what weir does */
 }
@@ -544,7 +565,8 @@ UNIT_SUITE(config, TEST(with_nothing_set_it_is_the_embedded_default),
     TEST(each_number_is_good_within_its_range_and_not_beyond),
     TEST(units_may_be_written_and_a_bare_number_has_that_of_the_table),
     TEST(an_empty_value_is_the_default_and_wins_like_any_other), TEST(a_value_can_come_from_a_file),
-    TEST(a_secret_is_shown_to_nobody), TEST(what_comes_later_is_refused_or_said_but_never_ignored),
+    TEST(a_secret_is_shown_to_nobody), TEST(databases_are_of_one_kind_and_writes_go_to_one_place),
+    TEST(what_comes_later_is_refused_or_said_but_never_ignored),
     TEST(an_unknown_name_of_ours_suggests_the_nearest),
     TEST(listening_beyond_loopback_needs_to_say_who_may_connect),
     TEST(an_address_is_a_path_that_fits_or_a_host_with_a_port),
