@@ -18,6 +18,6 @@ struct ledger_driver {
 	    struct arena *a, struct operation *out);
 };
 
-extern const struct ledger_driver ledger_driver_sqlite;
+extern const struct ledger_driver ledger_driver_sqlite, ledger_driver_postgresql;
 
 #endif
