@@ -13,13 +13,16 @@ static enum exit_code
 migrate(const struct config *c)
 {
 	struct writer_failure why = { 0 };
-	const struct writer_options database = runtime_database(c);
+	struct database database;
 	struct writer *w = NULL;
-	enum err rc = writer_open(&database, &w, &why);
+	enum err rc = runtime_database_open(c, NULL, &database);
 
+	if (rc == ERR_OK)
+		rc = writer_open(&database.options, &w, &why);
 	if (rc == ERR_OK)
 		rc = writer_migrate(w, &why);
 	writer_close(&w);
+	runtime_database_close(&database);
 	if (rc != ERR_OK) {
 		(void)fprintf(stderr, "weir migrate: %s: %s\n", why.sqlstate, why.message);
 		return EXIT_CODE_FAILED;

@@ -21,6 +21,8 @@
 #include "runtime/state_dir.h"
 #include "service/catalog.h"
 #include "service/ledger.h"
+#include "service/pg_url.h"
+#include "service/primary.h"
 #include "service/queue.h"
 #include "service/shards.h"
 #include "service/store.h"
@@ -192,16 +194,37 @@ open_store(struct opening *o)
 	return store_open(&options, &o->r->store);
 }
 
-struct writer_options
-runtime_database(const struct config *c)
+enum err
+runtime_database_open(const struct config *c, struct guards *guards, struct database *out)
 {
-	return (struct writer_options){ .url = c->db_write_url, .timeout_ms = c->db_timeout_ms };
+	const struct breaker_rules rules = runtime_breaker_rules(c);
+	const struct primary_options options = { .url = c->db_write_url,
+		.timeout_ms = c->db_timeout_ms,
+		.guards = guards,
+		.rules = &rules };
+	enum err rc = ERR_OK;
+
+	*out = (struct database){ .options.url = c->db_write_url };
+	if (pg_url_fits(slice_of(c->db_write_url)))
+		rc = primary_open(&options, &out->primary);
+	out->options.primary = out->primary;
+	return rc;
+}
+
+void
+runtime_database_close(struct database *d)
+{
+	primary_close(&d->primary);
 }
 
 static enum err
-open_ledger(struct opening *o)
+open_database(struct opening *o)
 {
-	return ledger_open(&o->r->database, LEDGER_CONNECTIONS, &o->r->ledger);
+	struct runtime *r = o->r;
+	const enum err rc = runtime_database_open(o->c, r->guards, &r->database);
+
+	return rc == ERR_OK ? ledger_open(&r->database.options, LEDGER_CONNECTIONS, &r->ledger)
+			    : rc;
 }
 
 static enum err
@@ -278,8 +301,8 @@ static const struct part {
 	{ RUNTIME_MEMBER, "a place in the scoreboard", open_member },
 	{ RUNTIME_CATALOG, "the endpoint files", open_catalog },
 	{ RUNTIME_STORE, "the read database", open_store },
-	{ RUNTIME_STORE, "the write database", open_ledger },
-	{ RUNTIME_KEYS, "the table of API keys", open_tenants },
+	{ RUNTIME_DATABASE, "the write database", open_database },
+	{ RUNTIME_KEYS, "the API keys", open_tenants },
 	{ RUNTIME_QUEUE, "the spool", open_queue },
 	{ RUNTIME_REDIS, "the shards of REDIS_URL", open_redis },
 };
@@ -292,7 +315,7 @@ runtime_open(const struct config *c, const struct handler_set *handlers, unsigne
 	const size_t errors_before = faults->errors;
 	enum err rc = ERR_OK;
 
-	*out = (struct runtime){ .config = c, .state_dir_fd = -1, .database = runtime_database(c) };
+	*out = (struct runtime){ .config = c, .state_dir_fd = -1 };
 	for (size_t i = 0; i < sizeof parts / sizeof *parts && rc == ERR_OK; i++) {
 		if (parts[i].need != 0 && (needs & parts[i].need) == 0)
 			continue;
@@ -313,6 +336,7 @@ runtime_close(struct runtime *r)
 	shards_close(&r->shards);
 	queue_close(&r->queue);
 	ledger_close(&r->ledger);
+	runtime_database_close(&r->database);
 	store_close(&r->store);
 	catalog_release(&r->catalog);
 	if (r->doorbell != NULL) {

@@ -32,7 +32,8 @@ struct ledger {
 	size_t idle_count, open_count, max;
 };
 
-static const struct ledger_driver *const drivers[] = { &ledger_driver_sqlite };
+static const struct ledger_driver *const drivers[] = { &ledger_driver_sqlite,
+	&ledger_driver_postgresql };
 
 static enum err
 init_lock(struct ledger *l)

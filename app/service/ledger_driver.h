@@ -21,7 +21,7 @@ struct ledger_driver {
 	enum err (*keys)(void *connection, int64_t deadline_ms, api_key_row_fn *fn, void *ctx);
 };
 
-extern const struct ledger_driver ledger_driver_sqlite;
+extern const struct ledger_driver ledger_driver_sqlite, ledger_driver_postgresql;
 
 /* ledger_open() with a driver that is in no table. */
 enum err ledger_open_driver(const struct ledger_driver *driver, const struct writer_options *o,

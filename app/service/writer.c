@@ -16,7 +16,8 @@ struct writer {
 	void *state;
 };
 
-static const struct writer_driver *const drivers[] = { &writer_driver_sqlite };
+static const struct writer_driver *const drivers[] = { &writer_driver_sqlite,
+	&writer_driver_postgresql };
 
 /* A whole code before its class. */
 static const struct {

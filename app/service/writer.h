@@ -11,7 +11,7 @@
 #include "service/event.h"
 
 struct endpoint;
-struct guard;
+struct primary;
 
 /*
  * The write database, as the consumer uses it, whatever it is: one connection, one transaction for a batch; a
@@ -28,9 +28,9 @@ struct guard;
 struct writer;
 
 struct writer_options {
-	const char *url;	   /* sqlite:PATH or postgres://...; lent for the writer's life */
-	int64_t timeout_ms;	   /* DB_TIMEOUT, of weir's own statements; 0: the longest */
-	const struct guard *guard; /* of the primary, lent; NULL: none.  SQLite needs none */
+	const char *url; /* sqlite:PATH or postgres://...; lent for the writer's life */
+	/* Of PostgreSQL: where it is, lent (service/primary.h); NULL with SQLite. */
+	const struct primary *primary;
 };
 
 /* What a failure means for the batch (the table of SQLSTATE classes in writer.c). */

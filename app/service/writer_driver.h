@@ -38,7 +38,7 @@ struct writer_driver {
 	    void *state, int64_t before_us, size_t max, struct writer_failure *why);
 };
 
-extern const struct writer_driver writer_driver_sqlite;
+extern const struct writer_driver writer_driver_sqlite, writer_driver_postgresql;
 
 /* writer_open() with a driver that is in no table. */
 enum err writer_open_driver(const struct writer_driver *driver, const struct writer_options *o,
