@@ -365,6 +365,31 @@ pg_hurry(struct pg *p)
 }
 
 enum err
+pg_send_parse(struct pg *p, const struct pg_statement *s)
+{
+	struct packed to;
+	const enum err rc = begin_sending(p, s, &to);
+
+	if (rc != ERR_OK)
+		return rc;
+	return PQsendPrepare(p->conn, "", s->sql, (int)s->count, to.oids) == 1 ? ERR_OK : lost(p);
+}
+
+enum err
+pg_send_again(struct pg *p, const struct pg_statement *s)
+{
+	struct packed to;
+	const enum err rc = begin_sending(p, s, &to);
+
+	if (rc != ERR_OK)
+		return rc;
+	return PQsendQueryPrepared(
+		   p->conn, "", (int)s->count, to.values, to.lengths, to.formats, 0) == 1
+		   ? ERR_OK
+		   : lost(p);
+}
+
+enum err
 pg_sync(struct pg *p)
 {
 	if (p->dead || PQpipelineSync(p->conn) != 1)
@@ -562,6 +587,14 @@ pg_finish(struct pg *p)
 	p->streaming = false;
 	p->sent_count = p->next = 0;
 	return rc;
+}
+
+bool
+pg_in_transaction(const struct pg *p)
+{
+	const PGTransactionStatusType s = PQtransactionStatus(p->conn);
+
+	return !p->dead && (s == PQTRANS_INTRANS || s == PQTRANS_INERROR);
 }
 
 /* What follows a statement that was sent alone; the first failure counts. */

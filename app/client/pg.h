@@ -102,6 +102,13 @@ struct pg_statement {
 enum err pg_send(struct pg *p, const struct pg_statement *s);
 /* Asks the server to answer what was sent so far while the rest still runs. */
 enum err pg_hurry(struct pg *p);
+/*
+ * The same in two parts, for a run of equal statements inside one transaction: pg_send_parse() has a result of its
+ * own, without rows; then pg_send_again() runs what was parsed with ${s->params}, as often as wanted, until
+ * anything else is sent.
+ */
+enum err pg_send_parse(struct pg *p, const struct pg_statement *s);
+enum err pg_send_again(struct pg *p, const struct pg_statement *s);
 enum err pg_sync(struct pg *p);
 
 struct pg_result; /* owned by the caller: pg_result_free() */
@@ -119,6 +126,8 @@ enum err pg_fetch(struct pg *p, struct pg_result **out); /* ${out} may be NULL *
 enum err pg_stream(struct pg *p, struct pg_result **out, bool *row_out);
 /* Reads to the last pg_sync() and drops what nobody fetched.  ERR_OK: the connection is as new. */
 enum err pg_finish(struct pg *p);
+/* After pg_finish(): a BEGIN has no end yet. */
+bool pg_in_transaction(const struct pg *p);
 
 /* send, sync, fetch, finish.  ${out} may be NULL. */
 enum err pg_run(struct pg *p, const struct pg_statement *s, struct pg_result **out);

@@ -25,6 +25,7 @@ enum { OUTPUT_BYTES_MAX = 64 << 20, PROGRESS_MS = 1000, URL_BYTES_MAX = 64 * 102
 struct call {
 	const struct command_line *line;
 	const struct config *config;
+	struct database database;
 	struct slice id; /* absent: all */
 };
 
@@ -85,7 +86,7 @@ list(const struct call *call)
 	struct strbuf out = STRBUF_INIT(OUTPUT_BYTES_MAX);
 	const bool json = call->line->given[OPTION_JSON].count > 0;
 
-	return print(dead_letters_list(call->config->db_write_url, json, &out), &out, call);
+	return print(dead_letters_list(&call->database.options, json, &out), &out, call);
 }
 
 static enum exit_code
@@ -93,7 +94,7 @@ show(const struct call *call)
 {
 	struct strbuf out = STRBUF_INIT(OUTPUT_BYTES_MAX);
 
-	return print(dead_letters_show(call->config->db_write_url, call->id, &out), &out, call);
+	return print(dead_letters_show(&call->database.options, call->id, &out), &out, call);
 }
 
 static void
@@ -114,7 +115,7 @@ retry_with(const struct call *call, const struct catalog *catalog, struct cache 
 {
 	int64_t next_ms = clock_mono_ms() + PROGRESS_MS;
 	uint64_t done = 0, failures = 0;
-	const enum err rc = dead_letters_retry(call->config->db_write_url, catalog, cache, call->id,
+	const enum err rc = dead_letters_retry(&call->database.options, catalog, cache, call->id,
 	    progress, &next_ms, &done, &failures);
 
 	if (rc != ERR_OK)
@@ -154,7 +155,7 @@ static enum exit_code
 drop(const struct call *call)
 {
 	uint64_t dropped = 0;
-	const enum err rc = dead_letters_drop(call->config->db_write_url, call->id, &dropped);
+	const enum err rc = dead_letters_drop(&call->database.options, call->id, &dropped);
 
 	if (rc != ERR_OK)
 		return failed(rc, call);
@@ -182,6 +183,21 @@ act(const struct action *a, const struct call *call)
 		rc = a->run(call);
 	place_give(&place);
 	return rc;
+}
+
+static enum exit_code
+open_and_act(const struct action *a, struct call *call)
+{
+	const enum err rc = runtime_database_open(call->config, NULL, &call->database);
+	enum exit_code code;
+
+	if (rc != ERR_OK) {
+		say_failure(rc, call->config);
+		return EXIT_CODE_FAILED;
+	}
+	code = act(a, call);
+	runtime_database_close(&call->database);
+	return code;
 }
 
 static enum exit_code
@@ -225,7 +241,7 @@ run(const struct command_line *line)
 	if (rc == EXIT_CODE_DONE) {
 		call.config = c;
 		call.id = slice_of(line->operand_count > 1 ? line->operands[1] : NULL);
-		rc = act(a, &call);
+		rc = open_and_act(a, &call);
 	}
 	config_free(&c);
 	return rc;

@@ -10,6 +10,7 @@
 #include "http/endpoint.h"
 #include "http/problem.h"
 
+struct ledger;
 struct queue;
 struct queue_item;
 struct response;
@@ -42,7 +43,7 @@ struct handler_call {
 	struct arena *arena;
 	struct store *store;
 	struct queue *queue;
-	const char *write_url;	 /* the write database, for operations */
+	struct ledger *ledger;	 /* for operations */
 	struct slice base_path;	 /* put back in Location */
 	struct queue_item *item; /* a write, ready to be submitted */
 	bool resumed;		 /* the item is done */

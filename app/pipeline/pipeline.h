@@ -9,6 +9,7 @@
 #include "pipeline/exchange.h"
 
 struct catalog;
+struct ledger;
 struct scoreboard;
 
 /*
@@ -23,7 +24,7 @@ struct pipeline_env {
 	struct store *store;
 	struct scoreboard *scoreboard;
 	unsigned member;
-	const char *write_url;
+	struct ledger *ledger;
 	struct slice base_path;
 	bool base_path_set; /* else the front's SCRIPT_NAME folder */
 	const struct cidr *trusted;

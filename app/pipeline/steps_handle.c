@@ -25,7 +25,7 @@ prepare(struct exchange *x)
 		.arena = &x->arena,
 		.store = x->env->store,
 		.queue = x->env->queue,
-		.write_url = x->env->write_url,
+		.ledger = x->env->ledger,
 		.base_path = x->base_path,
 		.item = &x->item,
 		.response = &x->response,

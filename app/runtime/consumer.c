@@ -48,7 +48,7 @@ static enum err
 open_ingest(struct runtime *rt, struct ingest **out)
 {
 	const struct ingest_options o = {
-		.write_url = rt->config->db_write_url,
+		.database = rt->database.options,
 		.queue = rt->queue,
 		.catalog = rt->catalog,
 		.cache = &rt->cache,
@@ -68,7 +68,7 @@ migrate(const struct runtime *rt)
 {
 	struct writer_failure why;
 	struct writer *w;
-	enum err rc = writer_open(rt->config->db_write_url, &w, &why);
+	enum err rc = writer_open(&rt->database.options, &w, &why);
 
 	if (rc == ERR_OK)
 		rc = writer_migrate(w, &why);

@@ -20,10 +20,15 @@
 #include "runtime/regions.h"
 #include "runtime/state_dir.h"
 #include "service/catalog.h"
+#include "service/ledger.h"
+#include "service/pg_url.h"
+#include "service/primary.h"
 #include "service/queue.h"
 #include "service/shards.h"
 #include "service/store.h"
 #include "telemetry/scoreboard.h"
+
+enum { LEDGER_CONNECTIONS = 2 }; /* of one process: a look at one row by its key */
 
 struct opening {
 	struct runtime *r;
@@ -216,6 +221,39 @@ open_store(struct opening *o)
 	return rc;
 }
 
+enum err
+runtime_database_open(const struct config *c, struct guards *guards, struct database *out)
+{
+	const struct breaker_rules rules = runtime_breaker_rules(c);
+	const struct primary_options options = { .url = c->db_write_url,
+		.timeout_ms = c->db_timeout_ms,
+		.guards = guards,
+		.rules = &rules };
+	enum err rc = ERR_OK;
+
+	*out = (struct database){ .options.url = c->db_write_url };
+	if (pg_url_fits(slice_of(c->db_write_url)))
+		rc = primary_open(&options, &out->primary);
+	out->options.primary = out->primary;
+	return rc;
+}
+
+void
+runtime_database_close(struct database *d)
+{
+	primary_close(&d->primary);
+}
+
+static enum err
+open_database(struct opening *o)
+{
+	struct runtime *r = o->r;
+	const enum err rc = runtime_database_open(o->c, r->guards, &r->database);
+
+	return rc == ERR_OK ? ledger_open(&r->database.options, LEDGER_CONNECTIONS, &r->ledger)
+			    : rc;
+}
+
 static enum err
 open_queue(struct opening *o)
 {
@@ -262,6 +300,7 @@ static const struct part {
 	{ RUNTIME_MEMBER, "a place in the scoreboard", open_member },
 	{ RUNTIME_CATALOG, "the endpoint files", open_catalog },
 	{ RUNTIME_STORE, "the read database", open_store },
+	{ RUNTIME_DATABASE, "the write database", open_database },
 	{ RUNTIME_QUEUE, "the spool", open_queue },
 	{ RUNTIME_REDIS, "the shards of REDIS_URL", open_redis },
 };
@@ -294,6 +333,8 @@ runtime_close(struct runtime *r)
 {
 	shards_close(&r->shards);
 	queue_close(&r->queue);
+	ledger_close(&r->ledger);
+	runtime_database_close(&r->database);
 	store_close(&r->store);
 	catalog_release(&r->catalog);
 	if (r->doorbell != NULL) {

@@ -8,6 +8,7 @@
 #include "policy/breaker.h"
 #include "service/cache.h"
 #include "service/quota.h"
+#include "service/writer.h"
 
 /*
  * What one process holds, built once after exec from the config: the wiring, and nothing else.
@@ -19,6 +20,7 @@ struct fault_list;
 struct guards;
 struct handler_set; /* pipeline/handler.h */
 struct ingest_shared;
+struct ledger;
 struct queue;
 struct regions;
 struct scoreboard;
@@ -31,10 +33,17 @@ enum runtime_need {	     /* bits: what this process is going to use */
 	RUNTIME_CATALOG = 4,
 	RUNTIME_STORE = 8,
 	RUNTIME_QUEUE = 16,
-	RUNTIME_REDIS = 64, /* the shards of REDIS_URL, when it is set; needs RUNTIME_SEGMENT */
+	RUNTIME_REDIS = 64,	/* the shards of REDIS_URL, when it is set; needs RUNTIME_SEGMENT */
+	RUNTIME_DATABASE = 128, /* the write database; connects to nothing yet */
 	RUNTIME_JOIN =
 	    32 /* only look: make neither state folder nor segment; ERR_NOT_FOUND without a
 	                       * fault when there is none */
+};
+
+/* The write database, as it is opened by who writes or looks at it. */
+struct database {
+	struct writer_options options;
+	struct primary *primary; /* NULL: SQLite */
 };
 
 struct runtime {
@@ -48,6 +57,8 @@ struct runtime {
 	struct doorbell *doorbell;
 	const struct catalog *catalog;
 	struct store *store;
+	struct database database;
+	struct ledger *ledger; /* of it */
 	struct queue *queue;
 	struct shards *shards; /* NULL: limits and cache are in shared memory only */
 	struct cache cache;
@@ -60,6 +71,11 @@ struct runtime {
 enum err runtime_open(const struct config *c, const struct handler_set *handlers, unsigned needs,
     int kind, struct fault_list *faults, struct runtime *out);
 void runtime_close(struct runtime *r);
+
+/* The write database as the settings tell it, for who holds no runtime; ${c} is lent.  Connects to nothing yet.
+ * ${guards} NULL: none, for who has joined no segment.  Not to be moved while open. */
+enum err runtime_database_open(const struct config *c, struct guards *guards, struct database *out);
+void runtime_database_close(struct database *d);
 
 /* The rules of every breaker, as the settings have them. */
 struct breaker_rules runtime_breaker_rules(const struct config *c);

@@ -23,6 +23,7 @@
 #include "runtime/runtime.h"
 #include "runtime/signals.h"
 #include "service/catalog.h"
+#include "service/ledger.h"
 #include "service/store.h"
 #include "telemetry/scoreboard.h"
 
@@ -107,6 +108,7 @@ look_around(struct worker *w)
 	if (now_ms - w->checked_ms >= CHECK_MS) {
 		w->checked_ms = now_ms;
 		store_expire(w->rt.store, now_ms);
+		ledger_expire(w->rt.ledger, now_ms - w->o->config->db_idle_timeout_ms);
 		if (!shm_check(w->rt.regions->shm) && w->state == RUNNING) {
 			log_warn("segment_gone", LOG_STR("path", shm_path(w->rt.regions->shm)),
 			    LOG_STR("then", "this worker ends, its successor makes a new one"));
@@ -152,7 +154,7 @@ fill_env(struct worker *w)
 		.store = w->rt.store,
 		.scoreboard = w->rt.scoreboard,
 		.member = w->rt.member,
-		.write_url = c->db_write_url,
+		.ledger = w->rt.ledger,
 		.base_path = slice_of(c->base_path),
 		.trusted = c->trusted_proxies.list,
 		.trusted_count = c->trusted_proxies.count,
@@ -199,7 +201,7 @@ int
 worker_run(const struct worker_options *o)
 {
 	const unsigned needs = RUNTIME_SEGMENT | RUNTIME_MEMBER | RUNTIME_CATALOG | RUNTIME_STORE |
-			       RUNTIME_QUEUE | RUNTIME_REDIS;
+			       RUNTIME_DATABASE | RUNTIME_QUEUE | RUNTIME_REDIS;
 	struct worker *w = calloc(1, sizeof *w);
 	struct fault_list faults;
 	int signal_fd = -1, code = 1;

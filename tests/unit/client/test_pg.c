@@ -224,6 +224,45 @@ an_error_in_the_middle_of_a_stream_is_told(void)
 	pg_close(&p);
 }
 
+/* Parsed once, run often: through PgBouncer too, for one transaction stays on one server. */
+static void
+a_statement_is_parsed_once_and_run_with_many_values(void)
+{
+	struct pg *const both[] = { connected(), connected_to(postgres_servers().bouncer) };
+
+	for (size_t k = 0; k < 2; k++) {
+		struct pg *p = both[k];
+		struct pg_param value = { .oid = PG_UNKNOWN };
+		struct pg_statement s = {
+			.name = "test", .sql = "SELECT $1::int * 2", .params = &value, .count = 1
+		};
+		struct pg_result *r = NULL;
+		char text[8];
+
+		pg_deadline(p, soon(20000));
+		CU_ASSERT_EQUAL(pg_send(p, SQL("BEGIN")), ERR_OK);
+		CU_ASSERT_EQUAL(pg_send_parse(p, &s), ERR_OK);
+		for (int i = 0; i < 20; i++) {
+			(void)snprintf(text, sizeof text, "%d", i);
+			value.value = slice_of(text);
+			CU_ASSERT_EQUAL(pg_send_again(p, &s), ERR_OK);
+		}
+		CU_ASSERT_EQUAL(pg_sync(p), ERR_OK);
+		for (int i = -2; i < 20; i++) {
+			CU_ASSERT_EQUAL_FATAL(pg_fetch(p, &r), ERR_OK);
+			(void)snprintf(text, sizeof text, "%d", 2 * i);
+			if (i >= 0)
+				CU_ASSERT_TRUE(slice_eq_cstr(pg_text(r, 0, 0), text));
+			pg_result_free(&r);
+		}
+		CU_ASSERT_EQUAL(pg_finish(p), ERR_OK);
+		CU_ASSERT_TRUE(pg_in_transaction(p));
+		CU_ASSERT_EQUAL(pg_run(p, SQL("COMMIT"), NULL), ERR_OK);
+		CU_ASSERT_FALSE(pg_in_transaction(p));
+		pg_close(&p);
+	}
+}
+
 static void
 a_large_pipeline_does_not_block_both_ends(void)
 {
@@ -471,6 +510,7 @@ UNIT_SUITE(pg, TEST(values_and_types_come_back_as_the_server_says),
     TEST(results_that_nobody_fetched_are_dropped_by_finish),
     TEST(a_stream_gives_row_after_row_then_its_columns),
     TEST(an_error_in_the_middle_of_a_stream_is_told),
+    TEST(a_statement_is_parsed_once_and_run_with_many_values),
     TEST(a_large_pipeline_does_not_block_both_ends),
     TEST(describe_tells_types_and_the_place_of_an_error), TEST(a_failure_is_sorted_by_its_sqlstate),
     TEST(a_text_with_a_nul_is_refused_and_harms_nothing),

@@ -23,7 +23,8 @@
 
 enum {
 	PATH_BYTES = 4300,
-	ALL = RUNTIME_SEGMENT | RUNTIME_MEMBER | RUNTIME_CATALOG | RUNTIME_STORE | RUNTIME_QUEUE,
+	ALL = RUNTIME_SEGMENT | RUNTIME_MEMBER | RUNTIME_CATALOG | RUNTIME_STORE |
+	      RUNTIME_DATABASE | RUNTIME_QUEUE,
 	PATIENCE_MS = 60000
 };
 
@@ -157,7 +158,10 @@ a_folder_of_handlers_that_is_not_there_is_a_fault_of_its_setting(void)
 /*
  * The consumer's place.
  */
-enum { CONSUMER = RUNTIME_SEGMENT | RUNTIME_MEMBER | RUNTIME_CATALOG | RUNTIME_QUEUE };
+enum {
+	CONSUMER =
+	    RUNTIME_SEGMENT | RUNTIME_MEMBER | RUNTIME_CATALOG | RUNTIME_DATABASE | RUNTIME_QUEUE
+};
 
 static bool
 is_held(const struct runtime *rt)

@@ -76,8 +76,7 @@ other_figures_are_another_bucket(void)
 static void
 later_directives_are_refused(void)
 {
-	static const char *const words[] = { "vary", "priority", "queue", "key", "cors",
-		"run" };
+	static const char *const words[] = { "vary", "priority", "queue", "key", "cors", "run" };
 	char line[64], want[128];
 
 	for (size_t i = 0; i < sizeof words / sizeof *words; i++) {

@@ -1,0 +1,181 @@
+/*
+ * The ledger on PostgreSQL.  It asks the primary: only there is what was applied a moment ago known for certain.
+ */
+#include <stdlib.h>
+
+#include "base/arena.h"
+#include "base/clock.h"
+#include "base/log.h"
+#include "client/pg.h"
+#include "service/event.h"
+#include "service/ledger_driver.h"
+#include "service/primary.h"
+#include "service/writer.h"
+
+struct ledger_pg {
+	const struct primary *primary;
+	struct pg *pg;
+};
+
+/* As RFC 3339 with six decimals, whatever the server's time zone and style are. */
+#define MOMENT(column) "to_char(" column " AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.US\"Z\"')"
+
+static enum err
+said(enum err rc, const struct pg_fault *why)
+{
+	static struct log_gate gate;
+	uint64_t held;
+
+	if (rc != ERR_OK && log_gate_open(&gate, clock_mono_ms(), &held))
+		log_warn("ledger_failed", LOG_STR("sqlstate", why->sqlstate),
+		    LOG_STR("reason", why->message), LOG_INT("held_back", held));
+	return rc;
+}
+
+static void
+close_connection(void *connection)
+{
+	struct ledger_pg *l = connection;
+
+	pg_close(&l->pg);
+	free(l);
+}
+
+static enum err
+open_connection(const struct writer_options *o, int64_t deadline_ms, void **out)
+{
+	struct pg_fault why = { .sqlstate = "53200", .message = "out of memory" };
+	struct ledger_pg *l = calloc(1, sizeof *l);
+	enum err rc;
+
+	if (l == NULL)
+		return ERR_NOMEM;
+	l->primary = o->primary;
+	rc = said(primary_connect(o->primary, deadline_ms, &l->pg, &why), &why);
+	if (rc == ERR_OK)
+		*out = l;
+	else
+		close_connection(l);
+	return rc;
+}
+
+/* One row, or ERR_NOT_FOUND. */
+static enum err
+ask(struct ledger_pg *l, const struct pg_statement *s, int64_t deadline_ms, struct pg_result **out)
+{
+	struct pg_fault why = { .sqlstate = "08006" };
+	enum err rc = said(primary_ask(l->primary, l->pg, s, deadline_ms, out, &why), &why);
+
+	if (rc != ERR_OK || pg_rows(*out) > 0)
+		return rc;
+	pg_result_free(out);
+	return ERR_NOT_FOUND;
+}
+
+static struct slice
+cell(const struct pg_result *r, size_t column, struct arena *a)
+{
+	const struct slice text = pg_text(r, 0, column);
+
+	return arena_slice(a, text.ptr != NULL ? text : SLICE(""));
+}
+
+static int64_t
+number(const struct pg_result *r, size_t column)
+{
+	int64_t n = 0;
+
+	(void)slice_to_i64(pg_text(r, 0, column), &n);
+	return n;
+}
+
+static int
+digit(char c)
+{
+	return c <= '9' ? c - '0' : c - 'a' + 10;
+}
+
+/* Of bytes written as hex. */
+static struct slice
+bytes(const struct pg_result *r, size_t column, struct arena *a)
+{
+	const struct slice hex = pg_text(r, 0, column);
+	char *out = arena_alloc(a, hex.len / 2 + 1);
+
+	for (size_t i = 0; out != NULL && i < hex.len / 2; i++)
+		out[i] = (char)(digit(hex.ptr[2 * i]) << 4 | digit(hex.ptr[2 * i + 1]));
+	return (struct slice){ out, out == NULL ? 0 : hex.len / 2 };
+}
+
+static enum err
+letter(void *connection, int64_t after, struct slice event_id, int64_t deadline_ms, struct arena *a,
+    struct letter *out)
+{
+	char text[EVENT_ID_TEXT], first[I64_BYTES];
+	struct pg_param params[2] = {
+		{ .value = { first, i64_write(after, first) }, .oid = PG_INT8 },
+		{ .oid = PG_UUID, .null = event_id.ptr == NULL },
+	};
+	const struct pg_statement s = { "weir",
+		"SELECT id, replace(event_id::text, '-', ''), tenant, endpoint, key, sqlstate, "
+		"message,"
+		" encode(record, 'hex'), " MOMENT("accepted_at") ", " MOMENT(
+		    "at") " FROM weir_dead_letters WHERE id > $1 AND ($2 IS NULL OR event_id = $2)"
+			  " ORDER BY id LIMIT 1",
+		params, 2 };
+	struct pg_result *r = NULL;
+	enum err rc;
+
+	if (event_id.ptr != NULL) {
+		event_id_text((const uint8_t *)event_id.ptr, text);
+		params[1].value = slice_of(text);
+	}
+	rc = ask(connection, &s, deadline_ms, &r);
+	if (rc == ERR_OK)
+		*out = (struct letter){ .id = number(r, 0),
+			.event_id = bytes(r, 1, a),
+			.tenant = cell(r, 2, a),
+			.endpoint = cell(r, 3, a),
+			.key = cell(r, 4, a),
+			.sqlstate = cell(r, 5, a),
+			.message = cell(r, 6, a),
+			.record = bytes(r, 7, a),
+			.accepted_at = cell(r, 8, a),
+			.at = cell(r, 9, a) };
+	pg_result_free(&r);
+	return rc;
+}
+
+static enum err
+operation(void *connection, const uint8_t *event_id, int64_t deadline_ms, struct arena *a,
+    struct operation *out)
+{
+	char text[EVENT_ID_TEXT];
+	struct pg_param param = { .oid = PG_UUID };
+	const struct pg_statement s = { "weir",
+		"SELECT tenant, state, reason, rows, (extract(epoch FROM at) * 1000000)::bigint"
+		" FROM weir_keys WHERE event_id = $1",
+		&param, 1 };
+	struct pg_result *r = NULL;
+	enum err rc;
+
+	event_id_text(event_id, text);
+	param.value = slice_of(text);
+	rc = ask(connection, &s, deadline_ms, &r);
+	if (rc == ERR_OK)
+		*out = (struct operation){ .tenant = cell(r, 0, a),
+			.state = cell(r, 1, a),
+			.reason = cell(r, 2, a),
+			.rows = number(r, 3),
+			.at_us = number(r, 4) };
+	pg_result_free(&r);
+	return rc;
+}
+
+const struct ledger_driver ledger_driver_postgresql = {
+	.schemes = { "postgres:", "postgresql:" },
+	.open = open_connection,
+	.close = close_connection,
+	.letter = letter,
+	.operation = operation,
+};

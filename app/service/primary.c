@@ -1,0 +1,214 @@
+/*
+ * The primary's door: an address that is resolved ahead of need, and the guard that every call goes through.
+ */
+#include "service/primary.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/arena.h"
+#include "base/clock.h"
+#include "client/pg.h"
+#include "client/resolver.h"
+#include "service/pg_url.h"
+
+enum { URL_BYTES_MAX = 64 << 10, CONNECT_MS_MAX = 5000 };
+
+struct primary {
+	struct arena arena; /* of the url's parts */
+	struct pg_url url;
+	struct resolver *resolver; /* NULL: a unix socket */
+	int64_t timeout_ms;
+	bool guarded;
+	struct guard guard;
+};
+
+/* Several in a list are for reads; writes have one place to go. */
+static enum err
+read_url(struct primary *p, const char *text)
+{
+	struct pg_url urls[PG_URLS_MAX];
+	const char *why;
+	size_t count;
+	enum err rc = pg_urls_parse(slice_of(text), &p->arena, urls, &count, &why);
+
+	if (rc == ERR_OK && count != 1)
+		rc = ERR_INVALID;
+	if (rc != ERR_OK)
+		return rc;
+	p->url = urls[0];
+	return pg_url_is_local(&p->url) ? ERR_OK : resolver_open(&p->url.host, 1, &p->resolver);
+}
+
+enum err
+primary_open(const struct primary_options *o, struct primary **out)
+{
+	struct primary *p = calloc(1, sizeof *p);
+	enum err rc;
+
+	if (p == NULL)
+		return ERR_NOMEM;
+	arena_init(&p->arena, URL_BYTES_MAX);
+	p->timeout_ms = o->timeout_ms;
+	p->guarded = o->guards != NULL;
+	rc = read_url(p, o->url);
+	if (rc == ERR_OK && p->guarded)
+		rc = guard_open(o->guards, "primary", o->rules, false, &p->guard);
+	if (rc == ERR_OK)
+		*out = p;
+	else
+		primary_close(&p);
+	return rc;
+}
+
+void
+primary_close(struct primary **pp)
+{
+	struct primary *p = *pp;
+
+	if (p == NULL)
+		return;
+	*pp = NULL;
+	resolver_close(&p->resolver);
+	arena_free(&p->arena);
+	free(p);
+}
+
+int64_t
+primary_timeout_ms(const struct primary *p)
+{
+	return p->timeout_ms;
+}
+
+/*
+ * The guard.
+ */
+static void
+fault_set(struct pg_fault *f, const char *sqlstate, const char *message)
+{
+	*f = (struct pg_fault){ .offset = -1 };
+	(void)snprintf(f->sqlstate, sizeof f->sqlstate, "%s", sqlstate);
+	(void)snprintf(f->message, sizeof f->message, "%s", message);
+}
+
+static enum err
+pass_in(const struct primary *p, struct guard_pass *pass, struct pg_fault *why)
+{
+	const enum err rc = p->guarded ? guard_enter(&p->guard, clock_mono_ms(), pass) : ERR_OK;
+
+	if (rc != ERR_OK)
+		fault_set(why, "08000", "the breaker of the primary is open");
+	return rc;
+}
+
+static void
+pass_out(const struct primary *p, const struct guard_pass *pass, enum err seen)
+{
+	if (p->guarded)
+		guard_leave(&p->guard, pass, seen, clock_mono_ms());
+}
+
+/* What the guard is told: whatever a living server says about a statement is an answer, unless it says that it is not
+ * well itself. */
+static enum err
+seen_of(const char *sqlstate, enum err rc, bool dead)
+{
+	static const char *const unwell[] = { "08", "53", "57", "58" };
+
+	if (rc == ERR_OK || (!dead && strcmp(sqlstate, "57014") == 0))
+		return ERR_OK;
+	for (size_t i = 0; i < sizeof unwell / sizeof *unwell; i++)
+		if (strncmp(sqlstate, unwell[i], 2) == 0)
+			return rc == ERR_TIMEOUT ? ERR_TIMEOUT : ERR_UNAVAILABLE;
+	return dead ? ERR_UNAVAILABLE : ERR_OK;
+}
+
+/*
+ * Connections and calls.
+ */
+static enum err
+address_of(const struct primary *p, struct resolver_addresses *found, int64_t deadline_ms,
+    struct pg_address *out, struct pg_fault *why)
+{
+	found->count = 0;
+	if (p->resolver != NULL) {
+		/* At once, but for who has just begun. */
+		(void)resolver_wait(p->resolver, deadline_ms);
+		resolver_look(p->resolver, 0, found);
+	}
+	if (p->resolver != NULL && found->count == 0) {
+		fault_set(why, "08001", "the name of the server is not known (yet)");
+		return ERR_UNAVAILABLE;
+	}
+	*out = pg_url_address(&p->url, p->resolver == NULL ? NULL : found->text[0]);
+	return ERR_OK;
+}
+
+enum err
+primary_connect(const struct primary *p, int64_t deadline_ms, struct pg **out, struct pg_fault *why)
+{
+	const int64_t ms =
+	    p->timeout_ms > 0 && p->timeout_ms < CONNECT_MS_MAX ? p->timeout_ms : CONNECT_MS_MAX;
+	const int64_t own_ms = clock_mono_ms() + ms;
+	struct resolver_addresses found;
+	struct pg_address address;
+	struct guard_pass pass;
+	enum err rc;
+
+	if (own_ms < deadline_ms)
+		deadline_ms = own_ms;
+	rc = pass_in(p, &pass, why);
+	if (rc != ERR_OK)
+		return rc;
+	rc = address_of(p, &found, deadline_ms, &address, why);
+	if (rc == ERR_OK)
+		rc = pg_connect(&address, true, deadline_ms, out, why);
+	pass_out(p, &pass, seen_of(why->sqlstate, rc, false));
+	return rc;
+}
+
+enum err
+primary_enter(const struct primary *p, struct pg *pg, int64_t deadline_ms, struct primary_call *out,
+    struct pg_fault *why)
+{
+	*out = (struct primary_call){ .primary = p, .pg = pg };
+	pg_deadline(pg, deadline_ms);
+	return pass_in(p, &out->pass, why);
+}
+
+enum err
+primary_leave(struct primary_call *c, enum err rc, struct pg_fault *why)
+{
+	enum err end = pg_is_dead(c->pg) ? rc : pg_finish(c->pg);
+
+	if (rc == ERR_OK)
+		rc = end;
+	if (rc != ERR_OK)
+		*why = *pg_last_fault(c->pg);
+	pass_out(c->primary, &c->pass, seen_of(why->sqlstate, rc, pg_is_dead(c->pg)));
+	return rc;
+}
+
+enum err
+primary_ask(const struct primary *p, struct pg *pg, const struct pg_statement *s,
+    int64_t deadline_ms, struct pg_result **out, struct pg_fault *why)
+{
+	struct primary_call c;
+	struct pg_result *r = NULL;
+	enum err rc = primary_enter(p, pg, deadline_ms, &c, why);
+
+	if (rc != ERR_OK)
+		return rc;
+	rc = pg_send(pg, s);
+	if (rc == ERR_OK)
+		rc = pg_sync(pg);
+	if (rc == ERR_OK)
+		rc = pg_fetch(pg, &r);
+	rc = primary_leave(&c, rc, why);
+	if (rc == ERR_OK)
+		*out = r;
+	else
+		pg_result_free(&r);
+	return rc;
+}

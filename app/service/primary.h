@@ -1,0 +1,55 @@
+#ifndef SERVICE_PRIMARY_H
+#define SERVICE_PRIMARY_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/err.h"
+#include "service/guard.h"
+
+struct pg; /* client/pg.h, as all below */
+struct pg_fault;
+struct pg_result;
+struct pg_statement;
+
+/*
+ * The PostgreSQL that writes go to: where it is, and the guard `primary` before it.  One of a process; any thread
+ * may connect through it.  Its name is resolved by a thread of its own, never by who connects.
+ */
+struct primary;
+
+struct primary_options {
+	const char *url;       /* postgres://...; lent during the call */
+	int64_t timeout_ms;    /* DB_TIMEOUT: of connecting, and of one statement of weir's own */
+	struct guards *guards; /* in the segment; NULL: no guard, for commands that join none */
+	const struct breaker_rules *rules; /* with guards */
+};
+
+/* Connects to nothing yet.  ERR_INVALID: the url; ERR_FULL: no row is left for a guard; ERR_NOMEM. */
+enum err primary_open(const struct primary_options *o, struct primary **out);
+void primary_close(struct primary **pp); /* no connection is left */
+int64_t primary_timeout_ms(const struct primary *p);
+
+/* pg_connect() through the guard, within timeout_ms and ${deadline_ms} (monotonic); quiet. */
+enum err primary_connect(
+    const struct primary *p, int64_t deadline_ms, struct pg **out, struct pg_fault *why_out);
+
+/*
+ * Calls through the guard.  Between primary_enter() and primary_leave() statements are sent, one pg_sync(), and
+ * fetched.  ERR_UNAVAILABLE from primary_enter(): do not call, the breaker is open; *${why_out} says so.
+ * primary_leave() reads to the end, and returns ${rc} or the first failure after it.
+ */
+struct primary_call {
+	const struct primary *primary;
+	struct pg *pg;
+	struct guard_pass pass;
+};
+enum err primary_enter(const struct primary *p, struct pg *pg, int64_t deadline_ms,
+    struct primary_call *out, struct pg_fault *why_out);
+enum err primary_leave(struct primary_call *c, enum err rc, struct pg_fault *why_out);
+
+/* A call of one statement; *${out} is the caller's. */
+enum err primary_ask(const struct primary *p, struct pg *pg, const struct pg_statement *s,
+    int64_t deadline_ms, struct pg_result **out, struct pg_fault *why_out);
+
+#endif
