@@ -12,6 +12,10 @@ import weir as house
 HANDLERS = {
     "open.sql": "-- GET /t/open\n-- cache: 1h\nSELECT 1 AS one;\n",
     "mine.sql": "-- GET /t/mine\n-- auth: required\n-- cache: 1h\nSELECT CAST(:tenant AS text) AS tenant;\n",
+    "note.sql": (
+        "-- POST /t/notes\n-- auth: required\n"
+        "INSERT INTO notes (tenant, id) VALUES (:tenant, :idempotency_key);\n"
+    ),
 }
 
 
@@ -25,7 +29,8 @@ def servers():
 @pytest.fixture
 def hosts(make_weir, servers):
     """Two, each with a segment of its own; one goes through PgBouncer."""
-    servers.primary.sql("DROP TABLE IF EXISTS weir_api_keys, weir_keys, weir_dead_letters")
+    servers.primary.sql("DROP TABLE IF EXISTS weir_api_keys, weir_keys, weir_dead_letters, notes")
+    servers.primary.sql("CREATE TABLE notes (tenant text, id text)")
     return [make_weir(HANDLERS, {"DB_WRITE_URL": s.url()}) for s in (servers.primary, servers.bouncer)]
 
 
@@ -66,7 +71,8 @@ def test_a_database_that_is_away_locks_out_nobody_who_was_good(hosts, servers, f
     else:
         servers.primary.kill()
     try:
-        for _ in range(4):
+        for n in range(4):
+            assert weir.post("/t/notes", {}, f"{fault}-{n}", header(good)).status == 202
             assert weir.get("/t/mine", header(good)).json() == [{"tenant": "acme"}]
             reply = weir.get("/t/open", header(unseen))
             assert reply.status == 503 and int(reply.header("Retry-After")) >= 1
@@ -82,3 +88,5 @@ def test_a_database_that_is_away_locks_out_nobody_who_was_good(hosts, servers, f
     processes.wait_until(lambda: weir.get("/t/open", header(unseen)).status == 200, "the database is asked again", 60)
     assert weir.get("/t/mine", header(good)).status == 200
     assert events(weir, "api_keys_asked_again") == 1
+    written = lambda: servers.primary.sql("SELECT tenant, count(*) FROM notes GROUP BY tenant")  # noqa: E731
+    processes.wait_until(lambda: written() == "acme|4", "the writes of the bad time", 60)
