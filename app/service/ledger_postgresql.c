@@ -59,13 +59,20 @@ open_connection(const struct writer_options *o, int64_t deadline_ms, void **out)
 	return rc;
 }
 
-/* One row, or ERR_NOT_FOUND. */
+/* One row, or ERR_NOT_FOUND.  What was closed while it lay idle is opened anew. */
 static enum err
 ask(struct ledger_pg *l, const struct pg_statement *s, int64_t deadline_ms, struct pg_result **out)
 {
 	struct pg_fault why = { .sqlstate = "08006" };
-	enum err rc = said(primary_ask(l->primary, l->pg, s, deadline_ms, out, &why), &why);
+	enum err rc = ERR_OK;
 
+	if (!pg_is_fresh(l->pg)) {
+		pg_close(&l->pg);
+		rc = primary_connect(l->primary, deadline_ms, &l->pg, &why);
+	}
+	if (rc == ERR_OK)
+		rc = primary_ask(l->primary, l->pg, s, deadline_ms, out, &why);
+	rc = said(rc, &why);
 	if (rc != ERR_OK || pg_rows(*out) > 0)
 		return rc;
 	pg_result_free(out);

@@ -448,6 +448,32 @@ a_connection_that_is_lost_is_a_bad_moment_and_never_the_events_fault(void)
 	close_all();
 }
 
+/* PgBouncer or the server was restarted while nothing was to be done. */
+static void
+what_was_closed_in_a_quiet_hour_is_opened_anew_and_nobody_notices(void)
+{
+	struct ledger *ledger = NULL;
+	struct spool_write sw;
+	struct operation op;
+	struct arena a;
+
+	open_fresh();
+	arena_init(&a, 1 << 20);
+	(void)house_event(&sw, "acme", "k", "p", now_us);
+	CU_ASSERT_EQUAL_FATAL(ledger_open(&p.h.o.database, 1, &ledger), ERR_OK);
+	CU_ASSERT_EQUAL(
+	    operation_find(ledger, sw.ev.id, clock_mono_ms() + 10000, &a, &op), ERR_NOT_FOUND);
+	CU_ASSERT_TRUE(says("SELECT count(pg_terminate_backend(pid, 5000)) FROM pg_stat_activity"
+			    " WHERE application_name = 'weir' AND pid <> pg_backend_pid()",
+	    "2"));
+	CU_ASSERT_EQUAL(claim(&sw.ev, now_us), WRITER_NEW);
+	CU_ASSERT_EQUAL(operation_find(ledger, sw.ev.id, clock_mono_ms() + 10000, &a, &op), ERR_OK);
+	ledger_close(&ledger);
+	arena_free(&sw.arena);
+	arena_free(&a);
+	close_all();
+}
+
 static enum err
 open_url(const char *url, struct writer **out)
 {
@@ -527,4 +553,5 @@ UNIT_SUITE(writer_postgresql, TEST(tables_are_made_once_and_kept),
     TEST(what_fails_in_commit_is_told_with_its_verdict),
     TEST(a_dead_letter_keeps_the_event_and_fails_its_key), TEST(a_letter_lives_again_once),
     TEST(a_connection_that_is_lost_is_a_bad_moment_and_never_the_events_fault),
+    TEST(what_was_closed_in_a_quiet_hour_is_opened_anew_and_nobody_notices),
     TEST(what_cannot_be_opened_is_told), TEST(an_open_breaker_is_a_bad_moment));
