@@ -18,6 +18,7 @@
 #include "policy/flight.h"
 #include "policy/l1.h"
 #include "policy/limiter.h"
+#include "policy/tickets.h"
 #include "service/guard.h"
 #include "service/ingest.h"
 #include "service/queue.h"
@@ -154,6 +155,21 @@ ingest_init(void *mem, const struct regions_options *o, const struct region_seed
 	(void)seeds;
 }
 
+static size_t
+tickets_region_size(const struct regions_options *o)
+{
+	(void)o;
+	return tickets_size();
+}
+
+static void
+tickets_region_init(void *mem, const struct regions_options *o, const struct region_seeds *seeds)
+{
+	(void)o;
+	(void)seeds;
+	tickets_init(mem);
+}
+
 /* The seeds come first: the others are made from them. */
 static const struct region table[] = {
 	{ "seeds", 1, seeds_size, seeds_init, offsetof(struct regions, seeds) },
@@ -162,6 +178,10 @@ static const struct region table[] = {
 	{ "l1", 1, copies_size, copies_init, offsetof(struct regions, l1) },
 	{ "flights", 1, flights_size, flights_init, offsetof(struct regions, flights) },
 	{ "guards", 1, guards_region_size, guards_region_init, offsetof(struct regions, guards) },
+	{ "read tickets", 1, tickets_region_size, tickets_region_init,
+	    offsetof(struct regions, read_tickets) },
+	{ "write tickets", 1, tickets_region_size, tickets_region_init,
+	    offsetof(struct regions, write_tickets) },
 	{ "queue", 1, spool_size, spool_init, offsetof(struct regions, queue) },
 	{ "ingest", 1, ingest_size, ingest_init, offsetof(struct regions, ingest) },
 };

@@ -15,6 +15,7 @@ struct limiter;
 struct queue_shared;
 struct scoreboard;
 struct shm;
+struct tickets;
 
 /*
  * What lies in the shared segment, one table (regions.c): to add a region, add a row.  The layout hash covers
@@ -32,6 +33,7 @@ struct regions {
 	struct l1 *l1;
 	struct flights *flights;
 	struct guards *guards;
+	struct tickets *read_tickets, *write_tickets;
 	struct queue_shared *queue;
 	struct ingest_shared *ingest;
 };
