@@ -124,8 +124,8 @@ pg_call_begin(struct pg_writer *w, int64_t ms, int64_t all_ms, struct pg_call *o
     struct writer_failure *why)
 {
 	struct pg_fault fault = { .sqlstate = "08000" };
-	enum err rc = primary_enter(
-	    w->primary, w->pg, clock_mono_ms() + all_ms + GRACE_MS, &out->guarded, &fault);
+	enum err rc = primary_enter(w->primary, PRIMARY_CONSUMER, w->pg,
+	    clock_mono_ms() + all_ms + GRACE_MS, &out->guarded, &fault);
 
 	out->w = w;
 	out->before = 0;
@@ -269,7 +269,7 @@ close_writer(void *state)
 {
 	struct pg_writer *w = state;
 
-	pg_close(&w->pg);
+	primary_hang_up(w->primary, &w->link);
 	arena_free(&w->arena);
 	free(w);
 }
@@ -278,9 +278,10 @@ static enum err
 connect(struct pg_writer *w, struct writer_failure *why)
 {
 	struct pg_fault fault = { .sqlstate = "08001" };
-	const enum err rc =
-	    primary_connect(w->primary, clock_mono_ms() + WRITER_DEADLINE_MS, &w->pg, &fault);
+	const enum err rc = primary_connect(
+	    w->primary, PRIMARY_CONSUMER, clock_mono_ms() + WRITER_DEADLINE_MS, &w->link, &fault);
 
+	w->pg = w->link.pg;
 	if (rc != ERR_OK)
 		pg_writer_explain(w, &fault, false, why);
 	w->stride = 1; /* its pace is not known yet */
@@ -314,7 +315,7 @@ begin(void *state, struct writer_failure *why)
 
 	/* A server or PgBouncer that was restarted in a quiet hour is no event. */
 	if (w->pg == NULL || !pg_is_fresh(w->pg)) {
-		pg_close(&w->pg);
+		primary_hang_up(w->primary, &w->link);
 		if (connect(w, why) != ERR_OK)
 			return ERR_UNAVAILABLE;
 	}
