@@ -70,7 +70,7 @@ pg_writer_explain(
  */
 static const char first_settings[] =
     "SELECT set_config('statement_timeout', $1, true), set_config('lock_timeout', $2, true),"
-    " set_config('idle_in_transaction_session_timeout', '10000', true),"
+    " set_config('idle_in_transaction_session_timeout', '5000', true),"
     " CASE WHEN current_setting('synchronous_commit') = 'off'"
     " THEN set_config('synchronous_commit', 'on', true) END,"
     " CASE WHEN version() LIKE '%linux%'"
