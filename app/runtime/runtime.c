@@ -222,13 +222,15 @@ open_store(struct opening *o)
 }
 
 enum err
-runtime_database_open(const struct config *c, struct guards *guards, struct database *out)
+runtime_database_open(const struct config *c, const struct regions *regions, struct database *out)
 {
 	const struct breaker_rules rules = runtime_breaker_rules(c);
 	const struct primary_options options = { .url = c->db_write_url,
 		.timeout_ms = c->db_timeout_ms,
-		.guards = guards,
-		.rules = &rules };
+		.guards = regions == NULL ? NULL : regions->guards,
+		.rules = &rules,
+		.tickets = regions == NULL ? NULL : regions->write_tickets,
+		.host_connections = (size_t)c->db_write_pool_max };
 	enum err rc = ERR_OK;
 
 	*out = (struct database){ .options.url = c->db_write_url };
@@ -248,7 +250,7 @@ static enum err
 open_database(struct opening *o)
 {
 	struct runtime *r = o->r;
-	const enum err rc = runtime_database_open(o->c, r->guards, &r->database);
+	const enum err rc = runtime_database_open(o->c, r->regions, &r->database);
 
 	return rc == ERR_OK ? ledger_open(&r->database.options, LEDGER_CONNECTIONS, &r->ledger)
 			    : rc;

@@ -73,8 +73,9 @@ enum err runtime_open(const struct config *c, const struct handler_set *handlers
 void runtime_close(struct runtime *r);
 
 /* The write database as the settings tell it, for who holds no runtime; ${c} is lent.  Connects to nothing yet.
- * ${guards} NULL: none, for who has joined no segment.  Not to be moved while open. */
-enum err runtime_database_open(const struct config *c, struct guards *guards, struct database *out);
+ * ${regions} NULL: without guard and tickets, for who has joined no segment.  Not to be moved while open. */
+enum err runtime_database_open(
+    const struct config *c, const struct regions *regions, struct database *out);
 void runtime_database_close(struct database *d);
 
 /* The rules of every breaker, as the settings have them. */

@@ -14,7 +14,7 @@
 
 struct ledger_pg {
 	const struct primary *primary;
-	struct pg *pg;
+	struct primary_link link;
 };
 
 /* As RFC 3339 with six decimals, whatever the server's time zone and style are. */
@@ -37,7 +37,7 @@ close_connection(void *connection)
 {
 	struct ledger_pg *l = connection;
 
-	pg_close(&l->pg);
+	primary_hang_up(l->primary, &l->link);
 	free(l);
 }
 
@@ -51,7 +51,7 @@ open_connection(const struct writer_options *o, int64_t deadline_ms, void **out)
 	if (l == NULL)
 		return ERR_NOMEM;
 	l->primary = o->primary;
-	rc = said(primary_connect(o->primary, deadline_ms, &l->pg, &why), &why);
+	rc = said(primary_connect(o->primary, PRIMARY_REQUEST, deadline_ms, &l->link, &why), &why);
 	if (rc == ERR_OK)
 		*out = l;
 	else
@@ -59,13 +59,20 @@ open_connection(const struct writer_options *o, int64_t deadline_ms, void **out)
 	return rc;
 }
 
-/* One row, or ERR_NOT_FOUND. */
+/* One row, or ERR_NOT_FOUND.  What was closed while it lay idle is opened anew. */
 static enum err
 ask(struct ledger_pg *l, const struct pg_statement *s, int64_t deadline_ms, struct pg_result **out)
 {
 	struct pg_fault why = { .sqlstate = "08006" };
-	enum err rc = said(primary_ask(l->primary, l->pg, s, deadline_ms, out, &why), &why);
+	enum err rc = ERR_OK;
 
+	if (!pg_is_fresh(l->link.pg)) {
+		primary_hang_up(l->primary, &l->link);
+		rc = primary_connect(l->primary, PRIMARY_REQUEST, deadline_ms, &l->link, &why);
+	}
+	if (rc == ERR_OK)
+		rc = primary_ask(l->primary, l->link.pg, s, deadline_ms, out, &why);
+	rc = said(rc, &why);
 	if (rc != ERR_OK || pg_rows(*out) > 0)
 		return rc;
 	pg_result_free(out);

@@ -343,7 +343,7 @@ open_guards(struct pg_fleet *f, const struct store_options *o)
 		.volume = UINT16_MAX,
 		.probe_lease_ms = PROBE_MS };
 	struct guards *guards = o->guards;
-	char name[GUARD_NAME_BYTES];
+	char name[32]; /* guard_open() measures it; here any number fits */
 	enum err rc = ERR_OK;
 
 	if (guards == NULL) {

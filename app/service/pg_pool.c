@@ -54,17 +54,24 @@ init_lock(struct pg_pool *p)
 	return rc;
 }
 
+uint64_t
+pg_pool_owner(void)
+{
+	const pid_t pid = getpid();
+
+	return tickets_owner((uint32_t)pid, process_start_ticks(pid));
+}
+
 enum err
 pg_pool_open(const struct pg_pool_options *o, struct pg_pool **out)
 {
 	struct pg_pool *p = calloc(1, sizeof *p);
-	const pid_t pid = getpid();
 	enum err rc;
 
 	if (p == NULL)
 		return ERR_NOMEM;
 	p->o = *o;
-	p->owner = tickets_owner((uint32_t)pid, process_start_ticks(pid));
+	p->owner = pg_pool_owner();
 	rc = init_lock(p);
 	if (rc == ERR_OK)
 		*out = p;
@@ -96,8 +103,8 @@ pg_pool_close(struct pg_pool **pp)
 	free(p);
 }
 
-static bool
-is_alive(uint64_t owner)
+bool
+pg_pool_is_alive(uint64_t owner)
 {
 	const uint32_t pid = (uint32_t)(owner >> 32);
 	const uint64_t ticks = process_start_ticks((pid_t)pid);
@@ -137,7 +144,7 @@ try_borrow(struct pg_pool *p, size_t server, int64_t now_ms, struct pg_lease *ou
 	if (take_fitting(p, server, out))
 		return true;
 	if (now_ms >= p->look_for_dead_ms)
-		alive = is_alive;
+		alive = pg_pool_is_alive;
 	if (tickets_take(p->o.tickets, p->o.limit, p->owner, alive, &out->ticket) == ERR_OK)
 		return true;
 	if (alive != NULL)

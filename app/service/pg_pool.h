@@ -1,6 +1,7 @@
 #ifndef SERVICE_PG_POOL_H
 #define SERVICE_PG_POOL_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -30,6 +31,10 @@ struct pg_lease {
 	size_t server; /* the caller's number */
 	size_t ticket;
 };
+
+/* Who holds tickets: this process; and whether another that does still lives (for tickets_take()). */
+uint64_t pg_pool_owner(void);
+bool pg_pool_is_alive(uint64_t owner);
 
 enum err pg_pool_open(const struct pg_pool_options *o, struct pg_pool **out);
 void pg_pool_close(struct pg_pool **pp); /* all have been given back */

@@ -13,7 +13,8 @@
  */
 struct pg_writer {
 	const struct primary *primary;
-	struct pg *pg;
+	struct primary_link link;
+	struct pg *pg;	    /* of the link */
 	struct arena arena; /* of one call */
 	int64_t own_ms;	    /* the longest that a statement of weir's own may take */
 	bool wanted;	    /* writer_begin() was called; BEGIN goes out with the first statement */

@@ -4,6 +4,7 @@
 
 #include <pthread.h>
 
+#include "policy/tickets.h"
 #include "service/ledger.h"
 #include "tests/unit/service/pg_writer.h"
 
@@ -265,18 +266,19 @@ settings_end_with_their_transaction(void)
 {
 	struct pg_statement show = { .name = "test", .sql = "SHOW statement_timeout" };
 	struct pg_result *r = NULL;
-	struct pg *pg = NULL;
+	struct primary_link link;
 	struct pg_fault fault;
 
 	open_fresh_with(true, 3000);
 	CU_ASSERT_EQUAL(claim_key("acme", "k", "p", now_us, now_us), WRITER_NEW);
 	CU_ASSERT_EQUAL(writer_expire_keys(w, 1, 1, &why), ERR_OK);
 	CU_ASSERT_EQUAL_FATAL(
-	    primary_connect(p.primary, clock_mono_ms() + 10000, &pg, &fault), ERR_OK);
-	CU_ASSERT_EQUAL_FATAL(pg_run(pg, &show, &r), ERR_OK);
+	    primary_connect(p.primary, PRIMARY_REQUEST, clock_mono_ms() + 10000, &link, &fault),
+	    ERR_OK);
+	CU_ASSERT_EQUAL_FATAL(pg_run(link.pg, &show, &r), ERR_OK);
 	CU_ASSERT_TRUE(slice_eq_cstr(pg_text(r, 0, 0), "0"));
 	pg_result_free(&r);
-	pg_close(&pg);
+	primary_hang_up(p.primary, &link);
 	close_all();
 }
 
@@ -448,6 +450,32 @@ a_connection_that_is_lost_is_a_bad_moment_and_never_the_events_fault(void)
 	close_all();
 }
 
+/* PgBouncer or the server was restarted while nothing was to be done. */
+static void
+what_was_closed_in_a_quiet_hour_is_opened_anew_and_nobody_notices(void)
+{
+	struct ledger *ledger = NULL;
+	struct spool_write sw;
+	struct operation op;
+	struct arena a;
+
+	open_fresh();
+	arena_init(&a, 1 << 20);
+	(void)house_event(&sw, "acme", "k", "p", now_us);
+	CU_ASSERT_EQUAL_FATAL(ledger_open(&p.h.o.database, 1, &ledger), ERR_OK);
+	CU_ASSERT_EQUAL(
+	    operation_find(ledger, sw.ev.id, clock_mono_ms() + 10000, &a, &op), ERR_NOT_FOUND);
+	CU_ASSERT_TRUE(says("SELECT count(pg_terminate_backend(pid, 5000)) FROM pg_stat_activity"
+			    " WHERE application_name = 'weir' AND pid <> pg_backend_pid()",
+	    "2"));
+	CU_ASSERT_EQUAL(claim(&sw.ev, now_us), WRITER_NEW);
+	CU_ASSERT_EQUAL(operation_find(ledger, sw.ev.id, clock_mono_ms() + 10000, &a, &op), ERR_OK);
+	ledger_close(&ledger);
+	arena_free(&sw.arena);
+	arena_free(&a);
+	close_all();
+}
+
 static enum err
 open_url(const char *url, struct writer **out)
 {
@@ -481,6 +509,42 @@ what_cannot_be_opened_is_told(void)
 	CU_ASSERT_STRING_EQUAL(why.sqlstate, "28P01");
 	CU_ASSERT_PTR_NULL(strstr(why.message, "wrong"));
 	CU_ASSERT_PTR_NULL(none);
+}
+
+/* DB_WRITE_POOL_MAX: who only looks never keeps the consumer from its connection. */
+static void
+connections_are_counted_for_the_host_and_the_last_one_is_the_consumers(void)
+{
+	struct primary_options o = { .url = p.url, .timeout_ms = 3000, .host_connections = 2 };
+	struct primary_link links[2];
+	struct writer_options database = { .url = p.url };
+	struct pg_fault fault;
+	struct primary *primary = NULL;
+	struct writer *other = NULL;
+
+	open_fresh();
+	writer_close(&w);
+	o.tickets = aligned_alloc(64, (tickets_size() + 63) / 64 * 64);
+	CU_ASSERT_PTR_NOT_NULL_FATAL(o.tickets);
+	tickets_init(o.tickets);
+	CU_ASSERT_EQUAL_FATAL(primary_open(&o, &primary), ERR_OK);
+	database.primary = primary;
+	for (int i = 0; i < 2; i++)
+		CU_ASSERT_EQUAL(primary_connect(primary, PRIMARY_REQUEST, clock_mono_ms() + 10000,
+				    &links[i], &fault),
+		    i == 0 ? ERR_OK : ERR_OVERLOADED);
+	CU_ASSERT_EQUAL_FATAL(writer_open(&database, &w, &why), ERR_OK);
+	CU_ASSERT_EQUAL(writer_open(&database, &other, &why), ERR_OVERLOADED);
+	CU_ASSERT_EQUAL(why.verdict, WRITER_BAD_MOMENT);
+	CU_ASSERT_STRING_EQUAL(why.sqlstate, "53300");
+	CU_ASSERT_EQUAL(tickets_held(o.tickets, 2, 0), 2);
+	primary_hang_up(primary, &links[0]);
+	primary_hang_up(primary, &links[1]);
+	writer_close(&w);
+	CU_ASSERT_EQUAL(tickets_held(o.tickets, 2, 0), 0);
+	primary_close(&primary);
+	free(o.tickets);
+	close_all();
 }
 
 /* Three failures of the server, and nobody goes to it before the reset time. */
@@ -527,4 +591,7 @@ UNIT_SUITE(writer_postgresql, TEST(tables_are_made_once_and_kept),
     TEST(what_fails_in_commit_is_told_with_its_verdict),
     TEST(a_dead_letter_keeps_the_event_and_fails_its_key), TEST(a_letter_lives_again_once),
     TEST(a_connection_that_is_lost_is_a_bad_moment_and_never_the_events_fault),
-    TEST(what_cannot_be_opened_is_told), TEST(an_open_breaker_is_a_bad_moment));
+    TEST(what_was_closed_in_a_quiet_hour_is_opened_anew_and_nobody_notices),
+    TEST(what_cannot_be_opened_is_told),
+    TEST(connections_are_counted_for_the_host_and_the_last_one_is_the_consumers),
+    TEST(an_open_breaker_is_a_bad_moment));
