@@ -167,17 +167,28 @@ static const struct action actions[] = {
 static enum exit_code
 act(const struct action *a, struct call *call, const struct config *c)
 {
-	const struct writer_options database = runtime_database(c);
 	struct place place;
 	enum exit_code code;
 
-	call->database = &database;
 	if (!a->writes)
 		return a->run(call);
 	code = place_take(c, &place);
 	if (code == EXIT_CODE_DONE)
 		code = a->run(call);
 	place_give(&place);
+	return code;
+}
+
+static enum exit_code
+act_on(const struct action *a, struct call *call, const struct config *c)
+{
+	struct database database;
+	enum exit_code code;
+	const enum err rc = runtime_database_open(c, NULL, &database);
+
+	call->database = &database.options;
+	code = rc == ERR_OK ? act(a, call, c) : failed(err_name(rc));
+	runtime_database_close(&database);
 	return code;
 }
 
@@ -240,7 +251,7 @@ run(const struct command_line *line)
 	if (rc == EXIT_CODE_DONE)
 		rc = begin_command(line, NULL, 0, &c);
 	if (rc == EXIT_CODE_DONE)
-		rc = act(a, &call, c);
+		rc = act_on(a, &call, c);
 	config_free(&c);
 	return rc;
 }

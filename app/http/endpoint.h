@@ -76,6 +76,9 @@ enum bind_source {
 struct bind {
 	enum bind_source source;
 	int param; /* BIND_PARAM: index into params */
+	/* PostgreSQL, 1: it only stands before IS NULL, where nothing else says a type.  No bool: cache.c hashes
+	 * the bytes of this struct, which so has no padding. */
+	unsigned null_test;
 };
 
 /* The declared JSON type of a result column. */

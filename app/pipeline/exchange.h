@@ -108,8 +108,9 @@ struct exchange {
 	struct slice block;	  /* a copy block: call.block's bytes or the arena's */
 	struct slice spare_block; /* an error-only copy, should the database fail */
 	int64_t age_ms, spare_age_ms;
-	bool stored;  /* what the handler gave is in the cache now */
-	bool refresh; /* stale was served */
+	bool stored;	/* what the handler gave is in the cache now */
+	bool refresh;	/* stale was served */
+	bool ask_again; /* about the API key, behind the reply */
 	struct response response;
 };
 

@@ -42,12 +42,11 @@ static const struct step steps[] = {
 
 enum { STEP_COUNT = sizeof steps / sizeof *steps };
 
-size_t
-pipeline_first_blocking_step(void)
+size_t pipeline_step(enum step_result (*run)(struct exchange *x))
 {
 	size_t i = 0;
 
-	while (steps[i].run != step_recheck)
+	while (steps[i].run != run)
 		i++;
 	return i;
 }

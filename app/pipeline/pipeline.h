@@ -69,6 +69,9 @@ void pipeline_finish(struct exchange *x);
  * already, or no memory. */
 bool pipeline_refresh(const struct exchange *x, struct exchange *into);
 
+/* The same for ${x}'s ask_again: ${into} will ask the database about its API key.  False: no memory. */
+bool pipeline_ask_again(const struct exchange *x, struct exchange *into);
+
 void exchange_init(struct exchange *x, const struct pipeline_env *env);
 void exchange_reset(
     struct exchange *x); /* ready for the next request; keeps the arena's first block */

@@ -52,8 +52,8 @@ void l2_give_up(struct exchange *x);
 /* steps_handle.c */
 enum step_result step_handle(struct exchange *x);
 
-/* pipeline.c: where a refresh in the background begins. */
-size_t pipeline_first_blocking_step(void);
+/* pipeline.c: the row of a step, where what is done in the background begins. */
+size_t pipeline_step(enum step_result (*run)(struct exchange *x));
 
 /* answer.c */
 enum step_result answer_problem(struct exchange *x, const struct problem *p);

@@ -1,8 +1,8 @@
 /*
  * Who calls: the address, and the tenant, from an API key or from the front server.
  *
- * What the host remembers of a key is answered on the reactor.  Anything else asks the database, on a lane: there the
- * step runs again.  A key that was sent must be good, also where nobody needs one: who sends it wants to be told.
+ * What the host remembers of a key is answered on the reactor, and asked about again behind the reply.  Anything
+ * else asks the database first, on a lane: there the step runs again.  A key that was sent must be good, also where nobody needs one: who sends it wants to be told.
  */
 #include "base/clock.h"
 #include "http/address.h"
@@ -72,6 +72,7 @@ judge(struct exchange *x, enum tenant_verdict verdict)
 	case TENANT_NO_KEY:
 		return settle(x, SLICE(""));
 	case TENANT_KNOWN:
+		x->ask_again = x->check->again;
 		return settle(x, x->check->tenant);
 	case TENANT_ASK:
 		return STEP_BLOCKS;
@@ -95,7 +96,7 @@ ask(struct exchange *x)
 
 	if (x->check->looked_up)
 		count(x, METRIC_KEY_LOOKUPS);
-	return judge(x, verdict);
+	return x->transport == NULL ? STEP_ANSWERED : judge(x, verdict);
 }
 
 static enum step_result
@@ -126,4 +127,18 @@ step_authenticate(struct exchange *x)
 	if (r->tenant.len > TENANT_MAX_BYTES || !utf8_valid(r->tenant, NULL))
 		return answer_error(x, 500, "the front server sent a TENANT_ID that is not usable");
 	return look(x);
+}
+
+bool
+pipeline_ask_again(const struct exchange *from, struct exchange *x)
+{
+	x->check = arena_alloc(&x->arena, sizeof *x->check);
+	if (x->check == NULL)
+		return false;
+	*x->check = *from->check;
+	x->check->id = arena_slice(&x->arena, from->check->id);
+	x->deadline_ms = INT64_MAX; /* tenant_ask() has a shorter one */
+	x->step = pipeline_step(step_authenticate);
+	x->asks_lane = true;
+	return !x->arena.overflowed;
 }

@@ -311,6 +311,6 @@ pipeline_refresh(const struct exchange *from, struct exchange *x)
 	x->deadline_ms = now_ms + x->endpoint->timeout_ms;
 	x->trace = from->trace;
 	x->trace.tracestate = (struct slice){ 0 };
-	x->step = pipeline_first_blocking_step();
+	x->step = pipeline_step(step_recheck);
 	return true;
 }

@@ -405,14 +405,16 @@ on_gone(void *ctx, struct exchange *x)
 	reactor_detach(d->reactor, x); /* on_give() follows */
 }
 
+/* Work that a request leaves behind its reply. */
 static void
-refresh(struct desk *d, const struct exchange *stale)
+leave(struct desk *d, const struct exchange *x,
+    bool (*make)(const struct exchange *x, struct exchange *into))
 {
 	struct held *h = held_take(d);
 
 	if (h == NULL)
 		return;
-	if (pipeline_refresh(stale, &h->x))
+	if (make(x, &h->x))
 		run(h);
 	else
 		held_release(h);
@@ -427,7 +429,9 @@ on_give(void *ctx, struct exchange *x)
 	pipeline_finish(x);
 	in_hand_add(d, -1);
 	if (x->refresh)
-		refresh(d, x);
+		leave(d, x, pipeline_refresh);
+	if (x->ask_again)
+		leave(d, x, pipeline_ask_again);
 	h->replied = true;
 	if (!h->item_pending)
 		held_release(h);

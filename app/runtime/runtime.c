@@ -196,13 +196,34 @@ open_catalog(struct opening *o)
 	return topics_make(r->catalog, o->c->kafka_topic, &r->topics);
 }
 
-/* This process's share of the host's connections: never none, never more than it has threads. */
+/* What a probe may take before another is sent: slower, its answer would count as a failure anyway. */
+struct breaker_rules
+runtime_breaker_rules(const struct config *c)
+{
+	return (struct breaker_rules){
+		.slow_ms = c->circuit_breaker_timeout_ms,
+		.failure_pct = (unsigned)c->circuit_breaker_threshold_pct,
+		.reset_ms = c->circuit_breaker_reset_timeout_ms,
+		.volume = (unsigned)c->circuit_breaker_volume_threshold,
+		.probe_lease_ms = c->circuit_breaker_timeout_ms,
+	};
+}
+
+/* A resolver that never answers may delay a start by this, and no request ever. */
+enum {
+	RESOLVE_WAIT_MS = 1000,
+	BACKGROUND_CALLS = 4,
+	BLOCK_PER_ANSWER = 4 /* a copy block: the text, and an offset for each cell of it */
+};
+
+/* This process's share of the host's connections, and never more than it has threads.  Only where no ticket is needed for
+ * one, it has one in any case. */
 static size_t
 share_of_pool(const struct config *c)
 {
 	const int64_t share = c->db_read_pool_max / c->workers;
 
-	if (share < 1)
+	if (share < 1 && !config_on_postgresql(c))
 		return 1;
 	return (size_t)(share < c->threads ? share : c->threads);
 }
@@ -210,25 +231,37 @@ share_of_pool(const struct config *c)
 static enum err
 open_store(struct opening *o)
 {
+	const struct breaker_rules rules = runtime_breaker_rules(o->c);
 	const struct store_options options = {
 		.url = o->c->db_read_url,
 		.timeout_ms = o->c->db_timeout_ms,
 		.idle_timeout_ms = o->c->db_idle_timeout_ms,
 		.max_connections = share_of_pool(o->c),
 		.max_response_bytes = (size_t)o->c->max_response_bytes,
+		.primary_url = config_on_postgresql(o->c) ? o->c->db_write_url : NULL,
+		.max_lag_ms = o->c->db_read_max_lag_ms,
+		.tickets = o->r->regions == NULL ? NULL : o->r->regions->read_tickets,
+		.host_connections = (size_t)o->c->db_read_pool_max,
+		.guards = o->r->guards,
+		.rules = &rules,
 	};
+	const enum err rc = store_open(&options, &o->r->store);
 
-	return store_open(&options, &o->r->store);
+	if (rc == ERR_OK)
+		store_wait(o->r->store, clock_mono_ms() + RESOLVE_WAIT_MS);
+	return rc;
 }
 
 enum err
-runtime_database_open(const struct config *c, struct guards *guards, struct database *out)
+runtime_database_open(const struct config *c, const struct regions *regions, struct database *out)
 {
 	const struct breaker_rules rules = runtime_breaker_rules(c);
 	const struct primary_options options = { .url = c->db_write_url,
 		.timeout_ms = c->db_timeout_ms,
-		.guards = guards,
-		.rules = &rules };
+		.guards = regions == NULL ? NULL : regions->guards,
+		.rules = &rules,
+		.tickets = regions == NULL ? NULL : regions->write_tickets,
+		.host_connections = (size_t)c->db_write_pool_max };
 	enum err rc = ERR_OK;
 
 	*out = (struct database){ .options.url = c->db_write_url };
@@ -248,7 +281,7 @@ static enum err
 open_database(struct opening *o)
 {
 	struct runtime *r = o->r;
-	const enum err rc = runtime_database_open(o->c, r->guards, &r->database);
+	const enum err rc = runtime_database_open(o->c, r->regions, &r->database);
 
 	return rc == ERR_OK ? ledger_open(&r->database.options, LEDGER_CONNECTIONS, &r->ledger)
 			    : rc;
@@ -280,26 +313,6 @@ open_queue(struct opening *o)
 
 	return queue_open(&options, &o->r->queue);
 }
-
-/* What a probe may take before another is sent: slower, its answer would count as a failure anyway. */
-struct breaker_rules
-runtime_breaker_rules(const struct config *c)
-{
-	return (struct breaker_rules){
-		.slow_ms = c->circuit_breaker_timeout_ms,
-		.failure_pct = (unsigned)c->circuit_breaker_threshold_pct,
-		.reset_ms = c->circuit_breaker_reset_timeout_ms,
-		.volume = (unsigned)c->circuit_breaker_volume_threshold,
-		.probe_lease_ms = c->circuit_breaker_timeout_ms,
-	};
-}
-
-/* A resolver that never answers may delay a start by this, and no request ever. */
-enum {
-	RESOLVE_WAIT_MS = 1000,
-	BACKGROUND_CALLS = 4,
-	BLOCK_PER_ANSWER = 4 /* a copy block: the text, and an offset for each cell of it */
-};
 
 static enum err
 open_redis(struct opening *o)
@@ -361,7 +374,7 @@ static const struct part {
 	{ RUNTIME_CATALOG, "the endpoint files", open_catalog },
 	{ RUNTIME_STORE, "the read database", open_store },
 	{ RUNTIME_DATABASE, "the write database", open_database },
-	{ RUNTIME_KEYS, "the table of API keys", open_tenants },
+	{ RUNTIME_KEYS, "the API keys", open_tenants },
 	{ RUNTIME_QUEUE, "the spool", open_queue },
 	{ RUNTIME_REDIS, "the shards of REDIS_URL", open_redis },
 	{ RUNTIME_REDIS, "the cache in Redis", open_l2 },

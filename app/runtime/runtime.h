@@ -40,7 +40,7 @@ enum runtime_need {	     /* bits: what this process is going to use */
 	RUNTIME_QUEUE = 16,
 	RUNTIME_REDIS = 64,	/* the shards of REDIS_URL, when it is set; needs RUNTIME_SEGMENT */
 	RUNTIME_DATABASE = 128, /* the write database; connects to nothing yet */
-	RUNTIME_KEYS = 256,	/* API keys; needs the segment and the write database */
+	RUNTIME_KEYS = 256,	/* API keys; needs RUNTIME_SEGMENT and RUNTIME_DATABASE */
 	RUNTIME_JOIN =
 	    32 /* only look: make neither state folder nor segment; ERR_NOT_FOUND without a
 	                       * fault when there is none */
@@ -88,8 +88,9 @@ enum err runtime_open(const struct config *c, const struct handler_set *handlers
 void runtime_close(struct runtime *r);
 
 /* The write database as the settings tell it, for who holds no runtime; ${c} is lent.  Connects to nothing yet.
- * ${guards} NULL: none, for who has joined no segment.  Not to be moved while open. */
-enum err runtime_database_open(const struct config *c, struct guards *guards, struct database *out);
+ * ${regions} NULL: without guard and tickets, for who has joined no segment.  Not to be moved while open. */
+enum err runtime_database_open(
+    const struct config *c, const struct regions *regions, struct database *out);
 void runtime_database_close(struct database *d);
 
 /* The rules of every breaker, as the settings have them. */

@@ -293,7 +293,7 @@ expire_pool(void *state, int64_t now_ms)
 }
 
 const struct store_driver store_driver_sqlite = {
-	.scheme = "sqlite",
+	.schemes = { "sqlite:" },
 	.open = open_pool,
 	.close = close_pool,
 	.read = read_pool,

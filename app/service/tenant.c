@@ -19,8 +19,9 @@
 enum {
 	SLOTS = 8192,	       /* good keys that are remembered, and as many others: 3 MiB */
 	TRUST_MS = 1000,       /* a good key, without asking: a revoked one ends within this */
-	AHEAD_MS = 500,	       /* from then on one request asks again, so that nobody has to wait */
-	LEASE_MS = 250,	       /* that one may be killed */
+	AHEAD_MS = 500,	       /* from then on one request asks again behind its reply, */
+	ASK_AHEAD_MS = 400,    /* for so long: a stall is known before anybody would have to wait */
+	LEASE_MS = 500,	       /* that one may be killed */
 	REFUSED_MS = 10000,    /* a key that is not good */
 	GRACE_MS = 15 * 60000, /* a key that was good, while the database cannot be asked */
 	ASK_MS = 1000,	       /* one question; also the pause after one that failed */
@@ -160,21 +161,20 @@ known(const struct key_entry *e, struct tenant_check *c)
 	return TENANT_KNOWN;
 }
 
-/* A key that was good when it was asked about last. */
+/* A key that was good when it was asked about last: while that counts, nobody waits. */
 static enum tenant_verdict
 look_at_good(struct tenants *t, const struct key_entry *e, int64_t now_ms, struct tenant_check *c)
 {
-	if (is_unasked(t)) {
-		if (may_try(t, now_ms))
-			return TENANT_ASK;
-		return is_younger(e, now_ms, GRACE_MS) ? known(e, c) : TENANT_UNASKED;
-	}
-	if (!is_younger(e, now_ms, TRUST_MS))
-		return TENANT_ASK;
-	if (is_younger(e, now_ms, AHEAD_MS) ||
-	    !key_cache_claim(cache_of(t), c->digest, now_ms, LEASE_MS))
-		return known(e, c);
-	return TENANT_ASK;
+	const bool away = is_unasked(t);
+
+	if (!is_younger(e, now_ms, away ? GRACE_MS : TRUST_MS))
+		return !away || may_try(t, now_ms) ? TENANT_ASK : TENANT_UNASKED;
+	if (away)
+		c->again = may_try(t, now_ms);
+	else
+		c->again = !is_younger(e, now_ms, AHEAD_MS) &&
+			   key_cache_claim(cache_of(t), c->digest, now_ms, LEASE_MS);
+	return known(e, c);
 }
 
 /* A key of which nothing is known, or nothing any more. */
@@ -261,7 +261,7 @@ was_asked_meanwhile(struct tenants *t, int64_t now_ms, struct tenant_check *c)
 enum tenant_verdict
 tenant_ask(struct tenants *t, int64_t now_ns, int64_t deadline_ms, struct tenant_check *c)
 {
-	const int64_t now_ms = now_ns / 1000000;
+	const int64_t now_ms = now_ns / 1000000, longest_ms = c->again ? ASK_AHEAD_MS : ASK_MS;
 	struct api_key_found row;
 	enum err rc;
 
@@ -269,8 +269,8 @@ tenant_ask(struct tenants *t, int64_t now_ns, int64_t deadline_ms, struct tenant
 		return TENANT_KNOWN;
 	if (c->stranger && is_shut_out(t, now_ns, c)) /* by those that were before it */
 		return TENANT_LIMITED;
-	if (deadline_ms > now_ms + ASK_MS)
-		deadline_ms = now_ms + ASK_MS;
+	if (deadline_ms > now_ms + longest_ms)
+		deadline_ms = now_ms + longest_ms;
 	c->looked_up = true;
 	rc = ledger_key(t->ledger, c->id, deadline_ms, &row);
 	if (rc != ERR_OK && rc != ERR_NOT_FOUND) {

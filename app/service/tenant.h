@@ -12,7 +12,7 @@
 /*
  * Whose request it is, by its API key: from the host's memory (policy/key_cache.h), else from the database.
  *
- *   a good key      is trusted for a second, then asked about again; half-way one request does so ahead of need
+ *   a good key      is trusted for a second; half-way one request asks about it again, behind its reply
  *   a refused key   is remembered for ten seconds
  *   a database that cannot be asked: a key that was good stays good for 15 minutes, others cannot be judged;
  *                   one request a second of the whole host tries again.  Both changes are one line in the log.
@@ -56,6 +56,7 @@ struct tenant_check {
 	struct slice id;
 	uint8_t digest[DIGEST_BYTES];
 	uint64_t address; /* the limiter's key of the caller's address */
+	bool again;	  /* TENANT_KNOWN: tenant_ask() is due too, when nobody waits for it */
 	bool stranger;	  /* it was never good, as far as is known */
 	bool looked_up;	  /* the database was asked */
 	char bytes[255];

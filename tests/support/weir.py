@@ -54,6 +54,12 @@ def has_atlas(database):
         return False  # no such table
 
 
+def atlas_sql():
+    """The demo data as SQL, for SQLite and PostgreSQL."""
+    importer = [sys.executable, "-B", os.path.join(ATLAS, "schema", "import.py"), ISO_CODES]
+    return subprocess.run(importer, check=True, stdout=subprocess.PIPE, text=True, encoding="utf-8").stdout
+
+
 @contextlib.contextmanager
 def consumer_place(state):
     """Holds the consumer's place: nothing is applied meanwhile, and the database has no other writer."""
@@ -72,8 +78,7 @@ def load_atlas(state):
         os.close(open_private(path, os.O_RDWR | os.O_CREAT))
         database = stack.enter_context(contextlib.closing(sqlite3.connect(path, timeout=20)))
         if not has_atlas(database):
-            importer = [sys.executable, "-B", os.path.join(ATLAS, "schema", "import.py"), ISO_CODES]
-            database.executescript(subprocess.run(importer, check=True, stdout=subprocess.PIPE, text=True).stdout)
+            database.executescript(atlas_sql())
 
 
 def start_nginx(folder, port, state):
@@ -126,7 +131,7 @@ class Weir:
 
     addresses = itertools.count(1)
 
-    def __init__(self, folder, binary, handlers=(), env=None, atlas_db=None, schema=None, front=True):
+    def __init__(self, folder, binary, handlers=(), env=None, atlas_db=None, schema=None, front=True, database=None):
         self.folder = os.path.realpath(folder)
         self.binary = os.path.realpath(binary)
         self.state = os.path.join(self.folder, "var")
@@ -135,6 +140,7 @@ class Weir:
         self.log_path = os.path.join(self.folder, "weir.log")
         self.atlas_db = atlas_db
         self.schema = schema
+        self.database = database  # of postgres.py; None: the embedded one
         self.front = front
         self.port = processes.free_port() if front else None
         folders = ([ATLAS] if atlas_db else []) + [os.path.realpath(h) for h in handlers]
@@ -148,6 +154,7 @@ class Weir:
             "RATE_LIMIT_POINTS": 1000000,
             "LOG_LEVEL": "info",
         }
+        settings.update(database.settings if database else {})
         settings.update(env or {})
         self.env = clean_environment(**{k: v for k, v in settings.items() if v is not None})
         self.health = "/api/v1/health"
@@ -170,6 +177,9 @@ class Weir:
     def make_database(self):
         """The demo data and the test's own tables, before anybody else has the file open."""
         path = os.path.join(self.state, "weir.db")
+        if self.database:
+            self.write(self.schema or "")
+            return
         if os.path.exists(path):
             return
         if self.atlas_db:
@@ -353,7 +363,10 @@ class Weir:
             connection.close()
 
     def write(self, sql):
-        """Changes the embedded database behind weir's back, as a migration or an importer does."""
+        """Changes the database behind weir's back, as a migration or an importer does."""
+        if self.database:
+            self.database.write(sql)
+            return
         connection = sqlite3.connect(os.path.join(self.state, "weir.db"), timeout=20)
         try:
             connection.executescript(sql)

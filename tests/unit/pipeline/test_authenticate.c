@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/clock.h"
 #include "policy/limiter.h"
 #include "service/tenant.h"
 #include "tests/support/unit.h"
@@ -102,6 +103,63 @@ a_key_is_asked_about_on_a_lane_and_then_remembered_on_the_reactor(void)
 	CU_ASSERT_EQUAL(key_house.asked, 1);
 	visit_end(&v);
 	visit_end(&w);
+	close_house();
+}
+
+/* Asked about some time ago. */
+static void
+remember_since(int64_t ms)
+{
+	const int64_t then_ns = clock_mono_ns() - ms * 1000000;
+	struct tenant_check c;
+
+	CU_ASSERT_EQUAL(tenant_look(&tenants, (struct slice){ NULL, 0 }, slice_of(key_house.key),
+			    SLICE("192.0.2.7"), then_ns, &c),
+	    TENANT_ASK);
+	CU_ASSERT_EQUAL(tenant_ask(&tenants, then_ns, INT64_MAX, &c), TENANT_KNOWN);
+}
+
+static void
+a_key_is_asked_about_again_behind_the_reply(void)
+{
+	open_house();
+	CU_ASSERT_EQUAL(
+	    status_of("/mine", "TENANT_ID", "acme"), 200); /* a copy for all who follow */
+	remember_since(600);
+	begin(&v, "GET", "/mine", key_house.key);
+	CU_ASSERT_EQUAL(pipeline_run(&v.x, PIPELINE_ON_REACTOR), PIPELINE_DONE);
+	CU_ASSERT_EQUAL(v.x.response.status, 200);
+	CU_ASSERT_TRUE(v.x.ask_again);
+	CU_ASSERT_EQUAL(key_house.asked, 1);
+	exchange_init(&w.x, &h.env);
+	CU_ASSERT_TRUE(pipeline_ask_again(&v.x, &w.x));
+	visit_end(&v); /* whose parameters are gone then */
+	memset(v.text, 'x', sizeof v.text);
+	CU_ASSERT_EQUAL(pipeline_run(&w.x, PIPELINE_ON_REACTOR), PIPELINE_BLOCKING);
+	CU_ASSERT_EQUAL(pipeline_run(&w.x, PIPELINE_ON_LANE), PIPELINE_DONE);
+	CU_ASSERT_EQUAL(key_house.asked, 2);
+	visit_end(&w);
+	begin(&v, "GET", "/mine", key_house.key);
+	CU_ASSERT_EQUAL(pipeline_run(&v.x, PIPELINE_ON_REACTOR), PIPELINE_DONE);
+	CU_ASSERT_FALSE(v.x.ask_again);
+	visit_end(&v);
+	close_house();
+}
+
+static void
+without_a_lane_the_question_behind_a_reply_is_let_go(void)
+{
+	open_house();
+	remember_since(600);
+	begin(&v, "GET", "/mine", key_house.key);
+	visit_run(&v);
+	exchange_init(&w.x, &h.env);
+	CU_ASSERT_TRUE(pipeline_ask_again(&v.x, &w.x));
+	CU_ASSERT_EQUAL(pipeline_run(&w.x, PIPELINE_ON_REACTOR), PIPELINE_BLOCKING);
+	pipeline_shed(&w.x);
+	CU_ASSERT_EQUAL(key_house.asked, 1);
+	visit_end(&w);
+	visit_end(&v);
 	close_house();
 }
 
@@ -295,6 +353,8 @@ without_a_lane_a_key_that_must_be_asked_about_is_503(void)
 }
 
 UNIT_SUITE(authenticate, TEST(a_key_is_asked_about_on_a_lane_and_then_remembered_on_the_reactor),
+    TEST(a_key_is_asked_about_again_behind_the_reply),
+    TEST(without_a_lane_the_question_behind_a_reply_is_let_go),
     TEST(both_headers_and_apaches_name_carry_a_key),
     TEST(a_bad_key_is_401_also_where_nobody_needs_one), TEST(a_repeated_header_is_no_good_key),
     TEST(the_front_servers_own_protection_is_no_key),
