@@ -20,6 +20,7 @@
 #include "runtime/regions.h"
 #include "runtime/state_dir.h"
 #include "service/catalog.h"
+#include "service/fleet.h"
 #include "service/queue.h"
 #include "service/shards.h"
 #include "service/store.h"
@@ -74,6 +75,7 @@ open_segment(struct opening *o)
 		.cache_bytes = o->c->cache_bytes,
 		.spool_bytes = o->c->spool_bytes,
 		.key_ttl_ms = o->c->idempotency_ttl_ms,
+		.fleet = o->c->redis_url != NULL,
 		.join_only = o->needs & RUNTIME_JOIN,
 	};
 	const enum err rc = regions_open(&options, &r->regions);
@@ -83,7 +85,8 @@ open_segment(struct opening *o)
 	r->scoreboard = r->regions->scoreboard;
 	r->ingest = r->regions->ingest;
 	r->guards = r->regions->guards;
-	r->quota = (struct quota){ r->regions->limiter, r->regions->seeds->limiter };
+	r->quota =
+	    (struct quota){ .limiter = r->regions->limiter, .seed = r->regions->seeds->limiter };
 	r->cache = (struct cache){
 		.l1 = r->regions->l1,
 		.flights = r->regions->flights,
@@ -219,7 +222,7 @@ runtime_breaker_rules(const struct config *c)
 enum { RESOLVE_WAIT_MS = 1000, BACKGROUND_CALLS = 4 };
 
 static enum err
-open_redis(struct opening *o)
+open_shards(struct opening *o)
 {
 	const struct breaker_rules rules = runtime_breaker_rules(o->c);
 	const struct shards_options options = {
@@ -229,14 +232,41 @@ open_redis(struct opening *o)
 		.rules = &rules,
 		.max_connections = (size_t)o->c->threads + BACKGROUND_CALLS,
 	};
-	enum err rc = ERR_OK;
+	const enum err rc = shards_open(&options, &o->r->shards);
 
-	if (o->c->redis_url == NULL)
-		return ERR_OK;
-	rc = shards_open(&options, &o->r->shards);
 	if (rc == ERR_OK)
 		(void)shards_wait(o->r->shards, clock_mono_ms() + RESOLVE_WAIT_MS);
 	return rc;
+}
+
+static enum err
+open_fleet(struct opening *o)
+{
+	struct runtime *r = o->r;
+	const struct fleet_options options = {
+		.shards = r->shards,
+		.leases = r->regions->leases,
+		.limiter = r->regions->limiter,
+		.shared = r->regions->fleet,
+		.on_failure = (enum fleet_on_failure)o->c->rate_limit_on_redis_failure,
+		.timeout_ms = o->c->redis_timeout_ms,
+		.background = o->needs & RUNTIME_MEMBER,
+	};
+	const enum err rc = fleet_open(&options, &r->fleet);
+
+	r->quota.fleet = r->fleet;
+	return rc;
+}
+
+static enum err
+open_redis(struct opening *o)
+{
+	enum err rc;
+
+	if (o->c->redis_url == NULL)
+		return ERR_OK;
+	rc = open_shards(o);
+	return rc == ERR_OK ? open_fleet(o) : rc;
 }
 
 /* In this order. */
@@ -280,6 +310,7 @@ runtime_open(const struct config *c, const struct handler_set *handlers, unsigne
 void
 runtime_close(struct runtime *r)
 {
+	fleet_close(&r->fleet);
 	shards_close(&r->shards);
 	queue_close(&r->queue);
 	store_close(&r->store);

@@ -16,6 +16,7 @@
 struct catalog;
 struct config;
 struct fault_list;
+struct fleet;
 struct guards;
 struct handler_set; /* pipeline/handler.h */
 struct ingest_shared;
@@ -50,6 +51,7 @@ struct runtime {
 	struct store *store;
 	struct queue *queue;
 	struct shards *shards; /* NULL: limits and cache are in shared memory only */
+	struct fleet *fleet;   /* NULL likewise */
 	struct cache cache;
 	struct quota quota;
 };

@@ -9,6 +9,7 @@
 #include "base/str.h"
 
 struct endpoint;
+struct fleet;
 struct limiter;
 struct response;
 
@@ -18,10 +19,12 @@ struct response;
  * The limits that refuse are taken first, in the order of the endpoint's file; those that only observe
  * are counted after them, when the request passes, and neither refuse nor appear in headers.  What is
  * limited is a client under a rule: its slot is found by a hash under the segment's random seed.
+ * With a fleet the buckets are common to all hosts (service/fleet.h).
  */
 struct quota {
 	struct limiter *limiter;
-	uint64_t seed; /* of the segment */
+	uint64_t seed;	     /* of the segment */
+	struct fleet *fleet; /* NULL: this host is all there is */
 };
 
 struct quota_caller {
@@ -45,8 +48,14 @@ struct quota_verdict {
 };
 
 /* ERR_OK or ERR_LIMITED; on a refusal everything taken before is given back.  Cost: that of
- * limiter_take() for each rule, and a hash; nothing is allocated. */
+ * limiter_take() for each rule, and a hash; nothing is allocated.
+ * With a fleet also ERR_CONFLICT: Redis must be asked, nothing is taken, call quota_ask() where
+ * blocking is allowed; and ERR_UNAVAILABLE: limits are closed while Redis does not answer. */
 enum err quota_take(const struct quota *q, const struct endpoint *e, const struct quota_caller *who,
+    int64_t now_ns, struct quota_verdict *out);
+
+/* As quota_take(), but asks Redis where it must: one operation for each such rule.  Never ERR_CONFLICT. */
+enum err quota_ask(const struct quota *q, const struct endpoint *e, const struct quota_caller *who,
     int64_t now_ns, struct quota_verdict *out);
 
 /*
