@@ -30,7 +30,6 @@ enum {
 	AHEAD_MS = 2 * LEASE_MS_MAX, /* further than any word may be: the clock has started again */
 	GROWTH = 4,
 	SIZE_BITS = 24,
-	JITTER_MS = 25,
 };
 
 _Static_assert(LEASE_TOKENS_MAX < 1 << LEFT_BITS, "a lease fits its field");
@@ -370,25 +369,20 @@ lease_end_asking(struct leases *l, uint64_t key)
 }
 
 /*
- * Two grants in one slot.  Of a window's tokens only those of the later window stay; two askers do not see quite the
- * same end of one window, and then the earlier counts.
+ * Two grants in one slot.  Tokens of a window that is over have ended, so what still counts is of the window that the
+ * new ones are of: their later end is within it.
  */
-static bool
+static void
 merge(struct state *s, int64_t now_ms, const struct lease_grant *g, int64_t until_ms)
 {
 	const bool live = is_now(s, now_ms) && s->left > 0;
-	const int64_t later_ms = live ? until_ms - s->until_ms : 0;
-	const bool apart = live && g->window && (later_ms > JITTER_MS || later_ms < -JITTER_MS);
 
-	if (apart && later_ms < 0)
-		return false;
-	s->left = (live && !apart ? s->left : 0) + g->tokens;
+	s->left = (live ? s->left : 0) + g->tokens;
 	if (s->left > LEASE_TOKENS_MAX)
 		s->left = LEASE_TOKENS_MAX;
-	if (!live || apart || (g->window ? later_ms < 0 : later_ms > 0))
+	if (!live || until_ms > s->until_ms)
 		s->until_ms = until_ms;
 	s->pause_ms = g->pause_ms < LEASE_MS_MAX ? (uint64_t)g->pause_ms : LEASE_MS_MAX;
-	return true;
 }
 
 static int64_t
@@ -408,8 +402,8 @@ lease_put(struct leases *l, uint64_t key, int64_t now_ms, const struct lease_gra
 		const wide word = load(s);
 		struct state state = unpack(word);
 
-		if (state.name != p.name || !merge(&state, now_ms, g, until_ms) ||
-		    swap(s, word, pack(&state)))
+		merge(&state, now_ms, g, until_ms);
+		if (unpack(word).name != p.name || swap(s, word, pack(&state)))
 			return;
 	}
 }

@@ -60,8 +60,8 @@ void lease_end_asking(struct leases *l, uint64_t key);
 
 struct lease_grant {
 	uint64_t tokens;
-	int64_t until_ms; /* of the tokens */
-	bool window;	  /* they count in the window that ends then: never kept beyond it */
+	int64_t
+	    until_ms; /* of the tokens: never beyond the end of the window in which they count */
 	int64_t
 	    pause_ms; /* more than that there was not: once they are used up, over the limit for so long */
 };

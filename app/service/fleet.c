@@ -272,7 +272,6 @@ learn(struct fleet *f, const struct fleet_key *k, const struct asked *a, uint64_
 	const struct lease_grant lease = {
 		.tokens = g->granted - used,
 		.until_ms = a->until_ms,
-		.window = k->rule.sliding,
 		.pause_ms = g->remaining == 0 ? pause_of(&k->rule, g) : 0,
 	};
 
@@ -378,7 +377,7 @@ fleet_give_back(
     struct fleet *f, const struct fleet_key *k, int64_t now_ns, const struct fleet_taken *taken)
 {
 	const int64_t now_ms = now_ns / ms_ns;
-	struct lease_grant one = { .tokens = 1, .window = k->rule.sliding };
+	struct lease_grant one = { .tokens = 1 };
 	struct limiter_rule share;
 
 	switch (taken->from) {

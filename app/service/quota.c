@@ -12,7 +12,6 @@
 #include "http/response.h"
 #include "http/structured_field.h"
 #include "policy/limiter.h"
-#include "service/fleet.h"
 
 _Static_assert((int)QUOTA_MAX_RULES == (int)ENDPOINT_MAX_LIMITS, "a verdict on each rule");
 
@@ -260,6 +259,25 @@ quota_ask(const struct quota *q, const struct endpoint *e, const struct quota_ca
     int64_t now_ns, struct quota_verdict *out)
 {
 	return take(q, e, who, now_ns, true, out);
+}
+
+void
+quota_explain(const struct quota *q, const struct limit_rule *rule, const struct quota_caller *who,
+    int64_t now_ns, struct quota_explained *out)
+{
+	struct claim c;
+
+	*out = (struct quota_explained){ .shared = q->fleet != NULL };
+	claim_make(q, rule, who, &c);
+	claim_look(q, &c, now_ns);
+	out->name = c.key.name;
+	out->by_tenant = c.key.by_tenant;
+	out->here = c.got.state;
+	if (q->fleet == NULL)
+		return;
+	fleet_explain(q->fleet, &c.key, now_ns, &out->fleet);
+	if (out->fleet.lease_max > 1)
+		out->error = out->fleet.lease_max * out->fleet.hosts;
 }
 
 /*

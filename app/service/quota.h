@@ -7,10 +7,10 @@
 #include "base/arena.h"
 #include "base/err.h"
 #include "base/str.h"
+#include "service/fleet.h"
 
 struct endpoint;
-struct fleet;
-struct limiter;
+struct limit_rule;
 struct response;
 
 /*
@@ -57,6 +57,18 @@ enum err quota_take(const struct quota *q, const struct endpoint *e, const struc
 /* As quota_take(), but asks Redis where it must: one operation for each such rule.  Never ERR_CONFLICT. */
 enum err quota_ask(const struct quota *q, const struct endpoint *e, const struct quota_caller *who,
     int64_t now_ns, struct quota_verdict *out);
+
+/* For `weir limit explain`: one rule, one caller, nothing taken.  With a fleet Redis is asked. */
+struct quota_explained {
+	struct slice name; /* who is counted: a tenant or an address */
+	bool by_tenant;
+	struct limiter_state here; /* in this host's segment */
+	bool shared;		   /* with a fleet: */
+	struct fleet_view fleet;
+	uint64_t error; /* the most by which hosts may be apart inside one window */
+};
+void quota_explain(const struct quota *q, const struct limit_rule *rule,
+    const struct quota_caller *who, int64_t now_ns, struct quota_explained *out);
 
 /*
  * RateLimit-Policy and RateLimit (draft-ietf-httpapi-ratelimit-headers-10), with every rule that
