@@ -454,17 +454,3 @@ lease_reclaim(struct leases *l, uint64_t key, int64_t now_ms)
 		return 0;
 	return swap(s, word, pack(&(struct state){ .name = p.name })) ? state.left : 0;
 }
-
-uint64_t
-lease_outstanding(const struct leases *l, int64_t now_ms)
-{
-	uint64_t sum = 0;
-
-	for (uint32_t i = 0; i < l->slot_count; i++) {
-		const struct state state = unpack(load(&l->slots[i]));
-
-		if (is_now(&state, now_ms))
-			sum += state.left;
-	}
-	return sum;
-}

@@ -76,7 +76,4 @@ void lease_tell(struct leases *l, uint64_t key, uint64_t remaining, int64_t rese
 /* Takes what is left of a lease that has ended, to be given back to its bucket; once. */
 uint64_t lease_reclaim(struct leases *l, uint64_t key, int64_t now_ms);
 
-/* Tokens that lie here now, of all keys: the most by which the host is behind.  Walks all slots. */
-uint64_t lease_outstanding(const struct leases *l, int64_t now_ms);
-
 #endif

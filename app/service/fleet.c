@@ -91,13 +91,13 @@ time_of(const struct limiter_rule *r, uint64_t tokens, int64_t max_ms)
 	return ms < (double)max_ms ? (int64_t)ms : max_ms;
 }
 
-/* While it is being asked for the next token, those who come then are still over the limit. */
+/* While one asks for the next token, all others that come then are still over the limit. */
 static int64_t
 recent_ms(const struct limiter_rule *r)
 {
-	const uint64_t max = lease_max(r);
+	const int64_t token_ms = time_of(r, 1, RECENT_MS_MAX);
 
-	return max > 1 ? time_of(r, max, BATCH_MS) : time_of(r, 1, RECENT_MS_MAX);
+	return token_ms > BATCH_MS ? token_ms : BATCH_MS;
 }
 
 static int64_t
