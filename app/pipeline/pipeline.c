@@ -30,7 +30,7 @@ static const struct step steps[] = {
 	{ "bind", LANE_INLINE, step_bind },   /* 400 415 */
 	{ "authenticate", LANE_ASKED,
 	    step_authenticate },	      /* 401 403 429; a lane for what is not remembered */
-	{ "limit", LANE_INLINE, step_limit }, /* 429 */
+	{ "limit", LANE_ASKED, step_limit },  /* 429 503; a lane when Redis must be asked */
 	{ "consistency", LANE_INLINE, step_consistency }, /* reads: 400 */
 	{ "replay", LANE_INLINE, step_replay },	   /* writes: 400; the claim is the committer's */
 	{ "lookup", LANE_INLINE, step_lookup },	   /* reads: fresh, stale, lead or wait */

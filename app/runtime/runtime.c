@@ -22,6 +22,7 @@
 #include "runtime/regions.h"
 #include "runtime/state_dir.h"
 #include "service/catalog.h"
+#include "service/fleet.h"
 #include "service/ledger.h"
 #include "service/pg_url.h"
 #include "service/primary.h"
@@ -83,6 +84,7 @@ open_segment(struct opening *o)
 		.cache_bytes = o->c->cache_bytes,
 		.spool_bytes = o->c->spool_bytes,
 		.key_ttl_ms = o->c->idempotency_ttl_ms,
+		.fleet = o->c->redis_url != NULL,
 		.join_only = o->needs & RUNTIME_JOIN,
 	};
 	const enum err rc = regions_open(&options, &r->regions);
@@ -93,7 +95,8 @@ open_segment(struct opening *o)
 	r->ingest = r->regions->ingest;
 	r->guards = r->regions->guards;
 	r->forward = r->regions->forward;
-	r->quota = (struct quota){ r->regions->limiter, r->regions->seeds->limiter };
+	r->quota =
+	    (struct quota){ .limiter = r->regions->limiter, .seed = r->regions->seeds->limiter };
 	r->cache = (struct cache){
 		.l1 = r->regions->l1,
 		.flights = r->regions->flights,
@@ -315,7 +318,7 @@ open_queue(struct opening *o)
 }
 
 static enum err
-open_redis(struct opening *o)
+open_shards(struct opening *o)
 {
 	const struct breaker_rules rules = runtime_breaker_rules(o->c);
 	const struct shards_options options = {
@@ -325,11 +328,8 @@ open_redis(struct opening *o)
 		.rules = &rules,
 		.max_connections = (size_t)o->c->threads + BACKGROUND_CALLS,
 	};
-	enum err rc = ERR_OK;
+	const enum err rc = shards_open(&options, &o->r->shards);
 
-	if (o->c->redis_url == NULL)
-		return ERR_OK;
-	rc = shards_open(&options, &o->r->shards);
 	if (rc == ERR_OK)
 		(void)shards_wait(o->r->shards, clock_mono_ms() + RESOLVE_WAIT_MS);
 	return rc;
@@ -360,6 +360,36 @@ open_l2(struct opening *o)
 		.max_block_bytes = BLOCK_PER_ANSWER * (size_t)o->c->max_response_bytes };
 	hex_encode(&host, sizeof host, r->l2.host);
 	return rc;
+}
+
+static enum err
+open_fleet(struct opening *o)
+{
+	struct runtime *r = o->r;
+	const struct fleet_options options = {
+		.shards = r->shards,
+		.leases = r->regions->leases,
+		.limiter = r->regions->limiter,
+		.shared = r->regions->fleet,
+		.on_failure = (enum fleet_on_failure)o->c->rate_limit_on_redis_failure,
+		.timeout_ms = o->c->redis_timeout_ms,
+		.background = o->needs & RUNTIME_MEMBER,
+	};
+	const enum err rc = fleet_open(&options, &r->fleet);
+
+	r->quota.fleet = r->fleet;
+	return rc;
+}
+
+static enum err
+open_redis(struct opening *o)
+{
+	enum err rc;
+
+	if (o->c->redis_url == NULL)
+		return ERR_OK;
+	rc = open_shards(o);
+	return rc == ERR_OK ? open_fleet(o) : rc;
 }
 
 /* In this order. */
@@ -406,6 +436,7 @@ runtime_open(const struct config *c, const struct handler_set *handlers, unsigne
 void
 runtime_close(struct runtime *r)
 {
+	fleet_close(&r->fleet);
 	purges_close(&r->purges);
 	shards_close(&r->shards);
 	queue_close(&r->queue);

@@ -21,6 +21,7 @@
 struct catalog;
 struct config;
 struct fault_list;
+struct fleet;
 struct guards;
 struct forward_shared;
 struct handler_set; /* pipeline/handler.h */
@@ -72,6 +73,7 @@ struct runtime {
 	struct purges *purges;	    /* NULL: no Redis */
 	struct l2 l2;		    /* of use only with shards */
 	struct shards *shards;	    /* NULL: limits and cache are in shared memory only */
+	struct fleet *fleet;	    /* NULL likewise */
 	struct kafka_options kafka; /* when KAFKA_BROKERS is set */
 	struct topics topics;
 	char kafka_instance[RUNTIME_INSTANCE_BYTES]; /* of this state folder: static membership */
