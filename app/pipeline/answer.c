@@ -118,7 +118,9 @@ header_cache_status(struct exchange *x)
 		text_add(&t, "hit; ttl=");
 		text_number(&t, seconds(x->endpoint->cache.fresh_ms - x->age_ms));
 		text_add(&t, "; detail=");
-		text_add(&t, x->source == SOURCE_FRESH ? "l1" : x->source == SOURCE_L2 ? "l2" : "stale");
+		text_add(&t, x->source == SOURCE_FRESH ? "l1"
+			     : x->source == SOURCE_L2  ? "l2"
+						       : "stale");
 		break;
 	case SOURCE_COLLAPSED:
 		text_add(&t, "fwd=uri-miss; collapsed; detail=collapsed");

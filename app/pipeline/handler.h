@@ -10,6 +10,7 @@
 #include "http/endpoint.h"
 #include "http/problem.h"
 
+struct idempotency;
 struct queue;
 struct queue_item;
 struct response;
@@ -42,10 +43,11 @@ struct handler_call {
 	struct arena *arena;
 	struct store *store;
 	struct queue *queue;
-	const char *write_url;	 /* the write database, for operations */
-	struct slice base_path;	 /* put back in Location */
-	struct queue_item *item; /* a write, ready to be submitted */
-	bool resumed;		 /* the item is done */
+	struct idempotency *idempotency; /* NULL: no Redis */
+	const char *write_url;		 /* the write database, for operations */
+	struct slice base_path;		 /* put back in Location */
+	struct queue_item *item;	 /* a write, ready to be submitted */
+	bool resumed;			 /* the item is done */
 
 	struct strbuf block;	   /* out; the exchange frees it */
 	struct response *response; /* out */

@@ -29,12 +29,13 @@ static const struct step steps[] = {
 	{ "bind", LANE_INLINE, step_bind },		    /* 400 415 */
 	{ "authenticate", LANE_INLINE, step_authenticate }, /* 401 */
 	{ "limit", LANE_INLINE, step_limit },		    /* 429 */
-	{ "replay", LANE_INLINE, step_replay },	   /* writes: 400; the claim is the committer's */
-	{ "lookup", LANE_INLINE, step_lookup },	   /* reads: fresh, stale, lead or wait */
+	{ "replay", LANE_INLINE, step_replay }, /* writes: 400; the claim is the committer's */
+	{ "claim", LANE_INLINE, step_claim },	/* writes: has another host its key? 202 409 422 */
+	{ "lookup", LANE_INLINE, step_lookup }, /* reads: fresh, stale, lead or wait */
 	{ "recheck", LANE_HANDLER, step_recheck }, /* leaders: has another flight just landed? */
-	{ "fetch", LANE_HANDLER, step_fetch },	   /* leaders: has another host a copy, or makes one? */
-	{ "handle", LANE_HANDLER, step_handle },   /* the handler: 200 202 4xx 5xx */
-	{ "keep", LANE_HANDLER, step_keep },	   /* fill the cache, wake the waiters */
+	{ "fetch", LANE_HANDLER, step_fetch }, /* leaders: has another host a copy, or makes one? */
+	{ "handle", LANE_HANDLER, step_handle }, /* the handler: 200 202 4xx 5xx */
+	{ "keep", LANE_HANDLER, step_keep },	 /* fill the cache, wake the waiters */
 };
 
 enum { STEP_COUNT = sizeof steps / sizeof *steps };
@@ -158,6 +159,7 @@ expire_write(struct exchange *x)
 
 	p.retry_after_s = 1;
 	if (queue_withdraw(x->env->queue, &x->item)) {
+		write_give_up(x);
 		p.detail = "the queue did not take this in time; nothing was accepted";
 		(void)answer_problem(x, &p);
 		return true;

@@ -106,8 +106,8 @@ step_fetch(struct exchange *x)
 	if (!begin(x, now_ms))
 		return STEP_NEXT;
 	/* A refresh was begun because what there is is stale. */
-	switch (l2_get(x->env->l2, &x->l2, x->transport == NULL, lock_ms(x), now_ms, &x->arena,
-	    &hit)) {
+	switch (
+	    l2_get(x->env->l2, &x->l2, x->transport == NULL, lock_ms(x), now_ms, &x->arena, &hit)) {
 	case L2_OFF:
 		count(x, METRIC_L2_FAILURES);
 		return STEP_NEXT;

@@ -21,6 +21,7 @@
 #include "runtime/regions.h"
 #include "runtime/state_dir.h"
 #include "service/catalog.h"
+#include "service/idempotency.h"
 #include "service/purges.h"
 #include "service/queue.h"
 #include "service/shards.h"
@@ -257,7 +258,8 @@ open_l2(struct opening *o)
 		.state_dir_fd = r->state_dir_fd,
 		.timeout_ms = o->c->redis_timeout_ms,
 	};
-	const uint64_t host = hash64(options.seed, "host", 4); /* the seed itself is nobody's to know */
+	const uint64_t host =
+	    hash64(options.seed, "host", 4); /* the seed itself is nobody's to know */
 	enum err rc;
 
 	if (r->shards == NULL)
@@ -269,6 +271,18 @@ open_l2(struct opening *o)
 		.max_block_bytes = BLOCK_PER_ANSWER * (size_t)o->c->max_response_bytes };
 	hex_encode(&host, sizeof host, r->l2.host);
 	return rc;
+}
+
+static enum err
+open_idempotency(struct opening *o)
+{
+	const struct idempotency_options options = {
+		.shards = o->r->shards,
+		.host = o->r->l2.host,
+		.key_ttl_ms = o->c->idempotency_ttl_ms,
+	};
+
+	return o->r->shards == NULL ? ERR_OK : idempotency_open(&options, &o->r->idempotency);
 }
 
 /* In this order. */
@@ -285,6 +299,7 @@ static const struct part {
 	{ RUNTIME_QUEUE, "the spool", open_queue },
 	{ RUNTIME_REDIS, "the shards of REDIS_URL", open_redis },
 	{ RUNTIME_REDIS, "the cache in Redis", open_l2 },
+	{ RUNTIME_REDIS, "idempotency keys in Redis", open_idempotency },
 };
 
 enum err
@@ -313,9 +328,10 @@ runtime_open(const struct config *c, const struct handler_set *handlers, unsigne
 void
 runtime_close(struct runtime *r)
 {
+	queue_close(&r->queue); /* its committer settles keys */
+	idempotency_close(&r->idempotency);
 	purges_close(&r->purges);
 	shards_close(&r->shards);
-	queue_close(&r->queue);
 	store_close(&r->store);
 	catalog_release(&r->catalog);
 	if (r->doorbell != NULL) {

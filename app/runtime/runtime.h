@@ -18,6 +18,7 @@ struct catalog;
 struct config;
 struct fault_list;
 struct guards;
+struct idempotency;
 struct handler_set; /* pipeline/handler.h */
 struct ingest_shared;
 struct queue;
@@ -50,9 +51,10 @@ struct runtime {
 	const struct catalog *catalog;
 	struct store *store;
 	struct queue *queue;
-	struct purges *purges; /* NULL: no Redis */
-	struct l2 l2;	       /* of use only with shards */
-	struct shards *shards; /* NULL: limits and cache are in shared memory only */
+	struct purges *purges;		 /* NULL: no Redis */
+	struct idempotency *idempotency; /* NULL: no Redis */
+	struct l2 l2;			 /* of use only with shards */
+	struct shards *shards;		 /* NULL: limits and cache are in shared memory only */
 	struct cache cache;
 	struct quota quota;
 };

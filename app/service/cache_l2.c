@@ -74,7 +74,8 @@ static const struct redis_script put_script = { "l2-put",
 static struct slice
 key_text(struct arena *a, const char *kind, const struct endpoint *e, const char *digest)
 {
-	return slice_of(arena_printf(a, "weir:%s:%.*s:%s", kind, (int)e->name.len, e->name.ptr, digest));
+	return slice_of(
+	    arena_printf(a, "weir:%s:%.*s:%s", kind, (int)e->name.len, e->name.ptr, digest));
 }
 
 /* The name is for people: `redis-cli monitor` shows what is read. */
@@ -95,8 +96,7 @@ make_keys(const struct endpoint *e, struct slice key, struct arena *a, struct l2
 }
 
 static enum err
-make_slots(
-    const struct endpoint *e, const struct value *values, struct arena *a, struct l2_fill *f)
+make_slots(const struct endpoint *e, const struct value *values, struct arena *a, struct l2_fill *f)
 {
 	struct slice tags[CACHE_MAX_TAGS];
 	enum err rc = cache_tag_texts(e, values, a, tags, &f->slot_count);
@@ -241,8 +241,8 @@ finish(const struct l2 *l, struct l2_fill *f, struct slice copy, int64_t ttl_ms,
 	struct slice args[4 + CACHE_MAX_TAGS] = { slice_of(l->host), f->generations, copy,
 		number(ttl_ms, ttl_text) };
 	struct redis_reply *r = NULL;
-	enum err rc = shards_eval(l->shards, f->shard, &put_script, f->keys, 3, args,
-	    add_slots(f, args, 4), now_ms, &r);
+	enum err rc = shards_eval(
+	    l->shards, f->shard, &put_script, f->keys, 3, args, add_slots(f, args, 4), now_ms, &r);
 
 	f->leading = false;
 	if (rc == ERR_OK && redis_reply_type(r) != REDIS_INTEGER)

@@ -21,7 +21,8 @@ enum {
 	HASH_SEED = 0x6c32, /* the same for all hosts */
 };
 
-static const int64_t longest_ms = INT64_C(1) << 40; /* 34 years: sums of three stay far from the end */
+static const int64_t longest_ms = INT64_C(1)
+				  << 40; /* 34 years: sums of three stay far from the end */
 
 static void
 put_number(char *at, uint64_t n, size_t bytes)

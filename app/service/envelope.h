@@ -26,9 +26,9 @@
 enum { ENVELOPE_GENERATIONS_MAX = 512 };
 
 struct envelope {
-	int64_t stored_us;			/* Redis's clock */
-	int64_t fresh_ms, stale_ms, error_ms;	/* stale and error count from the end of fresh */
-	struct slice generations;		/* as the script gave them */
+	int64_t stored_us;		      /* Redis's clock */
+	int64_t fresh_ms, stale_ms, error_ms; /* stale and error count from the end of fresh */
+	struct slice generations;	      /* as the script gave them */
 	struct slice block;
 };
 

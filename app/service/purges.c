@@ -77,8 +77,8 @@ name_channel(struct purges *p, size_t shard)
 	if (strncmp(url, "unix:", 5) == 0 || slash == NULL ||
 	    slice_to_i64(slice_of(slash + 1), &database) != ERR_OK)
 		database = 0;
-	(void)snprintf(p->channels[shard], sizeof p->channels[shard], "weir:purges:%lld",
-	    (long long)database);
+	(void)snprintf(
+	    p->channels[shard], sizeof p->channels[shard], "weir:purges:%lld", (long long)database);
 }
 
 static void

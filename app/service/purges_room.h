@@ -14,9 +14,9 @@ enum { PURGES_WORDS = PURGES_SLOTS / 64, PURGES_BATCH = 512, PURGES_TEXT_MAX = 6
 
 /* One shard, known by the hash of its name, for REDIS_URL may be written in another order tomorrow. */
 struct purges_row {
-	_Atomic uint64_t name;	    /* 0: free */
-	_Atomic int64_t last;	    /* the newest purge that this host knows of */
-	_Atomic uint64_t owed[PURGES_WORDS]; /* slots, a bit each */
+	_Atomic uint64_t name;		      /* 0: free */
+	_Atomic int64_t last;		      /* the newest purge that this host knows of */
+	_Atomic uint64_t owed[PURGES_WORDS];  /* slots, a bit each */
 	_Atomic uint64_t taken[PURGES_WORDS]; /* being told by the listener, which may die of it */
 };
 

@@ -99,8 +99,8 @@ every_length_but_the_whole_is_refused(void)
 
 	write_block(block);
 	for (size_t n = 0; n < written.len; n++)
-		CU_ASSERT_EQUAL(
-		    envelope_open((struct slice){ written.ptr, n }, MAX_BYTES, &a, &e), ERR_INVALID);
+		CU_ASSERT_EQUAL(envelope_open((struct slice){ written.ptr, n }, MAX_BYTES, &a, &e),
+		    ERR_INVALID);
 }
 
 /* Somebody who knows how the hash is made. */
@@ -131,14 +131,14 @@ a_hostile_writer_gets_no_memory_and_no_bytes_of_others(void)
 {
 	struct envelope e;
 
-	spoil(4, "\xff\xff\xff\x7f", 4);       /* more than may be taken */
-	spoil(4, "\x00\x00\x08\x00", 4);       /* more than is packed */
-	spoil(4, "\x01\x00\x00\x00", 4);       /* less */
-	spoil(3, "\x00", 1);		       /* not packed, and of another length */
-	spoil(48, "\xff\xff", 2);	       /* generations beyond the end */
-	spoil(48, "\x01\x02", 2);	       /* more of them than there may be */
-	spoil(15, "\x80", 1);		       /* stored before time began */
-	spoil(23, "\x7f", 1);		       /* fresh for ever */
+	spoil(4, "\xff\xff\xff\x7f", 4); /* more than may be taken */
+	spoil(4, "\x00\x00\x08\x00", 4); /* more than is packed */
+	spoil(4, "\x01\x00\x00\x00", 4); /* less */
+	spoil(3, "\x00", 1);		 /* not packed, and of another length */
+	spoil(48, "\xff\xff", 2);	 /* generations beyond the end */
+	spoil(48, "\x01\x02", 2);	 /* more of them than there may be */
+	spoil(15, "\x80", 1);		 /* stored before time began */
+	spoil(23, "\x7f", 1);		 /* fresh for ever */
 	spoil(31, "\xff", 1);
 	spoil(39, "\xff", 1);
 	spoil(56 + 33, "\x00\x00\x00\x00", 4); /* no frame of zstd */
