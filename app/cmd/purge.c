@@ -42,7 +42,8 @@ purge(const struct command_line *line, const struct cache *cache)
 			rc = EXIT_CODE_FAILED;
 	if (cache_purge_send(cache) != ERR_OK) {
 		(void)fprintf(stderr,
-		    "weir %s: a Redis of REDIS_URL does not answer; the other hosts are told when it does\n",
+		    "weir %s: a Redis of REDIS_URL does not answer; the other hosts are told when "
+		    "it does\n",
 		    line->command->name);
 		rc = EXIT_CODE_FAILED;
 	}
