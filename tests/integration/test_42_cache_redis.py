@@ -310,6 +310,18 @@ def test_a_purge_while_redis_is_stopped_is_told_when_it_is_back(hosts):
     assert "purge_told" in events
 
 
+def test_a_purge_that_is_owed_outlives_the_weir_that_owes_it(hosts):
+    before = hosts.seen("/t/long/inherited")
+    hosts.redis.suspend()
+    assert hosts.a.command("purge", "long-inherited").returncode == 1
+    processes.stop(hosts.a.serve)
+    hosts.a.remove_segment()
+    hosts.redis.resume()
+    hosts.a.start_serve()
+    processes.wait_until(lambda: nonce(hosts.b.get("/t/long/inherited")) != before, "the purge that was owed", timeout=10)
+    processes.wait_until(lambda: not os.path.exists(os.path.join(hosts.a.state, "purges.owed")), "the debt to be paid")
+
+
 # ---- A Redis that fails ------------------------------------------------------
 
 
