@@ -90,6 +90,7 @@ struct exchange {
 	/* What steps have taken and finish gives back. */
 	struct quota_verdict quota;
 	bool quota_known;
+	bool limit_asks;  /* the limits go on on a lane, where Redis may be asked */
 	struct slice key; /* of the cache; absent: not to be kept */
 	struct cache_fill fill;
 	struct l2_fill l2;

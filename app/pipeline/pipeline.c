@@ -12,6 +12,7 @@
 enum lane {
 	LANE_INLINE,  /* never blocks */
 	LANE_BODY,    /* blocks when the body is large: then on a lane */
+	LANE_LIMIT,   /* blocks when Redis must be asked: then on a lane */
 	LANE_HANDLER, /* where the endpoint's handler belongs */
 };
 
@@ -28,7 +29,7 @@ static const struct step steps[] = {
 	{ "body", LANE_BODY, step_body },		    /* 408 413 */
 	{ "bind", LANE_INLINE, step_bind },		    /* 400 415 */
 	{ "authenticate", LANE_INLINE, step_authenticate }, /* 401 */
-	{ "limit", LANE_INLINE, step_limit },		    /* 429 */
+	{ "limit", LANE_LIMIT, step_limit },		    /* 429 503 */
 	{ "replay", LANE_INLINE, step_replay }, /* writes: 400; the claim is the committer's */
 	{ "claim", LANE_INLINE, step_claim },	/* writes: has another host its key? 202 409 422 */
 	{ "lookup", LANE_INLINE, step_lookup }, /* reads: fresh, stale, lead or wait */
@@ -64,6 +65,8 @@ needs_lane(const struct exchange *x, enum lane lane)
 		return false;
 	case LANE_BODY:
 		return body_is_coming(x);
+	case LANE_LIMIT:
+		return x->limit_asks;
 	case LANE_HANDLER:
 		return x->endpoint->handler->lane == HANDLER_BLOCKING;
 	}
@@ -128,6 +131,8 @@ pipeline_run(struct exchange *x, enum pipeline_where where)
 			break;
 		case STEP_ANSWERED:
 			return done(x, where);
+		case STEP_BLOCKS:
+			return hand_over(x, s->lane);
 		case STEP_PARKED:
 			return PIPELINE_PARKED;
 		}

@@ -13,6 +13,7 @@ struct problem;
 enum step_result {
 	STEP_NEXT,
 	STEP_ANSWERED, /* x->response is filled */
+	STEP_BLOCKS,   /* nothing is done yet: the same step runs again, on a lane */
 	STEP_PARKED    /* x->wait says for what; the same step runs again */
 };
 

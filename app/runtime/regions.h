@@ -7,10 +7,12 @@
 
 #include "base/err.h"
 
+struct fleet_shared;
 struct flights;
 struct guards;
 struct ingest_shared;
 struct l1;
+struct leases;
 struct limiter;
 struct purges_shared;
 struct queue_shared;
@@ -30,6 +32,8 @@ struct regions {
 	const struct region_seeds *seeds;
 	struct scoreboard *scoreboard;
 	struct limiter *limiter;
+	struct leases *leases; /* tiny without a fleet */
+	struct fleet_shared *fleet;
 	struct l1 *l1;
 	struct flights *flights;
 	struct guards *guards;
@@ -44,6 +48,7 @@ struct regions_options {
 	const char *path;      /* WEIR_SHM or NULL */
 	int64_t cache_bytes, spool_bytes;
 	int64_t key_ttl_ms;
+	bool fleet; /* REDIS_URL is set */
 	bool join_only;
 };
 

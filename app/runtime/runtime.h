@@ -17,6 +17,7 @@
 struct catalog;
 struct config;
 struct fault_list;
+struct fleet;
 struct guards;
 struct idempotency;
 struct handler_set; /* pipeline/handler.h */
@@ -55,6 +56,7 @@ struct runtime {
 	struct idempotency *idempotency; /* NULL: no Redis */
 	struct l2 l2;			 /* of use only with shards */
 	struct shards *shards;		 /* NULL: limits and cache are in shared memory only */
+	struct fleet *fleet;		 /* NULL likewise */
 	struct cache cache;
 	struct quota quota;
 };
