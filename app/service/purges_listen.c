@@ -5,6 +5,9 @@
  *                                              ^                                |
  *                                              +---- closed, or not our bytes --+
  *
+ * Who holds the place may be stopped: once its beat is a second old the others listen too, until it beats again or
+ * the place is free.  Several that hear the same are no harm: what is known is told by `last` in the segment.
+ *
  * A message says what `last` was before it, so one that went missing is noticed by the next; and once a second `last` is
  * read, for a connection may be dead without having been closed.
  */
@@ -26,6 +29,7 @@
 enum {
 	PIECE_MS = 100,	   /* of waiting: a stop is seen as soon */
 	PLACE_MS = 500,	   /* between tries for the lock */
+	SILENT_MS = 1000,  /* a holder that beats less often is stopped */
 	AGAIN_MS = 200,	   /* between tries to connect */
 	COMPARE_MS = 1000, /* between looks at `last`, and at what is owed */
 	MESSAGES_A_TURN = 1000,
@@ -122,12 +126,11 @@ purges_hear(struct purges *p, size_t i, struct slice text)
 		l1_purge_all(p->o.l1);
 		return;
 	}
-	purge_tags(p, text);
 	if (last <= atomic_load(known))
-		return; /* it was compared already */
-	if (before != atomic_load(known))
+		return;	     /* it was compared already, or another of this host has heard it */
+	purge_tags(p, text); /* before anybody is told that it is known */
+	if (!atomic_compare_exchange_strong(known, &before, last) && before < last)
 		drop_all(p, i, last, "a message is missing");
-	atomic_store(known, last);
 }
 
 static bool
@@ -292,40 +295,74 @@ wait_for_messages(struct listening *l)
 			hear_all(l, i);
 }
 
-/* Holding the lock. */
+/* ${place}: we hold it, and pay what is owed. */
 static void
-listen_on(struct purges *p)
+turn(struct listening *l, bool place)
 {
-	struct listening l = { .p = p, .count = shards_count(p->o.shards) };
+	const int64_t now_ms = clock_mono_ms();
 
-	inherit_debts(p);
-	while (atomic_load(&p->stop) == 0) {
-		const int64_t now_ms = clock_mono_ms();
-
-		for (size_t i = 0; i < l.count; i++) {
-			ear_look(&l, i, now_ms);
-			pay(&l, i, now_ms);
-		}
-		wait_for_messages(&l);
+	if (place)
+		atomic_store(&l->p->o.shared->beat_ms, now_ms);
+	for (size_t i = 0; i < l->count; i++) {
+		ear_look(l, i, now_ms);
+		if (place)
+			pay(l, i, now_ms);
 	}
-	for (size_t i = 0; i < l.count; i++)
-		redis_close(&l.ears[i].r);
+	wait_for_messages(l);
+}
+
+static bool
+holder_is_silent(const struct purges *p)
+{
+	return clock_mono_ms() - atomic_load(&p->o.shared->beat_ms) > SILENT_MS;
+}
+
+static void
+close_all(struct listening *l)
+{
+	for (size_t i = 0; i < l->count; i++) {
+		redis_close(&l->ears[i].r);
+		l->ears[i] = (struct ear){ .r = NULL };
+	}
+}
+
+/* True: the place is ours, or has become so. */
+static bool
+take_place(struct purges *p, int *fd, int64_t *tried_ms)
+{
+	const int64_t now_ms = clock_mono_ms();
+
+	if (*fd != -1)
+		return true;
+	if (now_ms - *tried_ms < PLACE_MS)
+		return false;
+	*tried_ms = now_ms;
+	if (lock_file(p->o.state_dir_fd, "purges.lock", LOCK_EXCLUSIVE, 0, fd) != ERR_OK)
+		return false;
+	inherit_debts(p);
+	return true;
 }
 
 static void *
 run(void *arg)
 {
 	struct purges *p = arg;
-	int fd;
+	struct listening l = { .p = p, .count = shards_count(p->o.shards) };
+	int64_t tried_ms = -PLACE_MS;
+	int fd = -1;
 
 	while (atomic_load(&p->stop) == 0) {
-		if (lock_file(p->o.state_dir_fd, "purges.lock", LOCK_EXCLUSIVE, 0, &fd) != ERR_OK) {
-			wake_wait(&p->stop, 0, PLACE_MS);
+		const bool place = take_place(p, &fd, &tried_ms);
+
+		if (place || holder_is_silent(p)) {
+			turn(&l, place);
 			continue;
 		}
-		listen_on(p);
-		lock_file_release(&fd);
+		close_all(&l);
+		wake_wait(&p->stop, 0, PLACE_MS);
 	}
+	close_all(&l);
+	lock_file_release(&fd);
 	return NULL;
 }
 

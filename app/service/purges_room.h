@@ -22,6 +22,7 @@ struct purges_row {
 
 enum { PURGES_ROWS = 2 * SHARDS_MAX };
 struct purges_shared {
+	_Atomic int64_t beat_ms; /* of who holds purges.lock */
 	struct purges_row rows[PURGES_ROWS];
 };
 

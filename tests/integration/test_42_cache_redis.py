@@ -317,6 +317,37 @@ def test_a_listener_that_is_killed_is_replaced(hosts):
     processes.wait_until(lambda: nonce(hosts.b.get("/t/long/listener")) != before, "the purge", timeout=5)
 
 
+def listener_of(weir):
+    """The worker that holds purges.lock."""
+    lock = os.stat(os.path.join(weir.state, "purges.lock")).st_ino
+    with open("/proc/locks") as f:
+        holders = [int(line.split()[4]) for line in f if line.split()[1] == "FLOCK" and line.split()[5].endswith(f":{lock}")]
+    (holder,) = [pid for pid in holders if pid in weir.workers()]
+    return holder
+
+
+def test_a_listener_that_is_stopped_is_stood_in_for(hosts):
+    before = hosts.seen("/t/long/stopped")
+    listener = listener_of(hosts.b)
+    os.kill(listener, signal.SIGSTOP)
+    try:
+        hosts.wait_listeners(3)  # the stopped one is still connected
+        assert hosts.a.command("purge", "long-stopped").returncode == 0
+        processes.wait_until(lambda: nonce(answer_of_who_runs(hosts.b, "/t/long/stopped")) != before, "the purge")
+    finally:
+        os.kill(listener, signal.SIGCONT)
+    hosts.wait_listeners(2)
+
+
+def answer_of_who_runs(weir, target):
+    """A worker that is stopped may have been given the connection: then another."""
+    while True:
+        try:
+            return weir.fcgi("GET", target, timeout=1)
+        except OSError:
+            continue
+
+
 def test_a_purge_while_redis_is_stopped_is_told_when_it_is_back(hosts):
     before = hosts.seen("/t/long/owed")
     hosts.redis.suspend()
