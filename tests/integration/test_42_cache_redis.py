@@ -4,6 +4,8 @@ Two instances are two hosts here: each has a state folder, a segment and a datab
 random nonce, so equal nonces mean that one host has read the other's copy.
 """
 
+import contextlib
+import json
 import os
 import signal
 import threading
@@ -11,6 +13,7 @@ import time
 
 import pytest
 
+import fcgi
 import processes
 import weir as house
 
@@ -212,6 +215,17 @@ def test_many_misses_on_two_hosts_make_one_query(hosts):
     assert sum(w.counter("cache_l2_waits") for w in weirs) == 1, "one request of the other host waited"
 
 
+def test_a_crowd_on_four_hosts_makes_one_query(hosts):
+    weirs = [hosts.a, hosts.b, hosts.more(), hosts.more()]
+    with contextlib.ExitStack() as stack:
+        connections = [stack.enter_context(weirs[i % 4].connect(timeout=60)) for i in range(800)]
+        for connection in connections:
+            connection.send(fcgi.records(fcgi.params_for("GET", "/t/slow/crowd-4")))
+        nonces = {json.loads(connection.read_answer().body)[0]["nonce"] for connection in connections}
+    assert len(nonces) == 1
+    assert sum(w.counter("queries") for w in weirs) == 1
+
+
 def test_who_waits_for_another_host_holds_no_thread(hosts):
     narrow = hosts.more(WEIR_THREADS=1, WEIR_WORKERS=1)
     slow = [threading.Thread(target=lambda: hosts.a.get("/t/slow/parked"))]
@@ -383,6 +397,19 @@ def test_a_redis_that_comes_back_empty_has_forgotten_and_revives_nothing(hosts):
     after = nonce(hosts.a.get("/t/long/empty"))
     processes.wait_until(lambda: nonce(hosts.b.get("/t/long/empty")) == nonce(hosts.a.get("/t/long/empty")), "one copy")
     assert after != before, "nobody knows what was purged meanwhile"
+
+
+def test_a_redis_that_comes_back_with_an_old_state_revives_nothing(hosts):
+    before = hosts.seen("/t/long/revived")
+    hosts.redis.call("SAVE")
+    assert hosts.a.command("purge", "long-revived").returncode == 0
+    (key,) = hosts.redis.keys("weir:copy:long:*")
+    hosts.redis.restart()
+    assert hosts.redis.call("EXISTS", key) == 1, "the old copy is there, and nothing in Redis says that it was purged"
+    hosts.wait_listeners(2)
+    processes.wait_until(lambda: any(line.get("why") == "Redis has gone back in time" for line in hosts.b.log_lines()), "the notice")
+    assert nonce(hosts.a.get("/t/long/revived")) != before
+    assert nonce(hosts.b.get("/t/long/revived")) != before
 
 
 @pytest.mark.parametrize("how", ["suspend", "kill"])
