@@ -19,6 +19,9 @@ enum {
 	KEY_BYTES_MAX = 512,
 	NUMBER_BYTES = 24,
 	ENVELOPE_SPARE = 4096,
+	STORED_BYTES_MAX =
+	    1 << 20, /* packed: a larger one might not come in REDIS_TIMEOUT, and who misses
+				     * that suspends the shard for everybody */
 };
 
 /*
@@ -268,6 +271,8 @@ l2_put(const struct l2 *l, struct l2_fill *f, const struct cache_rule *rule, str
 	struct strbuf b = STRBUF_INIT(l->max_block_bytes + ENVELOPE_SPARE);
 	enum err rc = copy_envelope_write(&e, &b);
 
+	if (rc == ERR_OK && b.len > STORED_BYTES_MAX)
+		rc = ERR_TOO_LARGE;
 	if (rc == ERR_OK)
 		rc = finish(l, f, strbuf_slice(&b), rule->fresh_ms + old_ms, now_ms);
 	else

@@ -38,6 +38,7 @@ HANDLERS = {
     "mine.sql": f"-- GET /t/mine\n-- cache: 1h\nSELECT {NONCE}, :tenant AS tenant;\n",
     "bulky.sql": f"-- GET /t/bulky/:id\n-- param id: integer\n-- cache: 1h\nSELECT {NONCE}, :id AS id, hex(randomblob(20000)) AS filler;\n",
     "large.sql": f"-- GET /t/large\n-- cache: 1h\nSELECT {NONCE}, hex(zeroblob(200000)) AS filler;\n",
+    "huge.sql": f"-- GET /t/huge\n-- cache: 1h\nSELECT {NONCE}, hex(randomblob(1500000)) AS filler;\n",
     "slow.sql": "-- GET /t/slow/:id\n-- param id: text\n-- cache: 1h\n-- tags: slow-:id\n-- timeout: 10s\n" + SLOW,
     "thing.sql": f"""-- GET /t/things/:id
 -- param id: text
@@ -144,6 +145,12 @@ def test_a_large_copy_is_packed(hosts):
     assert answers[0].body == answers[1].body and len(answers[0].body) > 400000
     (key,) = [k for k in hosts.redis.keys("weir:copy:large:*")]
     assert hosts.redis.call("STRLEN", key) < 20000
+
+
+def test_a_copy_that_is_too_large_to_come_in_time_is_not_kept_in_redis(hosts):
+    assert nonce(hosts.a.get("/t/huge")) != nonce(hosts.b.get("/t/huge"))
+    assert not hosts.redis.keys("weir:copy:huge:*") and not hosts.redis.keys("weir:lock:*")
+    assert hosts.a.counter("cache_l2_failures") == 0
 
 
 def test_tenants_and_headers_never_share_a_copy(hosts):
