@@ -134,7 +134,7 @@ tsan: need-test ## unit tests under the thread sanitizer
 # A forked child may end while it holds memory: only what is lost for certain counts, and it says nothing.
 VALGRIND     := valgrind --quiet --fair-sched=yes --child-silent-after-fork=yes --leak-check=full \
                 --show-leak-kinds=definite --errors-for-leak-kinds=definite --error-exitcode=99
-WALKS        := flight_walk l1_crash limiter_steps
+WALKS        := flight_walk l1_crash lease_steps limiter_steps
 policy_suites = $(shell grep -ho '^UNIT_SUITE.[a-z0-9_]*' tests/unit/policy/*.c | cut -c 12-)
 
 memcheck: need-test need-memcheck $(unit_programs) ## unit tests under valgrind

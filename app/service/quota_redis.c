@@ -8,6 +8,8 @@
 
 #include <stdio.h>
 
+#include "base/clock.h"
+#include "base/log.h"
 #include "client/redis.h"
 #include "service/shards.h"
 
@@ -110,13 +112,26 @@ token_us(const struct quota_bucket *b, struct figure *f)
 	return (struct slice){ f->text, (size_t)snprintf(f->text, sizeof f->text, "%.17g", us) };
 }
 
+/* What is no answer to us: a script that failed, a key of somebody else's. */
+static enum err
+strange(const struct redis_reply *reply)
+{
+	static struct log_gate gate;
+	uint64_t held;
+
+	if (log_gate_open(&gate, clock_mono_ms(), &held))
+		log_warn("limit_answer_strange", LOG_SLICE("answer", redis_reply_text(reply)),
+		    LOG_INT("suppressed", held));
+	return ERR_IO;
+}
+
 static enum err
 read_grant(const struct redis_reply *reply, uint64_t want, struct quota_grant *out)
 {
 	int64_t figures[4];
 
 	if (redis_reply_count(reply) != 4)
-		return ERR_IO;
+		return strange(reply);
 	for (size_t i = 0; i < 4; i++) {
 		figures[i] = redis_reply_integer(redis_reply_at(reply, i));
 		if (figures[i] < 0)
@@ -175,7 +190,7 @@ quota_redis_beat(struct shards *s, size_t shard, const char host[QUOTA_HOST_BYTE
 	const int64_t hosts = redis_reply_integer(reply);
 
 	if (rc == ERR_OK && hosts < 1)
-		rc = ERR_IO;
+		rc = strange(reply);
 	if (rc == ERR_OK)
 		*hosts_out = (uint64_t)hosts;
 	redis_reply_free(&reply);
