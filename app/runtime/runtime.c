@@ -23,6 +23,7 @@
 #include "runtime/state_dir.h"
 #include "service/catalog.h"
 #include "service/fleet.h"
+#include "service/idempotency.h"
 #include "service/ledger.h"
 #include "service/pg_url.h"
 #include "service/primary.h"
@@ -349,11 +350,8 @@ open_l2(struct opening *o)
 	};
 	const uint64_t host =
 	    hash64(options.seed, "host", 4); /* the seed itself is nobody's to know */
-	enum err rc;
+	const enum err rc = purges_open(&options, &r->purges);
 
-	if (r->shards == NULL)
-		return ERR_OK;
-	rc = purges_open(&options, &r->purges);
 	r->cache.purges = r->purges;
 	r->l2 = (struct l2){ .shards = r->shards,
 		.purges = r->purges,
@@ -382,6 +380,18 @@ open_fleet(struct opening *o)
 }
 
 static enum err
+open_idempotency(struct opening *o)
+{
+	const struct idempotency_options options = {
+		.shards = o->r->shards,
+		.host = o->r->l2.host,
+		.key_ttl_ms = o->c->idempotency_ttl_ms,
+	};
+
+	return idempotency_open(&options, &o->r->idempotency);
+}
+
+static enum err
 open_redis(struct opening *o)
 {
 	enum err rc;
@@ -389,7 +399,11 @@ open_redis(struct opening *o)
 	if (o->c->redis_url == NULL)
 		return ERR_OK;
 	rc = open_shards(o);
-	return rc == ERR_OK ? open_fleet(o) : rc;
+	if (rc == ERR_OK)
+		rc = open_fleet(o);
+	if (rc == ERR_OK)
+		rc = open_l2(o);
+	return rc == ERR_OK ? open_idempotency(o) : rc;
 }
 
 /* In this order. */
@@ -407,7 +421,6 @@ static const struct part {
 	{ RUNTIME_KEYS, "the API keys", open_tenants },
 	{ RUNTIME_QUEUE, "the spool", open_queue },
 	{ RUNTIME_REDIS, "the shards of REDIS_URL", open_redis },
-	{ RUNTIME_REDIS, "the cache in Redis", open_l2 },
 };
 
 enum err
@@ -436,10 +449,11 @@ runtime_open(const struct config *c, const struct handler_set *handlers, unsigne
 void
 runtime_close(struct runtime *r)
 {
-	fleet_close(&r->fleet);
+	queue_close(&r->queue); /* its committer settles keys */
+	idempotency_close(&r->idempotency);
 	purges_close(&r->purges);
+	fleet_close(&r->fleet);
 	shards_close(&r->shards);
-	queue_close(&r->queue);
 	ledger_close(&r->ledger);
 	runtime_database_close(&r->database);
 	store_close(&r->store);

@@ -24,6 +24,7 @@ struct fault_list;
 struct fleet;
 struct guards;
 struct forward_shared;
+struct idempotency;
 struct handler_set; /* pipeline/handler.h */
 struct ingest_shared;
 struct ledger;
@@ -71,6 +72,7 @@ struct runtime {
 	struct ledger *ledger; /* of it */
 	struct queue *queue;
 	struct purges *purges;	    /* NULL: no Redis */
+	struct idempotency *idempotency; /* NULL: no Redis */
 	struct l2 l2;		    /* of use only with shards */
 	struct shards *shards;	    /* NULL: limits and cache are in shared memory only */
 	struct fleet *fleet;	    /* NULL likewise */
