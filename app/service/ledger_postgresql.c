@@ -13,7 +13,7 @@
 #include "service/writer.h"
 
 struct ledger_pg {
-	const struct primary *primary;
+	struct primary *primary;
 	struct primary_link link;
 };
 
