@@ -271,6 +271,8 @@ runtime_database_open(const struct config *c, const struct regions *regions, str
 	*out = (struct database){ .options.url = c->db_write_url };
 	if (pg_url_fits(slice_of(c->db_write_url)))
 		rc = primary_open(&options, &out->primary);
+	if (out->primary != NULL)
+		primary_wait(out->primary, clock_mono_ms() + RESOLVE_WAIT_MS);
 	out->options.primary = out->primary;
 	return rc;
 }
