@@ -406,7 +406,7 @@ open_guards(struct shards *s, const struct shards_options *o)
 	char name[32]; /* guard_open() measures it; here any number fits */
 
 	for (size_t i = 0; i < s->count && rc == ERR_OK; i++) {
-		(void)snprintf(name, sizeof name, "redis-%zu", i + 1);
+		(void)snprintf(name, sizeof name, "redis-%u", (unsigned)i + 1);
 		rc = guard_open(o->guards, name, o->rules, true, &s->shards[i].guard);
 	}
 	return rc;
