@@ -77,7 +77,7 @@ what_weir_depends_on_cannot_be_set_and_the_rest_is_librdkafkas_word(void)
 		{ { "plugin.library.paths", "/tmp/x.so" },
 		    "weir sets plugin.library.paths itself" },
 		{ { "no.such.thing", "1" }, "no.such.thing" },
-		{ { "linger.ms", "soon" }, "soon" },
+		{ { "linger.ms", "soon" }, "queue.buffering.max.ms" /* its older name */ },
 		{ { "security.protocol", "none" }, "security.protocol" },
 	};
 	char why[256];
