@@ -20,6 +20,8 @@ static const struct command *const commands[] = {
 	&command_status,
 	&command_purge,
 	&command_dlq,
+	&command_breaker,
+	&command_key,
 };
 
 enum { COMMANDS = sizeof commands / sizeof *commands };

@@ -11,8 +11,8 @@
 #include "base/str.h"
 #include "handlers/handlers.h"
 #include "http/response.h"
-#include "service/dead_letters.h"
 #include "service/event.h"
+#include "service/ledger.h"
 #include "service/queue.h"
 
 enum { BODY_BYTES_MAX = 16384 }; /* the reason is cut to far less when it is stored */
@@ -72,7 +72,7 @@ find(struct handler_call *call, const uint8_t *id, struct state *s)
 	struct queue_record rec = { 0 };
 	const enum err spool = queue_find(call->queue, id, call->arena, &rec);
 	const enum err table =
-	    operation_find(call->write_url, id, call->deadline_ms, call->arena, &op);
+	    operation_find(call->ledger, id, call->deadline_ms, call->arena, &op);
 
 	if (table == ERR_OK) {
 		*s = (struct state){ .status = op.state,

@@ -3,23 +3,27 @@
  */
 #include <errno.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
 #include "base/arena.h"
 #include "base/clock.h"
 #include "base/fault.h"
+#include "client/redis.h"
 #include "cmd/begin.h"
 #include "cmd/command.h"
 #include "handlers/handlers.h"
 #include "runtime/config.h"
 #include "runtime/runtime.h"
 #include "service/catalog.h"
+#include "service/guard.h"
+#include "service/shards.h"
 #include "service/store.h"
 
 enum { OPTION_CONNECT };
 
-enum { MAX_RESPONSE_BYTES = 1 << 20 };
+enum { MAX_RESPONSE_BYTES = 1 << 20, RESOLVE_WAIT_MS = 5000, GUARDS_ALIGN = 64 };
 
 /* Prepares ${which} of the endpoints, those that read or those that write, on the database at ${url}. */
 static void
@@ -46,6 +50,42 @@ check_database(const struct config *c, const struct catalog *catalog, enum confi
 		    http_method_writes(catalog->endpoints[i]->method) == writes)
 			store_check(s, catalog->endpoints[i], faults);
 	store_close(&s);
+}
+
+/* The guards are this process's own: what it finds suspends nothing on the host. */
+static void
+check_redis(const struct config *c, struct fault_list *faults)
+{
+	const struct breaker_rules rules = runtime_breaker_rules(c);
+	struct shards_options o = { .urls = c->redis_url,
+		.timeout_ms = c->redis_timeout_ms,
+		.guards = aligned_alloc(GUARDS_ALIGN, guards_size()),
+		.rules = &rules,
+		.max_connections = 1 };
+	const struct slice ping = SLICE("PING");
+	struct shards *s = NULL;
+	struct redis_reply *reply;
+	enum err rc = ERR_NOMEM;
+
+	if (o.guards != NULL) {
+		guards_init(o.guards);
+		rc = shards_open(&o, &s);
+	}
+	if (rc == ERR_OK)
+		(void)shards_wait(s, clock_mono_ms() + RESOLVE_WAIT_MS);
+	else
+		fault_add(faults, "REDIS_URL", 0, "cannot be tried (%s)", err_name(rc));
+	for (size_t i = 0; rc == ERR_OK && i < shards_count(s); i++) {
+		const enum err pinged = shards_call(s, i, &ping, 1, clock_mono_ms(), &reply);
+
+		if (pinged != ERR_OK)
+			fault_add(faults, "REDIS_URL", 0,
+			    "%s does not answer (%s), expected a Redis within REDIS_TIMEOUT",
+			    shards_url(s, i), err_name(pinged));
+		redis_reply_free(&reply);
+	}
+	shards_close(&s);
+	free(o.guards);
 }
 
 /* Nothing is made: who checks may be somebody else than who serves. */
@@ -92,6 +132,8 @@ check_endpoints(const struct command_line *line, const struct config *c, struct 
 	if (line->given[OPTION_CONNECT].count > 0 && faults->errors == 0) {
 		check_database(c, catalog, CONFIG_KEY_db_read_url, c->db_read_url, false, faults);
 		check_database(c, catalog, CONFIG_KEY_db_write_url, c->db_write_url, true, faults);
+		if (c->redis_url != NULL)
+			check_redis(c, faults);
 	}
 	catalog_release(&catalog);
 }
@@ -128,7 +170,7 @@ const struct command command_check = {
 		"when there is one.\n",
 	.options = {
 		[OPTION_CONNECT] = { "--connect", NULL,
-		    "also prepare every statement on the databases", false },
+		    "also prepare every statement on the databases, and ping every Redis", false },
 	},
 	.run = run,
 };

@@ -25,6 +25,7 @@ enum { OUTPUT_BYTES_MAX = 64 << 20, PROGRESS_MS = 1000, URL_BYTES_MAX = 64 * 102
 struct call {
 	const struct command_line *line;
 	const struct config *config;
+	struct writer_options database;
 	struct slice id; /* absent: all */
 };
 
@@ -85,7 +86,7 @@ list(const struct call *call)
 	struct strbuf out = STRBUF_INIT(OUTPUT_BYTES_MAX);
 	const bool json = call->line->given[OPTION_JSON].count > 0;
 
-	return print(dead_letters_list(call->config->db_write_url, json, &out), &out, call);
+	return print(dead_letters_list(&call->database, json, &out), &out, call);
 }
 
 static enum exit_code
@@ -93,7 +94,7 @@ show(const struct call *call)
 {
 	struct strbuf out = STRBUF_INIT(OUTPUT_BYTES_MAX);
 
-	return print(dead_letters_show(call->config->db_write_url, call->id, &out), &out, call);
+	return print(dead_letters_show(&call->database, call->id, &out), &out, call);
 }
 
 static void
@@ -114,8 +115,8 @@ retry_with(const struct call *call, const struct catalog *catalog, struct cache 
 {
 	int64_t next_ms = clock_mono_ms() + PROGRESS_MS;
 	uint64_t done = 0, failures = 0;
-	const enum err rc = dead_letters_retry(call->config->db_write_url, catalog, cache, call->id,
-	    progress, &next_ms, &done, &failures);
+	const enum err rc = dead_letters_retry(
+	    &call->database, catalog, cache, call->id, progress, &next_ms, &done, &failures);
 
 	if (rc != ERR_OK)
 		return failed(rc, call);
@@ -137,7 +138,8 @@ retry(const struct call *call)
 	rc = runtime_catalog(call->config, &handlers, &faults, &catalog);
 	if (rc != ERR_OK)
 		return begin_failed(rc, &faults);
-	rc = runtime_open(call->config, NULL, RUNTIME_SEGMENT | RUNTIME_JOIN, 0, &faults, &rt);
+	rc = runtime_open(
+	    call->config, NULL, RUNTIME_SEGMENT | RUNTIME_REDIS | RUNTIME_JOIN, 0, &faults, &rt);
 	if (rc != ERR_OK && rc != ERR_NOT_FOUND) {
 		catalog_release(&catalog);
 		return begin_failed(rc, &faults);
@@ -154,7 +156,7 @@ static enum exit_code
 drop(const struct call *call)
 {
 	uint64_t dropped = 0;
-	const enum err rc = dead_letters_drop(call->config->db_write_url, call->id, &dropped);
+	const enum err rc = dead_letters_drop(&call->database, call->id, &dropped);
 
 	if (rc != ERR_OK)
 		return failed(rc, call);
@@ -224,6 +226,7 @@ run(const struct command_line *line)
 		rc = begin_command(line, NULL, 0, &c);
 	if (rc == EXIT_CODE_DONE) {
 		call.config = c;
+		call.database = runtime_database(c);
 		call.id = slice_of(line->operand_count > 1 ? line->operands[1] : NULL);
 		rc = act(a, &call);
 	}

@@ -6,20 +6,22 @@
 #include "cmd/begin.h"
 #include "cmd/command.h"
 #include "cmd/place.h"
+#include "runtime/runtime.h"
 #include "service/writer.h"
 
 static enum exit_code
 migrate(const struct config *c)
 {
 	struct writer_failure why = { 0 };
+	const struct writer_options database = runtime_database(c);
 	struct writer *w = NULL;
-	enum err rc = writer_open(c->db_write_url, &w, &why);
+	enum err rc = writer_open(&database, &w, &why);
 
 	if (rc == ERR_OK)
 		rc = writer_migrate(w, &why);
 	writer_close(&w);
 	if (rc != ERR_OK) {
-		(void)fprintf(stderr, "weir migrate: %s (%s)\n", why.message, err_name(rc));
+		(void)fprintf(stderr, "weir migrate: %s: %s\n", why.sqlstate, why.message);
 		return EXIT_CODE_FAILED;
 	}
 	(void)printf("the tables of weir are up to date\n");

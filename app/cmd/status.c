@@ -13,10 +13,12 @@
 #include "base/fault.h"
 #include "client/shm.h"
 #include "cmd/begin.h"
+#include "cmd/breakers.h"
 #include "cmd/command.h"
 #include "runtime/regions.h"
 #include "runtime/runtime.h"
 #include "service/forward.h"
+#include "service/guard.h"
 #include "service/ingest.h"
 #include "service/queue.h"
 #include "telemetry/scoreboard.h"
@@ -32,6 +34,8 @@ struct picture {
 	uint64_t requests[SCOREBOARD_MEMBERS];
 	size_t member_count;
 	uint64_t totals[METRIC__COUNT];
+	struct guard_view breakers[GUARDS_MAX];
+	size_t breaker_count;
 	struct l1_stats cache;
 	struct queue_status spool;
 	bool spool_known;
@@ -136,6 +140,7 @@ look(const struct runtime *rt, struct picture *p)
 	look_at_consumer(rt->ingest, p);
 	look_at_forwarder(rt->forward, p);
 	l1_stats_read(rt->regions->l1, &p->cache);
+	p->breaker_count = guards_look(rt->guards, p->now_ms, p->breakers);
 	p->spool_known = queue_status_read(rt->queue, &p->spool) == ERR_OK;
 }
 
@@ -208,6 +213,10 @@ text(const struct picture *p, struct strbuf *b)
 	    *p->consumer_reason == '\0' ? "" : ": ", p->consumer_reason);
 	text_members(p, b);
 	strbuf_add_char(b, '\n');
+	if (p->breaker_count > 0) {
+		breakers_text(p->breakers, p->breaker_count, p->now_ms, b);
+		strbuf_add_char(b, '\n');
+	}
 	for (size_t i = 0; i < METRIC__COUNT; i++)
 		strbuf_addf(b, "%-40s %" PRIu64 "\n", metric_infos[i].name, p->totals[i]);
 }
@@ -296,6 +305,8 @@ json(const struct picture *p, struct strbuf *b)
 	strbuf_add_char(b, ',');
 	json_parts(p, b);
 	json_forwarder(p, b);
+	strbuf_add_cstr(b, ",\"breakers\":");
+	breakers_json(p->breakers, p->breaker_count, p->now_ms, b);
 	strbuf_add_cstr(b, ",\"counters\":{");
 	for (size_t i = 0; i < METRIC__COUNT; i++)
 		strbuf_addf(

@@ -45,6 +45,12 @@ struct cache_rule {
 	    if_error_ms; /* stale and if-error count from the end of fresh */
 };
 
+/* A request header that the answers vary by. */
+struct vary_header {
+	struct slice name;  /* as the file says it, for `Vary` */
+	struct slice param; /* as the front server passes it: HTTP_ACCEPT_LANGUAGE */
+};
+
 /* A tag or key template: literal parts and parameter indexes, alternating. */
 struct template_part {
 	struct slice literal; /* used when param == -1 */
@@ -102,8 +108,11 @@ struct endpoint {
 	struct column_rule *columns;
 	size_t column_count;
 
-	struct slice sql;  /* placeholders as ?1 ?2 ...; absent for a built-in one */
+	struct slice sql;  /* placeholders as ?1 ?2 ... or $1 $2 ...; absent for a built-in one */
+	bool postgresql;   /* the statement is PostgreSQL's, with $1; else SQLite's, with ?1 */
 	unsigned sql_line; /* where the statement begins */
+	const struct endpoint
+	    *twin; /* NAME.postgresql.sql in force: NAME.sql beside it; else NULL */
 	struct bind *binds;
 	size_t bind_count;
 
@@ -112,6 +121,8 @@ struct endpoint {
 	int64_t timeout_ms;
 	int64_t max_body_bytes;
 	struct cache_rule cache;
+	struct vary_header *vary;
+	size_t vary_count;
 	struct template *tags;
 	size_t tag_count;
 	struct template *invalidates;
@@ -121,13 +132,19 @@ struct endpoint {
 	enum auth_rule auth;
 	bool uses_tenant;  /* the statement binds :tenant, or auth is not none: varies by tenant */
 	bool key_optional; /* idempotency: optional */
+	bool read_primary; /* read: primary */
+	bool never_shed;   /* health */
 	const char *topic; /* queue: where its writes go; NULL: KAFKA_TOPIC */
 	struct slice
 	    partition_param; /* key: the parameter that orders them; absent: the idempotency key */
-	bool never_shed;     /* health */
 };
 
-enum { ENDPOINT_MAX_PARAMS = 64, ENDPOINT_MAX_TAGS = 14, ENDPOINT_MAX_LIMITS = 8 };
+enum {
+	ENDPOINT_MAX_PARAMS = 64,
+	ENDPOINT_MAX_TAGS = 14,
+	ENDPOINT_MAX_LIMITS = 8,
+	ENDPOINT_MAX_VARY = 4
+};
 
 const char *http_method_name(enum http_method m);
 bool http_method_parse(struct slice word, enum http_method *out);

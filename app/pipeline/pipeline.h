@@ -9,7 +9,9 @@
 #include "pipeline/exchange.h"
 
 struct catalog;
+struct ledger;
 struct scoreboard;
+struct tenants;
 
 /*
  * The order of the steps.  Runs an exchange as far as the calling thread may: inline steps on the reactor,
@@ -18,12 +20,14 @@ struct scoreboard;
 struct pipeline_env {
 	const struct catalog *catalog; /* of this moment; an exchange holds the one it began with */
 	struct cache *cache;
+	const struct l2 *l2; /* NULL: no Redis */
 	struct quota *quota;
 	struct queue *queue;
 	struct store *store;
+	struct tenants *tenants; /* service/tenant.h */
 	struct scoreboard *scoreboard;
 	unsigned member;
-	const char *write_url;
+	struct ledger *ledger;
 	struct slice base_path;
 	bool base_path_set; /* else the front's SCRIPT_NAME folder */
 	const struct cidr *trusted;
@@ -43,7 +47,8 @@ enum pipeline_result {
 	PIPELINE_BLOCKING, /* the next step needs a lane */
 	PIPELINE_BODY,	   /* the next step reads a large body: a lane, at most half of them */
 	PIPELINE_INLINE,   /* on a lane: the next step belongs to the reactor */
-	PIPELINE_PARKED	   /* x->wait says for what; x->deadline_ms is when to give up */
+	/* x->wait says for what; x->deadline_ms is when to give up, but for a turn: x->wake_ms is when to run again */
+	PIPELINE_PARKED
 };
 
 enum pipeline_result pipeline_run(struct exchange *x, enum pipeline_where where);

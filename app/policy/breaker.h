@@ -8,13 +8,18 @@
 /*
  * Circuit breaker over memory shared by all processes of the host.
  *
- *   CLOSED --failure rate in the rolling 10 s window, over the volume--> OPEN --reset_ms--> HALF_OPEN
- *      ^                                                                  ^                    |
- *      +------------------------ the probe has answered ------------------+--- it has not -----+
+ *             over failure_pct, of at least volume calls          reset_ms passed: a probe is leased
+ *   CLOSED ------------------------------------------> OPEN -----------------------> HALF_OPEN
+ *    | ^ ^                                              ^                              |  |  |
+ *    | | |                                              +-------- the probe failed ----+  |  |
+ *    | | +----------------------------------------------------- the probe has answered ---+  |
+ *    | +--- a probe has answered ---+                                                        |
+ *    +----- a deadline missed ---> SUSPENDED <------------------ the probe missed its deadline
  *
- * Pure: time is an argument, no lock, no clock, no allocation.  Half-open lets one probe through, which is a
- * lease: whoever holds it may be killed, and after the lease another probes.  SUSPENDED is OPEN that only a probe
- * sent outside of requests ends.  Forced states stay until they are given back.
+ * Pure: time is an argument, no lock, no clock, no allocation.  What decides is one atomic word, so a process may be
+ * killed at any instruction.  A probe is a lease: after probe_lease_ms another is sent, and a report of the first
+ * no longer counts.  Calls that were begun before the last change of state never count.  An answer opens nothing.
+ * Cost: one load to enter, one swap to report, ten more loads when the call failed.
  */
 struct breaker_rules {
 	int64_t slow_ms;      /* CIRCUIT_BREAKER_TIMEOUT: a slower call is a failure */
@@ -25,19 +30,65 @@ struct breaker_rules {
 	int64_t probe_lease_ms; /* how long a probe may take before another is sent */
 };
 
+enum {
+	BREAKER_WINDOW_MS = 10000, /* rolls by the second */
+	BREAKER_PAUSE_MS = 500	   /* between the probes of a suspended downstream */
+};
+
 enum breaker_state { BREAKER_CLOSED, BREAKER_OPEN, BREAKER_HALF_OPEN, BREAKER_SUSPENDED };
+/* What a person has ordered: no call passes, not even a probe; or each passes. */
 enum breaker_force { BREAKER_AUTO, BREAKER_FORCED_OPEN, BREAKER_FORCED_CLOSED };
 
+enum breaker_outcome {
+	BREAKER_ANSWERED,
+	BREAKER_SLOW, /* answered, but later than slow_ms: a failure */
+	BREAKER_FAILED,
+	BREAKER_STALLED /* a failure that suspends at once */
+};
+
 struct breaker;
-size_t breaker_size(void);
-void breaker_init(void *mem);
+
+struct breaker_ticket { /* of one call */
+	uint32_t serial;
+	bool probe;
+};
+
+struct breaker_change { /* nothing has changed when ${from} is ${to} */
+	enum breaker_state from, to;
+	uint64_t calls, failures, slow; /* in the window */
+};
+
+size_t breaker_size(void);    /* a multiple of 64 */
+void breaker_init(void *mem); /* ${mem} aligned to 64 bytes; closed, and nothing counted */
+
+/* Whether a call may pass without being a probe. */
+bool breaker_allow(const struct breaker *b, struct breaker_ticket *out);
+
+/* Whether a probe is due, and is ours to send: open for reset_ms, suspended since the last one's pause, or
+ * the lease of another is over.  *${change_out} is filled in both cases. */
+bool breaker_probe(struct breaker *b, const struct breaker_rules *r, int64_t now_ms,
+    struct breaker_ticket *out, struct breaker_change *change_out);
+
+struct breaker_change breaker_report(struct breaker *b, const struct breaker_rules *r,
+    const struct breaker_ticket *t, enum breaker_outcome outcome, int64_t now_ms);
+
+/* The call was not made: nothing is counted, and a probe is due again. */
+void breaker_withdraw(struct breaker *b, const struct breaker_ticket *t, int64_t now_ms);
+
+/* Meanwhile calls are counted, and nothing else changes.  Given back (BREAKER_AUTO): what was forced open goes on as
+ * it was before; what was forced closed goes on closed. */
+void breaker_force(struct breaker *b, enum breaker_force force, int64_t now_ms);
 
 struct breaker_view {
 	enum breaker_state state;
 	enum breaker_force force;
-	int64_t since_ms;
-	uint64_t calls, failures, slow; /* in the window */
-	uint64_t opened;		/* times, ever */
+	int64_t since_ms;		/* it became closed, or left that state; 0: never */
+	uint64_t calls, failures, slow; /* in the window; slow ones are failures as well */
+	uint64_t opened;		/* times it left closed, ever */
 };
+void breaker_look(const struct breaker *b, int64_t now_ms, struct breaker_view *out);
+
+/* "closed" "open" "half-open" "suspended", or "forced-open" "forced-closed". */
+const char *breaker_word(enum breaker_state state, enum breaker_force force);
 
 #endif

@@ -17,6 +17,8 @@
 #include "policy/limiter.h"
 #include "runtime/config_source.h"
 #include "runtime/config_value.h"
+#include "service/pg_url.h"
+#include "service/shard_url.h"
 
 enum {
 	ARENA_BYTES_MAX = 8 * 1024 * 1024, /* a .env file, its values, and the files of NAME_FILE */
@@ -63,6 +65,10 @@ config_shown(const struct config_info *info, const char *value, struct arena *a)
 
 	if (!info->secret || *value == '\0' || strncmp(value, "sqlite:", 7) == 0)
 		return value;
+	if (info->kind == CONFIG_KIND_REDIS)
+		return shard_urls_shown(slice_of(value), a);
+	if (pg_url_fits(slice_of(value)))
+		return pg_urls_shown(slice_of(value), a);
 	if (colon == NULL)
 		return "***";
 	return arena_printf(a, "%.*s:***", (int)(colon - value), value);
@@ -269,6 +275,33 @@ check_window(struct loading *l)
 		    l->c->texts[CONFIG_KEY_rate_limit_points].value, (int)LIMITER_WINDOW_MAX);
 }
 
+/* Endpoint files are read for one kind of database, and writes go to one place. */
+static void
+check_databases(struct loading *l)
+{
+	const bool reads = pg_url_fits(slice_of(l->c->db_read_url));
+	const bool writes = pg_url_fits(slice_of(l->c->db_write_url));
+	unsigned line;
+	const char *where = where_of(l, CONFIG_KEY_db_read_url, &line);
+
+	if (reads != writes)
+		fault_add(l->faults, where, line,
+		    "DB_READ_URL is \"%s\", expected the same kind of database as DB_WRITE_URL",
+		    config_shown(
+			&config_infos[CONFIG_KEY_db_read_url], l->c->db_read_url, &l->c->arena));
+	where = where_of(l, CONFIG_KEY_db_write_url, &line);
+	if (writes && strchr(l->c->db_write_url, ',') != NULL)
+		fault_add(l->faults, where, line, "DB_WRITE_URL is \"%s\", expected one server",
+		    config_shown(
+			&config_infos[CONFIG_KEY_db_write_url], l->c->db_write_url, &l->c->arena));
+}
+
+bool
+config_on_postgresql(const struct config *c)
+{
+	return c->db_write_url != NULL && pg_url_fits(slice_of(c->db_write_url));
+}
+
 /* What no setting can judge alone; asked only when each is good. */
 static void
 check_together(struct loading *l)
@@ -277,6 +310,7 @@ check_together(struct loading *l)
 	check_listen(l, l->c->admin_listen, CONFIG_KEY_admin_listen);
 	check_sockets_differ(l);
 	check_window(l);
+	check_databases(l);
 	check_ack(l);
 }
 

@@ -30,6 +30,8 @@ struct cidr_set {
 #define CONFIG_TYPE_ADDRESS   const char * /* unix:/ABSOLUTE or HOST:PORT */
 #define CONFIG_TYPE_BASE_PATH const char * /* "/app", without a slash at its end */
 #define CONFIG_TYPE_GROUP     const char * /* a group that exists */
+#define CONFIG_TYPE_DATABASE  const char * /* sqlite:/ABSOLUTE, or what service/pg_url.h reads */
+#define CONFIG_TYPE_REDIS     const char * /* as service/shard_url.h reads it; paths are absolute */
 #define CONFIG_TYPE_DATABASE  const char * /* sqlite:/ABSOLUTE */
 #define CONFIG_TYPE_BROKERS   const char * /* HOST:PORT, comma-separated */
 #define CONFIG_TYPE_TOPIC     const char * /* a name that Kafka takes */
@@ -47,6 +49,7 @@ enum config_kind {
 	CONFIG_KIND_BASE_PATH,
 	CONFIG_KIND_GROUP,
 	CONFIG_KIND_DATABASE,
+	CONFIG_KIND_REDIS,
 	CONFIG_KIND_BROKERS,
 	CONFIG_KIND_TOPIC,
 	CONFIG_KIND_CIDRS,
@@ -113,6 +116,9 @@ void config_free(struct config **cp);
 /* Puts every setting into this process's environment, for children: they read nothing else, so that one
  * started an hour later has the settings of the first. */
 enum err config_export(const struct config *c);
+
+/* Whether the databases are PostgreSQL; else they are SQLite. */
+bool config_on_postgresql(const struct config *c);
 
 /* ${value} of ${info} as it may be shown: what is secret becomes "***".  In the arena. */
 const char *config_shown(const struct config_info *info, const char *value, struct arena *a);

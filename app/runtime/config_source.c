@@ -28,11 +28,6 @@ struct later {
 };
 
 static const struct later laters[] = {
-	{ "REDIS_URL", NULL, false },
-	{ "REDIS_TIMEOUT", NULL, true },
-	{ "DB_WRITE_POOL_MAX", NULL, true },
-	{ "RATE_LIMIT_ON_REDIS_FAILURE", NULL, true },
-	{ "CIRCUIT_BREAKER_*", NULL, true },
 	{ "OTEL_*", NULL, true },
 };
 

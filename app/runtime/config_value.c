@@ -16,6 +16,8 @@
 
 #include "base/units.h"
 #include "http/address.h"
+#include "service/pg_url.h"
+#include "service/shard_url.h"
 
 enum { UNIX_PATH_MAX = sizeof(((struct sockaddr_un *)0)->sun_path) - 1 };
 
@@ -150,14 +152,44 @@ parse_group(struct reading *r, struct slice text)
 static enum config_verdict
 parse_database(struct reading *r, struct slice text)
 {
-	const char *path;
+	struct pg_url urls[PG_URLS_MAX];
+	const char *path, *why;
+	size_t count;
 
-	if (slice_starts(text, "postgres://") || slice_starts(text, "postgresql://"))
-		return CONFIG_LATER;
+	if (pg_url_fits(text)) {
+		if (pg_urls_parse(text, r->a, urls, &count, &why) != ERR_OK)
+			return CONFIG_BAD;
+		return set_text(r, arena_copy(r->a, text));
+	}
 	if (!slice_starts(text, "sqlite:"))
 		return CONFIG_BAD;
 	path = absolute(r, (struct slice){ text.ptr + 7, text.len - 7 });
 	return set_text(r, path == NULL ? NULL : arena_printf(r->a, "sqlite:%s", path));
+}
+
+/* Each path made absolute, then all read as one: what Redis makes of it is not known here. */
+static enum config_verdict
+parse_redis(struct reading *r, struct slice text)
+{
+	struct shard_url urls[SHARD_URLS_MAX];
+	const char *all = NULL, *why;
+	size_t count;
+
+	while (text.ptr != NULL) {
+		const struct slice one = slice_trim(slice_cut(&text, ','));
+		const char *piece = arena_copy(r->a, one);
+
+		if (slice_starts(one, "unix:") && one.len > 5) {
+			piece = absolute(r, (struct slice){ one.ptr + 5, one.len - 5 });
+			if (piece == NULL)
+				return CONFIG_BAD;
+			piece = arena_printf(r->a, "unix:%s", piece);
+		}
+		all = all == NULL ? piece : arena_printf(r->a, "%s,%s", all, piece);
+	}
+	if (all == NULL || shard_urls_parse(slice_of(all), r->a, urls, &count, &why) != ERR_OK)
+		return CONFIG_BAD;
+	return set_text(r, all);
 }
 
 static enum config_verdict
@@ -202,6 +234,8 @@ parse_int(struct reading *r, struct slice text)
 {
 	int64_t n;
 
+	if (strcmp(r->info->unit, "%") == 0 && text.ptr[text.len - 1] == '%')
+		text.len--;
 	return slice_to_i64(text, &n) == ERR_OK ? set_number(r, n) : CONFIG_BAD;
 }
 
@@ -305,7 +339,16 @@ expect_database(const struct config_info *info, struct arena *a)
 {
 	(void)info;
 	(void)a;
-	return "sqlite:PATH";
+	return "sqlite:PATH or postgres://user:pass@host:port/database";
+}
+
+static const char *
+expect_redis(const struct config_info *info, struct arena *a)
+{
+	(void)info;
+	(void)a;
+	return "up to 16 of redis://[user:pass@]host:port/db or unix:PATH, separated by commas and "
+	       "each once";
 }
 
 static const char *
@@ -399,6 +442,7 @@ static const struct kind kinds[CONFIG_KIND__COUNT] = {
 	[CONFIG_KIND_BASE_PATH] = { parse_base_path, expect_base_path },
 	[CONFIG_KIND_GROUP] = { parse_group, expect_group },
 	[CONFIG_KIND_DATABASE] = { parse_database, expect_database },
+	[CONFIG_KIND_REDIS] = { parse_redis, expect_redis },
 	[CONFIG_KIND_BROKERS] = { parse_brokers, expect_brokers },
 	[CONFIG_KIND_TOPIC] = { parse_topic, expect_topic },
 	[CONFIG_KIND_CIDRS] = { parse_cidrs, expect_cidrs },

@@ -82,7 +82,7 @@ open_job(struct runtime *rt, struct job *j)
 {
 	enum err rc = open_source(rt, &j->source);
 	const struct ingest_options o = {
-		.write_url = rt->config->db_write_url,
+		.database = rt->database,
 		.source = j->source,
 		.catalog = rt->catalog,
 		.cache = &rt->cache,
@@ -106,7 +106,7 @@ migrate(const struct runtime *rt)
 {
 	struct writer_failure why;
 	struct writer *w;
-	enum err rc = writer_open(rt->config->db_write_url, &w, &why);
+	enum err rc = writer_open(&rt->database, &w, &why);
 
 	if (rc == ERR_OK)
 		rc = writer_migrate(w, &why);

@@ -24,7 +24,7 @@ struct held {
 	struct exchange x;
 	struct desk *desk;
 	struct timer timer;
-	enum place { PLACE_RUNS, PLACE_LANE, PLACE_QUEUE, PLACE_FLIGHT } place;
+	enum place { PLACE_RUNS, PLACE_LANE, PLACE_QUEUE, PLACE_FLIGHT, PLACE_TURN } place;
 	enum pipeline_result lane_result;
 	bool replied,
 	    item_pending; /* an orphan is let go when it is replied and its item is done */
@@ -220,6 +220,9 @@ park(struct held *h)
 	if (x->wait == EXCHANGE_WAITS_QUEUE) {
 		h->place = PLACE_QUEUE;
 		h->item_pending = true;
+	} else if (x->wait == EXCHANGE_WAITS_TURN) {
+		h->place = PLACE_TURN;
+		until_ms = x->wake_ms;
 	} else {
 		h->place = PLACE_FLIGHT;
 		flight_list(h);
@@ -311,6 +314,11 @@ timer_fired(struct timer *t)
 
 	if (h->place == PLACE_LANE) {
 		reactor_stop_body(h->desk->reactor, x);
+		return;
+	}
+	if (h->place == PLACE_TURN) {
+		unpark(h);
+		run(h);
 		return;
 	}
 	if (h->place == PLACE_FLIGHT && reactor_now_ms(h->desk->reactor) < x->deadline_ms) {

@@ -18,9 +18,13 @@
 #include "policy/flight.h"
 #include "policy/l1.h"
 #include "policy/limiter.h"
+#include "policy/tickets.h"
 #include "service/forward.h"
+#include "service/guard.h"
 #include "service/ingest.h"
+#include "service/purges.h"
 #include "service/queue.h"
+#include "service/tenant.h"
 #include "telemetry/scoreboard.h"
 
 enum {
@@ -112,6 +116,21 @@ flights_init(void *mem, const struct regions_options *o, const struct region_see
 }
 
 static size_t
+guards_region_size(const struct regions_options *o)
+{
+	(void)o;
+	return guards_size();
+}
+
+static void
+guards_region_init(void *mem, const struct regions_options *o, const struct region_seeds *seeds)
+{
+	(void)o;
+	(void)seeds;
+	guards_init(mem);
+}
+
+static size_t
 spool_size(const struct regions_options *o)
 {
 	return queue_shared_size(o->spool_bytes);
@@ -122,6 +141,21 @@ spool_init(void *mem, const struct regions_options *o, const struct region_seeds
 {
 	(void)seeds;
 	queue_shared_init(mem, o->spool_bytes);
+}
+
+static size_t
+purges_size(const struct regions_options *o)
+{
+	(void)o;
+	return purges_shared_size();
+}
+
+static void
+purges_init(void *mem, const struct regions_options *o, const struct region_seeds *seeds)
+{
+	(void)o;
+	(void)seeds;
+	purges_shared_init(mem);
 }
 
 static size_t
@@ -140,10 +174,39 @@ leave_zeroed(void *mem, const struct regions_options *o, const struct region_see
 }
 
 static size_t
+keys_size(const struct regions_options *o)
+{
+	(void)o;
+	return tenant_shared_size();
+}
+
+static void
+keys_init(void *mem, const struct regions_options *o, const struct region_seeds *seeds)
+{
+	(void)o;
+	tenant_shared_init(mem, seeds->keys);
+}
+
+static size_t
 forward_size(const struct regions_options *o)
 {
 	(void)o;
 	return sizeof(struct forward_shared);
+}
+
+static size_t
+tickets_region_size(const struct regions_options *o)
+{
+	(void)o;
+	return tickets_size();
+}
+
+static void
+tickets_region_init(void *mem, const struct regions_options *o, const struct region_seeds *seeds)
+{
+	(void)o;
+	(void)seeds;
+	tickets_init(mem);
 }
 
 /* The seeds come first: the others are made from them. */
@@ -153,9 +216,16 @@ static const struct region table[] = {
 	{ "limiter", 1, limits_size, limits_init, offsetof(struct regions, limiter) },
 	{ "l1", 1, copies_size, copies_init, offsetof(struct regions, l1) },
 	{ "flights", 1, flights_size, flights_init, offsetof(struct regions, flights) },
+	{ "guards", 1, guards_region_size, guards_region_init, offsetof(struct regions, guards) },
+	{ "read tickets", 1, tickets_region_size, tickets_region_init,
+	    offsetof(struct regions, read_tickets) },
+	{ "write tickets", 1, tickets_region_size, tickets_region_init,
+	    offsetof(struct regions, write_tickets) },
 	{ "queue", 2, spool_size, spool_init, offsetof(struct regions, queue) },
+	{ "purges", 1, purges_size, purges_init, offsetof(struct regions, purges) },
 	{ "ingest", 1, ingest_size, leave_zeroed, offsetof(struct regions, ingest) },
 	{ "forward", 1, forward_size, leave_zeroed, offsetof(struct regions, forward) },
+	{ "api keys", 1, keys_size, keys_init, offsetof(struct regions, tenants) },
 };
 
 enum { REGIONS = sizeof table / sizeof *table };

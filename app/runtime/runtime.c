@@ -22,10 +22,14 @@
 #include "runtime/regions.h"
 #include "runtime/state_dir.h"
 #include "service/catalog.h"
+#include "service/ledger.h"
+#include "service/purges.h"
 #include "service/queue.h"
+#include "service/shards.h"
 #include "service/store.h"
 #include "telemetry/scoreboard.h"
 
+enum { LEDGER_CONNECTIONS = 2 }; /* of one process: a look at one row by its key */
 enum { HOST_NAME_BYTES = 65 };
 
 struct opening {
@@ -85,6 +89,7 @@ open_segment(struct opening *o)
 		return rc;
 	r->scoreboard = r->regions->scoreboard;
 	r->ingest = r->regions->ingest;
+	r->guards = r->regions->guards;
 	r->forward = r->regions->forward;
 	r->quota = (struct quota){ r->regions->limiter, r->regions->seeds->limiter };
 	r->cache = (struct cache){
@@ -143,6 +148,7 @@ runtime_catalog(const struct config *c, const struct handler_set *handlers,
 {
 	const struct catalog_options options = {
 		.handlers = c->handlers,
+		.postgresql = config_on_postgresql(c),
 		.timeout_ms = c->db_timeout_ms,
 		.max_body_bytes = c->max_body_bytes,
 		.limit_quota = (uint64_t)c->rate_limit_points,
@@ -213,6 +219,30 @@ open_store(struct opening *o)
 	return store_open(&options, &o->r->store);
 }
 
+struct writer_options
+runtime_database(const struct config *c)
+{
+	return (struct writer_options){ .url = c->db_write_url, .timeout_ms = c->db_timeout_ms };
+}
+
+static enum err
+open_ledger(struct opening *o)
+{
+	return ledger_open(&o->r->database, LEDGER_CONNECTIONS, &o->r->ledger);
+}
+
+static enum err
+open_tenants(struct opening *o)
+{
+	struct runtime *r = o->r;
+
+	r->tenants = (struct tenants){ .shared = r->regions->tenants,
+		.limiter = r->regions->limiter,
+		.seed = r->regions->seeds->limiter,
+		.ledger = r->ledger };
+	return ERR_OK;
+}
+
 static enum err
 open_queue(struct opening *o)
 {
@@ -228,6 +258,74 @@ open_queue(struct opening *o)
 	return queue_open(&options, &o->r->queue);
 }
 
+/* What a probe may take before another is sent: slower, its answer would count as a failure anyway. */
+struct breaker_rules
+runtime_breaker_rules(const struct config *c)
+{
+	return (struct breaker_rules){
+		.slow_ms = c->circuit_breaker_timeout_ms,
+		.failure_pct = (unsigned)c->circuit_breaker_threshold_pct,
+		.reset_ms = c->circuit_breaker_reset_timeout_ms,
+		.volume = (unsigned)c->circuit_breaker_volume_threshold,
+		.probe_lease_ms = c->circuit_breaker_timeout_ms,
+	};
+}
+
+/* A resolver that never answers may delay a start by this, and no request ever. */
+enum {
+	RESOLVE_WAIT_MS = 1000,
+	BACKGROUND_CALLS = 4,
+	BLOCK_PER_ANSWER = 4 /* a copy block: the text, and an offset for each cell of it */
+};
+
+static enum err
+open_redis(struct opening *o)
+{
+	const struct breaker_rules rules = runtime_breaker_rules(o->c);
+	const struct shards_options options = {
+		.urls = o->c->redis_url,
+		.timeout_ms = o->c->redis_timeout_ms,
+		.guards = o->r->guards,
+		.rules = &rules,
+		.max_connections = (size_t)o->c->threads + BACKGROUND_CALLS,
+	};
+	enum err rc = ERR_OK;
+
+	if (o->c->redis_url == NULL)
+		return ERR_OK;
+	rc = shards_open(&options, &o->r->shards);
+	if (rc == ERR_OK)
+		(void)shards_wait(o->r->shards, clock_mono_ms() + RESOLVE_WAIT_MS);
+	return rc;
+}
+
+static enum err
+open_l2(struct opening *o)
+{
+	struct runtime *r = o->r;
+	const struct purges_options options = {
+		.shards = r->shards,
+		.shared = r->regions->purges,
+		.l1 = r->regions->l1,
+		.seed = r->regions->seeds->cache,
+		.state_dir_fd = r->state_dir_fd,
+		.timeout_ms = o->c->redis_timeout_ms,
+	};
+	const uint64_t host =
+	    hash64(options.seed, "host", 4); /* the seed itself is nobody's to know */
+	enum err rc;
+
+	if (r->shards == NULL)
+		return ERR_OK;
+	rc = purges_open(&options, &r->purges);
+	r->cache.purges = r->purges;
+	r->l2 = (struct l2){ .shards = r->shards,
+		.purges = r->purges,
+		.max_block_bytes = BLOCK_PER_ANSWER * (size_t)o->c->max_response_bytes };
+	hex_encode(&host, sizeof host, r->l2.host);
+	return rc;
+}
+
 /* In this order. */
 static const struct part {
 	unsigned need; /* 0: always */
@@ -239,7 +337,11 @@ static const struct part {
 	{ RUNTIME_MEMBER, "a place in the scoreboard", open_member },
 	{ RUNTIME_CATALOG, "the endpoint files", open_catalog },
 	{ RUNTIME_STORE, "the read database", open_store },
+	{ RUNTIME_STORE, "the write database", open_ledger },
+	{ RUNTIME_KEYS, "the table of API keys", open_tenants },
 	{ RUNTIME_QUEUE, "the spool", open_queue },
+	{ RUNTIME_REDIS, "the shards of REDIS_URL", open_redis },
+	{ RUNTIME_REDIS, "the cache in Redis", open_l2 },
 };
 
 enum err
@@ -250,7 +352,7 @@ runtime_open(const struct config *c, const struct handler_set *handlers, unsigne
 	const size_t errors_before = faults->errors;
 	enum err rc = ERR_OK;
 
-	*out = (struct runtime){ .config = c, .state_dir_fd = -1 };
+	*out = (struct runtime){ .config = c, .state_dir_fd = -1, .database = runtime_database(c) };
 	for (size_t i = 0; i < sizeof parts / sizeof *parts && rc == ERR_OK; i++) {
 		if (parts[i].need != 0 && (needs & parts[i].need) == 0)
 			continue;
@@ -268,7 +370,10 @@ runtime_open(const struct config *c, const struct handler_set *handlers, unsigne
 void
 runtime_close(struct runtime *r)
 {
+	purges_close(&r->purges);
+	shards_close(&r->shards);
 	queue_close(&r->queue);
+	ledger_close(&r->ledger);
 	store_close(&r->store);
 	topics_free(&r->topics);
 	catalog_release(&r->catalog);

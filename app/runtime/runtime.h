@@ -6,9 +6,13 @@
 
 #include "base/err.h"
 #include "client/kafka.h"
+#include "policy/breaker.h"
 #include "service/cache.h"
+#include "service/cache_l2.h"
 #include "service/quota.h"
+#include "service/tenant.h"
 #include "service/topics.h"
+#include "service/writer.h"
 
 /*
  * What one process holds, built once after exec from the config: the wiring, and nothing else.
@@ -17,12 +21,15 @@
 struct catalog;
 struct config;
 struct fault_list;
+struct guards;
 struct forward_shared;
 struct handler_set; /* pipeline/handler.h */
 struct ingest_shared;
+struct ledger;
 struct queue;
 struct regions;
 struct scoreboard;
+struct shards;
 struct store;
 
 enum runtime_need {	     /* bits: what this process is going to use */
@@ -31,6 +38,8 @@ enum runtime_need {	     /* bits: what this process is going to use */
 	RUNTIME_CATALOG = 4,
 	RUNTIME_STORE = 8,
 	RUNTIME_QUEUE = 16,
+	RUNTIME_KEYS = 64,   /* API keys; needs the segment and the write database */
+	RUNTIME_REDIS = 128, /* the shards of REDIS_URL, when it is set; needs RUNTIME_SEGMENT */
 	RUNTIME_JOIN =
 	    32 /* only look: make neither state folder nor segment; ERR_NOT_FOUND without a
 	                       * fault when there is none */
@@ -44,17 +53,24 @@ struct runtime {
 	struct regions *regions;
 	struct scoreboard *scoreboard;
 	struct ingest_shared *ingest;
+	struct guards *guards;
 	struct forward_shared *forward;
 	unsigned member; /* our scoreboard slot */
 	struct doorbell *doorbell;
 	const struct catalog *catalog;
 	struct store *store;
+	struct writer_options database; /* the write database: always filled */
+	struct ledger *ledger;		/* of it; with the store */
 	struct queue *queue;
+	struct purges *purges;	    /* NULL: no Redis */
+	struct l2 l2;		    /* of use only with shards */
+	struct shards *shards;	    /* NULL: limits and cache are in shared memory only */
 	struct kafka_options kafka; /* when KAFKA_BROKERS is set */
 	struct topics topics;
 	char kafka_instance[RUNTIME_INSTANCE_BYTES]; /* of this state folder: static membership */
 	struct cache cache;
 	struct quota quota;
+	struct tenants tenants;
 };
 
 /* ${kind}: enum member_kind, for RUNTIME_MEMBER.  ${handlers}: for RUNTIME_CATALOG, else NULL; lent for the
@@ -63,6 +79,12 @@ struct runtime {
 enum err runtime_open(const struct config *c, const struct handler_set *handlers, unsigned needs,
     int kind, struct fault_list *faults, struct runtime *out);
 void runtime_close(struct runtime *r);
+
+/* The write database as the settings tell it, for who holds no runtime; ${c} is lent. */
+struct writer_options runtime_database(const struct config *c);
+
+/* The rules of every breaker, as the settings have them. */
+struct breaker_rules runtime_breaker_rules(const struct config *c);
 
 /* The endpoint files alone, as RUNTIME_CATALOG would load them: for checking. */
 enum err runtime_catalog(const struct config *c, const struct handler_set *handlers,

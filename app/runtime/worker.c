@@ -24,6 +24,8 @@
 #include "runtime/runtime.h"
 #include "runtime/signals.h"
 #include "service/catalog.h"
+#include "service/ledger.h"
+#include "service/purges.h"
 #include "service/store.h"
 #include "telemetry/scoreboard.h"
 
@@ -109,6 +111,7 @@ look_around(struct worker *w)
 	if (now_ms - w->checked_ms >= CHECK_MS) {
 		w->checked_ms = now_ms;
 		store_expire(w->rt.store, now_ms);
+		ledger_expire(w->rt.ledger, now_ms - w->o->config->db_idle_timeout_ms);
 		if (!shm_check(w->rt.regions->shm) && w->state == RUNNING) {
 			log_warn("segment_gone", LOG_STR("path", shm_path(w->rt.regions->shm)),
 			    LOG_STR("then", "this worker ends, its successor makes a new one"));
@@ -149,12 +152,14 @@ fill_env(struct worker *w)
 	w->env = (struct pipeline_env){
 		.catalog = w->rt.catalog,
 		.cache = &w->rt.cache,
+		.l2 = w->rt.shards == NULL ? NULL : &w->rt.l2,
 		.quota = &w->rt.quota,
 		.queue = w->rt.queue,
 		.store = w->rt.store,
+		.tenants = &w->rt.tenants,
 		.scoreboard = w->rt.scoreboard,
 		.member = w->rt.member,
-		.write_url = c->db_write_url,
+		.ledger = w->rt.ledger,
 		.base_path = slice_of(c->base_path),
 		.trusted = c->trusted_proxies.list,
 		.trusted_count = c->trusted_proxies.count,
@@ -189,6 +194,8 @@ open_parts(struct worker *w, int signal_fd)
 		rc = watch(w, &w->lifeline, w->o->supervisor_fd, supervisor_died);
 	if (rc == ERR_OK)
 		rc = queue_start(w->rt.queue);
+	if (rc == ERR_OK && w->rt.purges != NULL)
+		rc = purges_listen(w->rt.purges);
 	if (rc == ERR_OK && w->o->supervisor_fd == -1)
 		rc = consumer_start(&w->rt, &w->consumer);
 	if (rc == ERR_OK && w->o->supervisor_fd == -1)
@@ -202,8 +209,8 @@ open_parts(struct worker *w, int signal_fd)
 int
 worker_run(const struct worker_options *o)
 {
-	const unsigned needs =
-	    RUNTIME_SEGMENT | RUNTIME_MEMBER | RUNTIME_CATALOG | RUNTIME_STORE | RUNTIME_QUEUE;
+	const unsigned needs = RUNTIME_SEGMENT | RUNTIME_MEMBER | RUNTIME_CATALOG | RUNTIME_STORE |
+			       RUNTIME_KEYS | RUNTIME_QUEUE | RUNTIME_REDIS;
 	struct worker *w = calloc(1, sizeof *w);
 	struct fault_list faults;
 	int signal_fd = -1, code = 1;

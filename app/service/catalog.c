@@ -28,6 +28,8 @@
 
 enum { MAX_BYTES = 256 << 20 };
 
+static const char variant_suffix[] = ".postgresql.sql";
+
 /* Where a holder of a const catalog finds what is not const. */
 struct shown {
 	struct catalog catalog; /* first: the two have one address */
@@ -175,21 +177,35 @@ has_suffix(const char *name, const char *suffix)
 	return n > m && strcmp(name + n - m, suffix) == 0;
 }
 
+/* Whether NAME.postgresql.sql stands beside ${path}, which is NAME.sql. */
+static bool
+has_variant(struct load *l, const char *path)
+{
+	const int stem = (int)(strlen(path) - strlen(".sql"));
+	const char *variant = arena_printf(&l->own->arena, "%.*s%s", stem, path, variant_suffix);
+
+	return variant != NULL && access(variant, F_OK) == 0;
+}
+
 static void
 parse_file(struct load *l, const char *path, struct slice text)
 {
+	const bool is_variant = has_suffix(path, variant_suffix);
 	struct endpoint *e = arena_alloc(&l->own->arena, sizeof *e);
+	struct catalog_options o = *l->o;
 
+	/* With a file of its own for PostgreSQL, the other one is SQLite's wherever we run. */
+	o.postgresql = o.postgresql && (is_variant || !has_variant(l, path));
 	if (e == NULL ||
-	    front_matter_parse(text, path, l->o, &l->own->arena, e, l->faults) == ERR_NOMEM) {
+	    front_matter_parse(text, path, &o, &l->own->arena, e, l->faults) == ERR_NOMEM) {
 		l->full = true;
 		return;
 	}
-	if (has_suffix(path, ".postgresql.sql")) {
+	if (is_variant) {
 		add_variant(l, e);
 		return;
 	}
-	if (e->route.ptr != NULL && e->sql.ptr != NULL)
+	if (e->route.ptr != NULL && e->sql.ptr != NULL && !e->postgresql)
 		store_check(NULL, e, l->faults);
 	add_endpoint(l, e);
 }
@@ -322,18 +338,8 @@ all_columns_are_equal(const struct endpoint *a, const struct endpoint *b)
 }
 
 static void
-check_variant(struct load *l, const struct endpoint *v)
+compare_variant(struct load *l, const struct endpoint *base, const struct endpoint *v)
 {
-	const struct endpoint *base = NULL;
-
-	for (size_t i = 0; i < l->own->count; i++)
-		if (l->own->list[i]->file != NULL && slice_eq(l->own->list[i]->name, v->name))
-			base = l->own->list[i];
-	if (base == NULL) {
-		fault_add(l->faults, v->file, 0, "no %.*s.sql, expected it beside this file",
-		    (int)v->name.len, v->name.ptr);
-		return;
-	}
 	if (base->route.ptr == NULL || v->route.ptr == NULL)
 		return; /* said already */
 	if (base->method != v->method || !slice_eq(base->route, v->route))
@@ -345,6 +351,28 @@ check_variant(struct load *l, const struct endpoint *v)
 	if (!all_columns_are_equal(base, v))
 		fault_add(
 		    l->faults, v->file, 1, "columns differ from %s, expected the same", base->file);
+}
+
+/* Compares ${v} with the file that it stands beside, and where PostgreSQL is in force puts it in its place. */
+static void
+place_variant(struct load *l, struct endpoint *v)
+{
+	const struct endpoint **place = NULL;
+
+	for (size_t i = 0; i < l->own->count; i++)
+		if (l->own->list[i]->file != NULL && slice_eq(l->own->list[i]->name, v->name))
+			place = &l->own->list[i];
+	if (place == NULL) {
+		fault_add(l->faults, v->file, 0, "no %.*s.sql, expected it beside this file",
+		    (int)v->name.len, v->name.ptr);
+		return;
+	}
+	compare_variant(l, *place, v);
+	if (!l->o->postgresql)
+		return;
+	v->twin = *place;
+	v->index = v->twin->index;
+	*place = v;
 }
 
 /* Takes what cannot be routed out of ${routable}; returns how many stay. */
@@ -407,7 +435,7 @@ load_all(struct load *l)
 	load_folders(l);
 	check_names(l);
 	for (size_t i = 0; i < l->variant_count; i++)
-		check_variant(l, l->variants[i]);
+		place_variant(l, l->variants[i]);
 	route(l);
 	l->full = l->full || l->own->arena.overflowed;
 }

@@ -1,6 +1,7 @@
 #ifndef SERVICE_CATALOG_H
 #define SERVICE_CATALOG_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -17,6 +18,9 @@ struct router;
  */
 struct catalog_options {
 	const char *handlers; /* folders, ':'-separated */
+	/* The databases are PostgreSQL: NAME.sql runs there, unless NAME.postgresql.sql stands beside it and wins;
+	 * else they are SQLite. */
+	bool postgresql;
 	/* Defaults for what a file does not say. */
 	int64_t timeout_ms, max_body_bytes;
 	uint64_t limit_quota;

@@ -1,49 +1,21 @@
 /*
- * Dead letters: what the consumer could not apply, as people look at it and try it again; and what the key
- * table says of one event.
+ * Dead letters: what the consumer could not apply, as people look at it and try it again.
  *
- * Reading has a read-only connection of its own; only retry and drop write, in the consumer's place.
+ * Looking goes through the ledger, which cannot write; only retry and drop write, in the consumer's place.
  */
 #include "service/dead_letters.h"
-
-#include <string.h>
 
 #include "base/arena.h"
 #include "base/clock.h"
 #include "base/log.h"
-#include "client/sqlite.h"
 #include "http/endpoint.h"
 #include "service/cache.h"
 #include "service/catalog.h"
 #include "service/event.h"
+#include "service/ledger.h"
 #include "service/writer.h"
 
-/* SLICE() is no constant expression. */
-#define TEXT(literal)                                                                              \
-	{                                                                                          \
-		(literal), sizeof(literal) - 1                                                     \
-	}
-
 enum { DEADLINE_MS = 10000, LETTER_BYTES_MAX = 1 << 30 };
-
-struct letter {
-	int64_t id;
-	struct slice event_id, record; /* all in the arena */
-	struct slice tenant, endpoint, key, sqlstate, message, accepted_at, at;
-};
-
-static enum err
-open_for_reads(const char *url, int64_t deadline_ms, struct sqlite **out)
-{
-	static const char scheme[] = "sqlite:";
-	struct sqlite_options o = { .mode = SQLITE_FOR_READS, .deadline_ms = deadline_ms };
-
-	*out = NULL;
-	if (strncmp(url, scheme, sizeof scheme - 1) != 0)
-		return ERR_INVALID;
-	o.path = url + sizeof scheme - 1;
-	return sqlite_open(&o, out, NULL);
-}
 
 /* ERR_OK: ${id} is 16 bytes, or absent for all. */
 static enum err
@@ -56,101 +28,32 @@ parse_id(struct slice text, uint8_t bytes[EVENT_ID_BYTES], struct slice *out)
 	return event_id_parse(text, bytes);
 }
 
-static struct slice
-cell_bytes(struct sqlite_statement *s, int column, struct arena *a)
-{
-	const struct slice bytes = sqlite_cell(s, column).bytes;
-
-	return arena_slice(a, bytes.ptr != NULL ? bytes : SLICE(""));
-}
-
-/* Fit for a terminal and for JSON: a message may quote what a client sent, and is cut at 255 bytes. */
-static struct slice
-cell_text(struct sqlite_statement *s, int column, struct arena *a)
-{
-	struct slice left = sqlite_cell(s, column).bytes;
-	char *text = arena_copy(a, left);
-	const struct slice all = { text, text == NULL ? 0 : left.len };
-
-	while (text != NULL && left.len > 0) {
-		const size_t n = utf8_first(left);
-		const bool good = n > 1 || (n == 1 && *left.ptr >= ' ' && *left.ptr != 0x7f);
-		const size_t step = n > 0 ? n : 1;
-
-		if (!good)
-			memset(text, '?', step);
-		text += step;
-		left.ptr += step;
-		left.len -= step;
-	}
-	return all;
-}
-
-/* The first letter after ${after}.  ERR_NOT_FOUND: there is none. */
-static enum err
-next_letter(
-    struct sqlite *db, int64_t after, struct slice event_id, struct arena *a, struct letter *out)
-{
-	static const struct slice sql = TEXT(
-	    "SELECT id, event_id, tenant, endpoint, key, sqlstate, message, record, accepted_at, at"
-	    " FROM weir_dead_letters WHERE id > ?1 AND (?2 IS NULL OR event_id = ?2) ORDER BY id "
-	    "LIMIT 1");
-	struct sqlite_statement *s = NULL;
-	bool row = false;
-	enum err rc = sqlite_take(db, SLICE("weir"), sql, &s);
-
-	if (rc == ERR_OK) {
-		sqlite_bind_integer(s, 1, after);
-		if (event_id.ptr != NULL)
-			sqlite_bind_blob(s, 2, event_id);
-		rc = sqlite_step(s, &row);
-	}
-	if (rc == ERR_OK && row)
-		*out = (struct letter){ .id = sqlite_cell(s, 0).integer,
-			.event_id = cell_bytes(s, 1, a),
-			.tenant = cell_text(s, 2, a),
-			.endpoint = cell_text(s, 3, a),
-			.key = cell_text(s, 4, a),
-			.sqlstate = cell_text(s, 5, a),
-			.message = cell_text(s, 6, a),
-			.record = cell_bytes(s, 7, a),
-			.accepted_at = cell_text(s, 8, a),
-			.at = cell_text(s, 9, a) };
-	sqlite_give(&s);
-	if (rc != ERR_OK)
-		return rc;
-	if (a->overflowed)
-		return ERR_NOMEM;
-	return row ? ERR_OK : ERR_NOT_FOUND;
-}
-
 typedef enum err letter_fn(void *ctx, const struct letter *l, struct arena *a);
 
 /* All letters, or those of one event.  ERR_NOT_FOUND: that event has none. */
 static enum err
-each_letter(const char *url, struct slice id_text, letter_fn *fn, void *ctx)
+each_letter(const struct writer_options *db, struct slice id_text, letter_fn *fn, void *ctx)
 {
 	uint8_t bytes[EVENT_ID_BYTES];
 	struct letter l = { .id = 0 };
 	struct slice id;
-	struct sqlite *db = NULL;
+	struct ledger *ledger = NULL;
 	struct arena a;
 	bool any = false;
 	enum err rc = parse_id(id_text, bytes, &id);
 
 	arena_init(&a, LETTER_BYTES_MAX);
 	if (rc == ERR_OK)
-		rc = open_for_reads(url, clock_mono_ms() + DEADLINE_MS, &db);
+		rc = ledger_open(db, 1, &ledger);
 	while (rc == ERR_OK) {
 		arena_reset(&a);
-		sqlite_deadline(db, clock_mono_ms() + DEADLINE_MS);
-		rc = next_letter(db, l.id, id, &a, &l);
+		rc = ledger_letter(ledger, l.id, id, clock_mono_ms() + DEADLINE_MS, &a, &l);
 		if (rc == ERR_OK) {
 			any = true;
 			rc = fn(ctx, &l, &a);
 		}
 	}
-	sqlite_close(&db);
+	ledger_close(&ledger);
 	arena_free(&a);
 	return rc == ERR_NOT_FOUND && (any || id.ptr == NULL) ? ERR_OK : rc;
 }
@@ -213,9 +116,9 @@ list_text(void *ctx, const struct letter *l, struct arena *a)
 }
 
 enum err
-dead_letters_list(const char *url, bool json, struct strbuf *out)
+dead_letters_list(const struct writer_options *db, bool json, struct strbuf *out)
 {
-	return each_letter(url, (struct slice){ 0 }, json ? list_json : list_text, out);
+	return each_letter(db, (struct slice){ 0 }, json ? list_json : list_text, out);
 }
 
 static void
@@ -264,9 +167,9 @@ show_text(void *ctx, const struct letter *l, struct arena *a)
 }
 
 enum err
-dead_letters_show(const char *url, struct slice event_id, struct strbuf *out)
+dead_letters_show(const struct writer_options *db, struct slice event_id, struct strbuf *out)
 {
-	return each_letter(url, event_id, show_text, out);
+	return each_letter(db, event_id, show_text, out);
 }
 
 /*
@@ -294,16 +197,15 @@ static enum err
 apply_letter(struct retry *r, int64_t letter_id, const struct endpoint *e, const struct event *ev,
     struct writer_failure *why)
 {
+	const struct writer_job job = { e, ev };
 	const int64_t now_us = clock_wall_us();
-	int64_t rows = 0;
+	size_t done;
 	enum err rc = writer_begin(r->w, why);
 
 	if (rc == ERR_OK)
 		rc = writer_revive(r->w, ev, now_us, why);
 	if (rc == ERR_OK)
-		rc = writer_apply(r->w, e, ev, now_us, &rows, why);
-	if (rc == ERR_OK)
-		rc = writer_mark(r->w, ev, rows, why);
+		rc = writer_apply(r->w, &job, 1, now_us, INT64_MAX, &done, why);
 	if (rc == ERR_OK)
 		rc = writer_drop_letter(r->w, letter_id, why);
 	if (rc == ERR_OK)
@@ -325,6 +227,7 @@ purge_letter(struct retry *r, const struct endpoint *e, const struct event *ev, 
 		cache_purge_all(r->cache);
 	else
 		(void)cache_purge_event(r->cache, e, values, a);
+	(void)cache_purge_send(r->cache); /* what cannot be told is owed */
 }
 
 static bool
@@ -379,18 +282,18 @@ said(enum err rc, const struct writer_failure *why)
 }
 
 enum err
-dead_letters_retry(const char *url, const struct catalog *c, struct cache *cache,
+dead_letters_retry(const struct writer_options *db, const struct catalog *c, struct cache *cache,
     struct slice event_id, dead_letters_progress_fn *progress, void *ctx, uint64_t *done_out,
     uint64_t *failed_out)
 {
 	struct retry r = { .catalog = c, .cache = cache, .progress = progress, .ctx = ctx };
 	struct writer_failure why;
-	enum err rc = each_letter(url, event_id, count_letter, &r.total);
+	enum err rc = each_letter(db, event_id, count_letter, &r.total);
 
 	if (rc == ERR_OK)
-		rc = said(writer_open(url, &r.w, &why), &why);
+		rc = said(writer_open(db, &r.w, &why), &why);
 	if (rc == ERR_OK)
-		rc = each_letter(url, event_id, retry_letter, &r);
+		rc = each_letter(db, event_id, retry_letter, &r);
 	writer_close(&r.w);
 	*done_out = r.done;
 	*failed_out = r.failed;
@@ -398,7 +301,7 @@ dead_letters_retry(const char *url, const struct catalog *c, struct cache *cache
 }
 
 enum err
-dead_letters_drop(const char *url, struct slice event_id, uint64_t *dropped_out)
+dead_letters_drop(const struct writer_options *db, struct slice event_id, uint64_t *dropped_out)
 {
 	uint8_t bytes[EVENT_ID_BYTES];
 	struct writer_failure why;
@@ -408,41 +311,10 @@ dead_letters_drop(const char *url, struct slice event_id, uint64_t *dropped_out)
 
 	*dropped_out = 0;
 	if (rc == ERR_OK)
-		rc = said(writer_open(url, &w, &why), &why);
+		rc = said(writer_open(db, &w, &why), &why);
 	if (rc == ERR_OK)
 		rc = said(
 		    writer_drop_letters(w, id.ptr == NULL ? NULL : bytes, dropped_out, &why), &why);
 	writer_close(&w);
 	return rc == ERR_OK && *dropped_out == 0 && id.ptr != NULL ? ERR_NOT_FOUND : rc;
-}
-
-enum err
-operation_find(const char *url, const uint8_t *event_id, int64_t deadline_ms, struct arena *a,
-    struct operation *out)
-{
-	static const struct slice sql = TEXT(
-	    "SELECT tenant, state, reason, rows, CAST(strftime('%s', substr(at, 1, 19)) AS INTEGER)"
-	    " * 1000000 + CAST(substr(at, 21, 6) AS INTEGER) FROM weir_keys WHERE event_id = ?1");
-	struct sqlite_statement *s = NULL;
-	struct sqlite *db = NULL;
-	bool row = false;
-	enum err rc = open_for_reads(url, deadline_ms, &db);
-
-	if (rc == ERR_OK)
-		rc = sqlite_take(db, SLICE("weir"), sql, &s);
-	if (rc == ERR_OK) {
-		sqlite_bind_blob(s, 1, (struct slice){ (const char *)event_id, EVENT_ID_BYTES });
-		rc = sqlite_step(s, &row);
-	}
-	if (rc == ERR_OK && row)
-		*out = (struct operation){ .tenant = cell_bytes(s, 0, a), /* to be compared */
-			.state = cell_text(s, 1, a),
-			.reason = cell_text(s, 2, a),
-			.rows = sqlite_cell(s, 3).integer,
-			.at_us = sqlite_cell(s, 4).integer };
-	sqlite_give(&s);
-	sqlite_close(&db);
-	if (rc != ERR_OK || a->overflowed)
-		return ERR_UNAVAILABLE;
-	return row ? ERR_OK : ERR_NOT_FOUND;
 }

@@ -131,6 +131,17 @@ directive_auth(struct draft *d)
 }
 
 void
+directive_read(struct draft *d)
+{
+	if (slice_eq_cstr(d->value, "primary"))
+		d->e->read_primary = true;
+	else if (slice_eq_cstr(d->value, "replica"))
+		d->e->read_primary = false;
+	else
+		DRAFT_FAULT(d, "read: \"%.*s\", expected replica or primary", SHOWN(d->value));
+}
+
+void
 directive_max_rows(struct draft *d)
 {
 	enum { MAX = 1000000 };
@@ -225,6 +236,72 @@ directive_cache(struct draft *d)
 	    read_duration(d, slice_trim(slice_cut(&rest, ',')), "cache:", year_ms, &c->fresh_ms);
 	while (rest.ptr != NULL)
 		cache_item(d, c, slice_trim(slice_cut(&rest, ',')));
+}
+
+/* A token of RFC 9110 that a front server can pass as HTTP_NAME. */
+static bool
+is_header_name(struct slice s)
+{
+	for (size_t i = 0; i < s.len; i++)
+		if (!directive_is_name((struct slice){ s.ptr + i, 1 }, "") && s.ptr[i] != '-' &&
+		    (s.ptr[i] < '0' || s.ptr[i] > '9'))
+			return false;
+	/* The body's own two come under other names, and no read has a body. */
+	return s.len > 0 && s.len <= 64 && !slice_eq_nocase(s, "content-type") &&
+	       !slice_eq_nocase(s, "content-length");
+}
+
+/* As CGI names it: HTTP_ACCEPT_LANGUAGE. */
+static struct slice
+cgi_name(struct draft *d, struct slice name)
+{
+	char *text = arena_printf(d->arena, "HTTP_%.*s", (int)name.len, name.ptr);
+
+	for (char *c = text; c != NULL && *c != '\0'; c++) {
+		if (*c >= 'a' && *c <= 'z')
+			*c = (char)(*c - 'a' + 'A');
+		if (*c == '-')
+			*c = '_';
+	}
+	return slice_of(text);
+}
+
+static void
+vary_item(struct draft *d, struct slice item)
+{
+	struct endpoint *e = d->e;
+	const struct slice name = after_word(item, "header");
+	const struct slice param = is_header_name(name) ? cgi_name(d, name) : name;
+
+	if (!is_header_name(name)) {
+		DRAFT_FAULT(d,
+		    "vary: \"%.*s\", expected header NAME, such as header Accept-Language",
+		    SHOWN(item));
+		return;
+	}
+	for (size_t i = 0; i < e->vary_count; i++) {
+		if (slice_eq(e->vary[i].param, param)) {
+			DRAFT_FAULT(
+			    d, "vary: header %.*s a second time, expected it once", SHOWN(name));
+			return;
+		}
+	}
+	if (e->vary_count == ENDPOINT_MAX_VARY) {
+		DRAFT_FAULT(d, "vary: header %.*s is one too many, expected at most %d",
+		    SHOWN(name), ENDPOINT_MAX_VARY);
+		return;
+	}
+	e->vary[e->vary_count++] = (struct vary_header){ name, param };
+}
+
+void
+directive_vary(struct draft *d)
+{
+	struct slice rest = d->value;
+
+	d->e->vary = arena_alloc(d->arena, ENDPOINT_MAX_VARY * sizeof *d->e->vary);
+	while (rest.ptr != NULL && d->e->vary != NULL)
+		vary_item(d, slice_trim(slice_cut(&rest, ',')));
 }
 
 void

@@ -41,6 +41,13 @@ resolve(struct draft *d, struct slice name, struct bind *out)
 	return false;
 }
 
+static bool
+is_in_word(char c)
+{
+	return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
+	       c == '_' || c == '$' || (c & 0x80) != 0;
+}
+
 /* The same name is the same number. */
 static void
 bind_name(struct draft *d, struct slice name, struct strbuf *sql)
@@ -57,7 +64,10 @@ bind_name(struct draft *d, struct slice name, struct strbuf *sql)
 		at = (int)d->e->bind_count++;
 		d->e->binds[at] = b;
 	}
-	strbuf_addf(sql, "?%d", at + 1);
+	/* A name may hold a '$', so PostgreSQL must not see one grow out of a keyword: WHEN:x. */
+	if (d->dialect == SQL_POSTGRESQL && sql->len > 0 && is_in_word(sql->ptr[sql->len - 1]))
+		strbuf_add_char(sql, ' ');
+	strbuf_addf(sql, d->dialect == SQL_POSTGRESQL ? "$%d" : "?%d", at + 1);
 }
 
 /* True when nothing but blanks stands before ${at} on its line. */

@@ -1,337 +1,149 @@
 /*
- * Envelopes: what an event looks like in Kafka.
- *
- * Decoding believes nothing: the id must be the one of tenant, endpoint and key, every member must
- * be of the type that is said, and what is left over or missing makes it none of ours.
+ * A stored copy as it lies in Redis.
  */
 #include "service/envelope.h"
 
-#include <ctype.h>
-#include <stdio.h>
-#include <string.h>
-#include <time.h>
+#include <stdbool.h>
 
-#include "base/clock.h"
 #include "base/hash.h"
-#include "base/json.h"
-#include "http/endpoint.h"
-#include "service/event.h"
+#include "client/zstd.h"
 
-enum { VALUE_BYTES_MAX = 512 << 20, FINGERPRINT_TEXT = 2 * EVENT_FINGERPRINT_BYTES };
-
-#define AS_RECORD "*"
-
-enum part {
-	VERSION,
-	ENDPOINT,
-	TENANT,
-	KEY,
-	EVENT_ID,
-	ACCEPTED_AT,
-	FINGERPRINT,
-	TYPES,
-	TRACE,
-	PARTS
+enum {
+	VERSION = 1,
+	FLAG_PACKED = 1,
+	PACK_FROM_BYTES = 1024, /* smaller ones gain less than they cost */
+	AT_RAW = 4,
+	AT_TIMES = 8,
+	TIMES = 4,
+	AT_HASH = 40,
+	AT_GENERATIONS = 48,
+	HEAD_BYTES = 56,
+	HASH_SEED = 0x6c32, /* the same for all hosts */
 };
 
-static const char *const names[PARTS] = {
-	[VERSION] = "weir-version",
-	[ENDPOINT] = "weir-endpoint",
-	[TENANT] = "weir-tenant",
-	[KEY] = "weir-key",
-	[EVENT_ID] = "weir-event-id",
-	[ACCEPTED_AT] = "weir-accepted-at",
-	[FINGERPRINT] = "weir-fingerprint",
-	[TYPES] = "weir-types",
-	[TRACE] = "traceparent",
-};
-
-/*
- * Out.
- */
-static void
-add(struct envelope *out, enum part part, struct slice value)
-{
-	out->headers[out->header_count++] =
-	    (struct kafka_header){ slice_of(names[part]), value.ptr == NULL ? SLICE("") : value };
-}
-
-static bool
-is_string(enum value_type t)
-{
-	return t == VALUE_TEXT || t == VALUE_DATE || t == VALUE_TIMESTAMP || t == VALUE_UUID;
-}
+static const int64_t longest_ms = INT64_C(1)
+				  << 40; /* 34 years: sums of three stay far from the end */
 
 static void
-write_value(struct strbuf *b, const struct value *v)
+put_number(char *at, uint64_t n, size_t bytes)
 {
-	if (v->null)
-		strbuf_add_cstr(b, "null");
-	else if (!is_string(v->type))
-		strbuf_add_slice(b, v->text); /* the canonical text of these is JSON */
-	else if (utf8_valid(v->text, NULL))
-		strbuf_add_json(b, v->text);
-	else
-		b->failed = true;
+	for (size_t i = 0; i < bytes; i++)
+		at[i] = (char)(n >> (8 * i) & 0xff);
 }
 
-/* False: JSON cannot say it, or there is no memory. */
-static bool
-write_json(const struct event *ev, struct arena *a, struct envelope *out, struct slice *types_out)
+static uint64_t
+get_number(const char *at, size_t bytes)
 {
-	struct strbuf b = STRBUF_INIT(VALUE_BYTES_MAX);
-	char *types = arena_alloc(a, ev->param_count + 1);
+	uint64_t n = 0;
 
-	for (size_t i = 0; i < ev->param_count && types != NULL; i++) {
-		const struct event_param *p = &ev->params[i];
-		const char letter = event_letter_of(p->value.type);
-
-		types[i] = p->value.null ? (char)toupper((unsigned char)letter) : letter;
-		strbuf_add_char(&b, i == 0 ? '{' : ',');
-		strbuf_add_json(&b, p->name);
-		strbuf_add_char(&b, ':');
-		write_value(&b, &p->value);
-	}
-	strbuf_add_cstr(&b, ev->param_count == 0 ? "{}" : "}");
-	if (!b.failed && types != NULL) {
-		out->value = arena_slice(a, strbuf_slice(&b));
-		*types_out = (struct slice){ types, ev->param_count };
-	}
-	strbuf_free(&b);
-	return out->value.ptr != NULL;
+	for (size_t i = 0; i < bytes; i++)
+		n |= (uint64_t)(unsigned char)at[i] << (8 * i);
+	return n;
 }
 
-/* What a reader would make of it is the same record, byte for byte. */
-static bool
-reads_back(const struct event *ev, const struct envelope *env, struct arena *a)
+/* Of all bytes but the hash itself. */
+static uint64_t
+hash_of(const char *bytes, size_t len)
 {
-	struct event back;
+	const uint64_t head = hash64(HASH_SEED, bytes, AT_HASH);
 
-	return envelope_decode(env->value, env->headers, env->header_count, a, &back) == ERR_OK &&
-	       slice_eq(back.record, ev->record);
-}
-
-static struct slice
-partition_key(const struct event *ev, const struct endpoint *e)
-{
-	for (size_t i = 0; e != NULL && e->partition_param.ptr != NULL && i < ev->param_count;
-	     i++) {
-		const struct event_param *p = &ev->params[i];
-
-		if (slice_eq(p->name, e->partition_param) && !p->value.null &&
-		    p->value.text.len > 0)
-			return p->value.text;
-	}
-	return ev->key;
+	return hash64(head, bytes + AT_GENERATIONS, len - AT_GENERATIONS);
 }
 
 static void
-add_headers(const struct event *ev, char *texts, struct envelope *out)
+add_block(const struct envelope *e, struct strbuf *out, size_t head_at)
 {
-	char *const id = texts, *const at = id + EVENT_ID_TEXT,
-		    *const print = at + CLOCK_RFC3339_BYTES;
+	const size_t from = out->len;
 
-	event_id_text(ev->id, id);
-	(void)clock_rfc3339(ev->accepted_us, at);
-	hex_encode(ev->fingerprint, sizeof ev->fingerprint, print);
-	add(out, VERSION, SLICE("1"));
-	add(out, ENDPOINT, ev->endpoint);
-	add(out, TENANT, ev->tenant);
-	add(out, KEY, ev->key);
-	add(out, EVENT_ID, slice_of(id));
-	add(out, ACCEPTED_AT, slice_of(at));
-	add(out, FINGERPRINT, slice_of(print));
-	add(out, TRACE, ev->traceparent);
+	if (e->block.len >= PACK_FROM_BYTES && zstd_pack(e->block, out) == ERR_OK &&
+	    out->len - from < e->block.len) {
+		out->ptr[head_at + 3] |= FLAG_PACKED;
+		return;
+	}
+	if (out->failed)
+		return;
+	out->len = from;
+	strbuf_add_slice(out, e->block);
 }
 
 enum err
-envelope_encode(
-    const struct event *ev, const struct endpoint *e, struct arena *a, struct envelope *out)
+envelope_write(const struct envelope *e, struct strbuf *out)
 {
-	char *texts = arena_alloc(a, EVENT_ID_TEXT + CLOCK_RFC3339_BYTES + FINGERPRINT_TEXT + 1);
-	struct slice types = { 0 };
+	const int64_t times[TIMES] = { e->stored_us, e->fresh_ms, e->stale_ms, e->error_ms };
+	const size_t at = out->len;
+	char head[HEAD_BYTES] = { 'w', 'c', VERSION };
 
-	*out = (struct envelope){ .key = partition_key(ev, e),
-		.timestamp_ms = ev->accepted_us / 1000 };
-	if (texts == NULL)
+	if (e->generations.len > ENVELOPE_GENERATIONS_MAX || e->block.len > UINT32_MAX)
+		return ERR_TOO_LARGE;
+	put_number(head + AT_RAW, e->block.len, 4);
+	for (size_t i = 0; i < TIMES; i++)
+		put_number(head + AT_TIMES + 8 * i, (uint64_t)times[i], 8);
+	put_number(head + AT_GENERATIONS, e->generations.len, 2);
+	strbuf_add(out, head, sizeof head);
+	strbuf_add_slice(out, e->generations);
+	if (!out->failed)
+		add_block(e, out, at);
+	if (out->failed)
 		return ERR_NOMEM;
-	add_headers(ev, texts, out);
-	if (write_json(ev, a, out, &types)) {
-		add(out, TYPES, types);
-		if (reads_back(ev, out, a))
-			return ERR_OK;
-		out->header_count--;
-	}
-	out->value = ev->record;
-	add(out, TYPES, SLICE(AS_RECORD));
-	return a->overflowed ? ERR_NOMEM : ERR_OK;
-}
-
-/*
- * In.
- */
-static bool
-take_headers(const struct kafka_header *headers, size_t count, struct slice parts[PARTS])
-{
-	for (size_t i = 0; i < count; i++)
-		for (size_t p = 0; p < PARTS; p++) {
-			if (!slice_eq_cstr(headers[i].name, names[p]))
-				continue;
-			if (parts[p].ptr != NULL)
-				return false; /* which of the two? */
-			parts[p] = headers[i].value.ptr == NULL ? SLICE("") : headers[i].value;
-		}
-	for (size_t p = 0; p < PARTS; p++)
-		if (parts[p].ptr == NULL)
-			return false;
-	return true;
-}
-
-/* As clock_rfc3339() writes it, and nothing else. */
-static bool
-parse_moment(struct slice s, int64_t *us_out)
-{
-	char text[CLOCK_RFC3339_BYTES], again[CLOCK_RFC3339_BYTES];
-	struct tm tm = { 0 };
-	int micros;
-
-	if (s.len != sizeof text - 1)
-		return false;
-	memcpy(text, s.ptr, s.len);
-	text[s.len] = '\0';
-	if (sscanf(text, "%4d-%2d-%2dT%2d:%2d:%2d.%6dZ", &tm.tm_year, &tm.tm_mon, &tm.tm_mday,
-		&tm.tm_hour, &tm.tm_min, &tm.tm_sec, &micros) != 7)
-		return false;
-	tm.tm_year -= 1900;
-	tm.tm_mon--;
-	*us_out = (int64_t)timegm(&tm) * 1000000 + micros;
-	return strcmp(clock_rfc3339(*us_out, again), text) == 0;
-}
-
-static bool
-parse_hex(struct slice s, uint8_t *out, size_t len)
-{
-	char again[FINGERPRINT_TEXT + 1];
-	unsigned byte;
-
-	if (s.len != 2 * len || s.len >= sizeof again)
-		return false;
-	for (size_t i = 0; i < len; i++) {
-		if (sscanf((char[3]){ s.ptr[2 * i], s.ptr[2 * i + 1], '\0' }, "%2x", &byte) != 1)
-			return false;
-		out[i] = (uint8_t)byte;
-	}
-	hex_encode(out, len, again);
-	return slice_eq_cstr(s, again);
-}
-
-static bool
-read_param(const struct json_member *m, char letter, struct arena *a, struct event_param *out)
-{
-	const bool null = letter >= 'A' && letter <= 'Z';
-	const char *expected;
-	struct param p = { .name = m->name };
-
-	if (!event_type_of((char)tolower((unsigned char)letter), &p.type))
-		return false;
-	out->name = m->name;
-	if (null) {
-		out->value = (struct value){ .type = p.type, .null = true, .text = SLICE("") };
-		return m->type == JSON_NULL;
-	}
-	return value_parse_json(&p, m->raw, a, &out->value, &expected) == ERR_OK &&
-	       out->value.type == p.type;
-}
-
-static enum err
-read_json(struct slice value, struct slice types, struct arena *a, struct event *out)
-{
-	struct json_member *members;
-	struct json_fault fault;
-	size_t count;
-	enum err rc = json_scan_object(value, a, &members, &count, &fault);
-
-	if (rc != ERR_OK)
-		return rc;
-	out->params = arena_alloc(a, (count + 1) * sizeof *out->params);
-	if (out->params == NULL)
-		return ERR_NOMEM;
-	if (types.len != count)
-		return ERR_INVALID;
-	out->param_count = count;
-	for (size_t i = 0; i < count; i++)
-		if (!read_param(&members[i], types.ptr[i], a, &out->params[i]))
-			return a->overflowed ? ERR_NOMEM : ERR_INVALID;
-	return event_encode(out, a, &out->record);
-}
-
-static bool
-same_event(const struct event *a, const struct event *b)
-{
-	return slice_eq(a->endpoint, b->endpoint) && slice_eq(a->tenant, b->tenant) &&
-	       slice_eq(a->key, b->key) && a->accepted_us == b->accepted_us &&
-	       memcmp(a->id, b->id, sizeof a->id) == 0 &&
-	       memcmp(a->fingerprint, b->fingerprint, sizeof a->fingerprint) == 0;
-}
-
-static enum err
-read_record(struct slice value, struct arena *a, struct event *out)
-{
-	struct event record;
-	const enum err rc = event_decode(value, a, &record);
-
-	if (rc != ERR_OK)
-		return rc;
-	if (!same_event(&record, out))
-		return ERR_INVALID;
-	*out = record;
+	put_number(out->ptr + at + AT_HASH, hash_of(out->ptr + at, out->len - at), 8);
 	return ERR_OK;
 }
 
-/* Names are for logs, tables and SQL, which are text. */
 static bool
-are_names(const struct event *ev)
+is_whole(struct slice bytes)
 {
-	return ev->endpoint.len > 0 && ev->key.len > 0 && utf8_valid(ev->endpoint, NULL) &&
-	       utf8_valid(ev->tenant, NULL) && utf8_valid(ev->key, NULL) &&
-	       memchr(ev->key.ptr, '\0', ev->key.len) == NULL &&
-	       memchr(ev->tenant.ptr, '\0', ev->tenant.len) == NULL;
+	return bytes.len >= HEAD_BYTES && bytes.ptr[0] == 'w' && bytes.ptr[1] == 'c' &&
+	       bytes.ptr[2] == VERSION && (bytes.ptr[3] & ~FLAG_PACKED) == 0 &&
+	       get_number(bytes.ptr + AT_HASH, 8) == hash_of(bytes.ptr, bytes.len);
+}
+
+static bool
+read_times(const char *head, struct envelope *out)
+{
+	int64_t *const to[TIMES] = { &out->stored_us, &out->fresh_ms, &out->stale_ms,
+		&out->error_ms };
+
+	for (size_t i = 0; i < TIMES; i++)
+		*to[i] = (int64_t)get_number(head + AT_TIMES + 8 * i, 8);
+	for (size_t i = 1; i < TIMES; i++)
+		if (*to[i] < 0 || *to[i] > longest_ms)
+			return false;
+	return out->stored_us >= 0;
 }
 
 static enum err
-read_head(const struct slice parts[PARTS], struct event *out)
+unpack(struct slice stored, bool packed, size_t raw_bytes, struct arena *a, struct slice *out)
 {
-	uint8_t id[EVENT_ID_BYTES];
+	char *raw;
 
-	*out = (struct event){ .endpoint = parts[ENDPOINT],
-		.tenant = parts[TENANT],
-		.key = parts[KEY],
-		.traceparent = parts[TRACE] };
-	if (!are_names(out) || !parse_moment(parts[ACCEPTED_AT], &out->accepted_us) ||
-	    !parse_hex(parts[FINGERPRINT], out->fingerprint, sizeof out->fingerprint) ||
-	    event_id_parse(parts[EVENT_ID], out->id) != ERR_OK)
-		return ERR_INVALID;
-	event_id_make(out->tenant, out->endpoint, out->key, id);
-	return memcmp(id, out->id, sizeof id) == 0 ? ERR_OK : ERR_INVALID;
+	if (!packed) {
+		*out = arena_slice(a, stored);
+		if (stored.len != raw_bytes)
+			return ERR_INVALID;
+		return out->ptr == NULL ? ERR_NOMEM : ERR_OK;
+	}
+	raw = arena_alloc(a, raw_bytes);
+	*out = (struct slice){ raw, raw_bytes };
+	return raw == NULL ? ERR_NOMEM : zstd_unpack(stored, raw, raw_bytes);
 }
 
 enum err
-envelope_decode(struct slice value, const struct kafka_header *headers, size_t header_count,
-    struct arena *a, struct event *out)
+envelope_open(struct slice bytes, size_t max_bytes, struct arena *a, struct envelope *out)
 {
-	struct slice parts[PARTS] = { 0 };
-	const bool whole = take_headers(headers, header_count, parts);
-	int64_t version;
-	enum err rc;
+	size_t generations, raw_bytes;
+	bool packed;
 
-	if (parts[VERSION].ptr == NULL || slice_to_i64(parts[VERSION], &version) != ERR_OK)
+	*out = (struct envelope){ .stored_us = 0 };
+	if (!is_whole(bytes) || !read_times(bytes.ptr, out))
 		return ERR_INVALID;
-	if (version != ENVELOPE_VERSION)
-		return version > ENVELOPE_VERSION ? ERR_MISMATCH : ERR_INVALID;
-	rc = whole && value.ptr != NULL ? read_head(parts, out) : ERR_INVALID;
-	if (rc != ERR_OK)
-		return rc;
-	if (slice_eq_cstr(parts[TYPES], AS_RECORD))
-		return read_record(value, a, out);
-	return read_json(value, parts[TYPES], a, out);
+	generations = (size_t)get_number(bytes.ptr + AT_GENERATIONS, 2);
+	raw_bytes = (size_t)get_number(bytes.ptr + AT_RAW, 4);
+	packed = (bytes.ptr[3] & FLAG_PACKED) != 0;
+	if (generations > ENVELOPE_GENERATIONS_MAX || generations > bytes.len - HEAD_BYTES ||
+	    raw_bytes > max_bytes)
+		return ERR_INVALID;
+	out->generations = (struct slice){ bytes.ptr + HEAD_BYTES, generations };
+	bytes.ptr += HEAD_BYTES + generations;
+	bytes.len -= HEAD_BYTES + generations;
+	return unpack(bytes, packed, raw_bytes, a, &out->block);
 }

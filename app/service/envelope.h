@@ -1,49 +1,42 @@
 #ifndef SERVICE_ENVELOPE_H
 #define SERVICE_ENVELOPE_H
 
+#include <stddef.h>
+#include <stdint.h>
+
 #include "base/arena.h"
 #include "base/err.h"
-#include "client/kafka.h"
-
-struct endpoint;
-struct event;
+#include "base/str.h"
 
 /*
- * One event as a message of Kafka, for our consumer and for those of others.
+ * A stored copy as it lies in Redis: a head with version, times and generations, then the copy block
+ * (service/copy.h), packed when it is large.
  *
- *   value      the parameters as one JSON object: {"type":"signup","payload":{"a":1}}
- *   key        what partitions it: the idempotency key, or the parameter that `key:` names
- *   timestamp  when it was accepted
- *   headers    weir-version      1
- *              weir-endpoint     name of the endpoint file
- *              weir-tenant       empty: nobody was authenticated
- *              weir-key          the idempotency key, as the client sent it
- *              weir-event-id     UUID: the same for all tries of one write
- *              weir-accepted-at  RFC 3339 with six decimals
- *              weir-fingerprint  of the parameters, 32 hexadecimal digits
- *              weir-types        a letter for each member of the value, in order; a capital one where it is null.
- *                                `*`: the value is a record of the spool instead (service/event.c)
- *              traceparent       W3C
+ * The head's first fields are also read by the script of service/cache_l2.c, so their places are part of the version:
  *
- * A value that JSON cannot carry exactly goes as a record: encoding reads back what it wrote.
+ *   0  "wc", version (1), flags (1: packed)      32  i64 error_ms
+ *   4  u32 bytes of the block when unpacked      40  u64 hash of all other bytes
+ *   8  i64 stored_us, by Redis's clock           48  u16 bytes of the generations
+ *  16  i64 fresh_ms                              50  zeroes
+ *  24  i64 stale_ms                              56  generations, then the block
+ *
+ * Numbers are little endian.  Whatever lies in Redis may have been written by anybody: every length is checked, and
+ * what is not whole is a miss.
  */
-enum { ENVELOPE_VERSION = 1 };
+enum { ENVELOPE_GENERATIONS_MAX = 512 };
 
 struct envelope {
-	struct slice key, value;
-	struct kafka_header headers[KAFKA_HEADERS_MAX];
-	size_t header_count;
-	int64_t timestamp_ms;
+	int64_t stored_us;		      /* Redis's clock */
+	int64_t fresh_ms, stale_ms, error_ms; /* stale and error count from the end of fresh */
+	struct slice generations;	      /* as the script gave them */
+	struct slice block;
 };
 
-/* ${ev->record} is what the spool gave.  ${e}: its endpoint, NULL when it is gone.  Everything is in the arena
- * or points into the event.  ERR_NOMEM. */
-enum err envelope_encode(
-    const struct event *ev, const struct endpoint *e, struct arena *a, struct envelope *out);
+/* Appends to ${out}.  ERR_NOMEM; ERR_TOO_LARGE: generations, or a block of 4 GiB. */
+enum err envelope_write(const struct envelope *e, struct strbuf *out);
 
-/* What came in: ${record} of the event is filled as well.  ERR_INVALID: not a message of weir, or damaged;
- * ERR_MISMATCH: of a version that we do not know.  Slices point into the arena and the message. */
-enum err envelope_decode(struct slice value, const struct kafka_header *headers,
-    size_t header_count, struct arena *a, struct event *out);
+/* The block goes into the arena.  ERR_INVALID: no envelope of this version, damaged, or a block of more than
+ * ${max_bytes}; ERR_NOMEM: the arena is full. */
+enum err envelope_open(struct slice bytes, size_t max_bytes, struct arena *a, struct envelope *out);
 
 #endif

@@ -17,8 +17,8 @@
 #include "base/log.h"
 #include "base/wake.h"
 #include "service/catalog.h"
-#include "service/envelope.h"
 #include "service/event.h"
+#include "service/event_envelope.h"
 #include "service/queue.h"
 #include "service/topics.h"
 
@@ -200,9 +200,9 @@ static enum err
 send_one(struct forward *f, const struct event *ev, int64_t now_ms)
 {
 	const struct endpoint *e = catalog_find(f->o.catalog, ev->endpoint);
-	struct envelope env;
+	struct event_envelope env;
 	struct kafka_message m;
-	enum err rc = envelope_encode(ev, e, &f->arena, &env);
+	enum err rc = event_envelope_encode(ev, e, &f->arena, &env);
 
 	if (rc != ERR_OK)
 		return rc;

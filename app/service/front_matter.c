@@ -394,14 +394,14 @@ name_of(const char *file, enum sql_dialect *dialect_out)
 	const char *slash = strrchr(file, '/');
 	struct slice name = slice_of(slash == NULL ? file : slash + 1);
 
-	*dialect_out = SQL_SQLITE;
 	for (size_t i = 0; i < 2; i++) {
 		const size_t n = strlen(suffixes[i]);
 
 		if (name.len <= n || memcmp(name.ptr + name.len - n, suffixes[i], n) != 0)
 			break;
 		name.len -= n;
-		*dialect_out = i == 1 ? SQL_POSTGRESQL : SQL_SQLITE;
+		if (i == 1)
+			*dialect_out = SQL_POSTGRESQL;
 	}
 	return name;
 }
@@ -433,7 +433,9 @@ draft_init(struct draft *d, struct endpoint *e)
 		.columns = d->columns,
 		.limits = d->limits,
 	};
+	d->dialect = d->defaults->postgresql ? SQL_POSTGRESQL : SQL_SQLITE;
 	e->name = arena_slice(d->arena, name_of(d->file, &d->dialect));
+	e->postgresql = d->dialect == SQL_POSTGRESQL;
 	e->name_hash = hash64(0, e->name.ptr, e->name.len);
 	d->e = e;
 	if (!directive_is_name(e->name, "-"))

@@ -22,8 +22,8 @@ struct fault_list;
 enum { FRONT_MATTER_MAX_BYTES = 256 * 1024, FRONT_MATTER_DEFAULT_ROWS = 10000 };
 
 /*
- * Parses ${text} of ${file}; all faults go to the list.  Its name is the file's: NAME.sql is for SQLite,
- * NAME.postgresql.sql for PostgreSQL.
+ * Parses ${text} of ${file}; all faults go to the list.  Its name is the file's: NAME.postgresql.sql is for
+ * PostgreSQL, NAME.sql for what ${defaults} say.
  *
  * ERR_INVALID when there was an error; what the file says well is then in ${out} all the same, so that more
  * faults can be found: an absent route or statement is one that was bad.  ERR_NOMEM: the arena is full.

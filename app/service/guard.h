@@ -12,7 +12,7 @@
  * What every call to another server goes through: one guard for each downstream of the host (`redis-1`,
  * `kafka`, `read-1`, `primary`), shared by all its processes in the segment.
  *
- *   guard_enter --ERR_OK--> the call --> guard_leave
+ *   guard_enter --ERR_OK--> the call --> guard_leave, or guard_withdraw when there was none
  *        | ERR_UNAVAILABLE: do not call; it is open, or suspended
  *
  * A change of state is logged once for the host, by the process whose call made it.  Safe when a process is
@@ -31,18 +31,21 @@ struct guard {
 	struct breaker_rules rules;
 	char name[GUARD_NAME_BYTES];
 	/*
-	 * A call that misses its deadline suspends the downstream at once, and only guard_probe() ends that:
-	 * no request waits for it again until a probe, sent outside of any request, has answered.
+	 * A call that misses its deadline suspends the downstream at once.  Whatever is wrong, only
+	 * guard_probe() ends that: no request waits for it again until a probe, sent outside of any
+	 * request, has answered.
 	 */
 	bool suspends;
 };
 
 struct guard_pass {
 	int64_t begun_ms;
-	bool probe; /* this call decides whether the breaker closes */
+	uint32_t serial; /* of the breaker, when the call was begun */
+	bool probe;	 /* this call decides whether the breaker closes */
 };
 
-/* Finds the row of ${name}, or claims one.  ERR_FULL: no row is left. */
+/* Finds the row of ${name}, or claims one; rows are never given back.  ERR_FULL: no row is left.  ERR_TOO_LARGE: the
+ * name is too long. */
 enum err guard_open(struct guards *g, const char *name, const struct breaker_rules *rules,
     bool suspends, struct guard *out);
 
@@ -51,9 +54,28 @@ enum err guard_enter(const struct guard *g, int64_t now_ms, struct guard_pass *p
  * answered, whatever it said.  An answer slower than the rules' slow_ms is a failure as well. */
 void guard_leave(
     const struct guard *g, const struct guard_pass *pass, enum err result, int64_t now_ms);
+/* The call was not made after all (no free connection, no memory): it says nothing about the downstream. */
+void guard_withdraw(const struct guard *g, const struct guard_pass *pass, int64_t now_ms);
 
 /* For who probes outside of requests, as often as it likes: ERR_OK: a probe is due and it is yours to send
  * (a lease); finish it with guard_leave().  ERR_UNAVAILABLE: none is due, or nothing is wrong. */
 enum err guard_probe(const struct guard *g, int64_t now_ms, struct guard_pass *pass_out);
+
+/* Whether a call that is no probe would pass now: one load. */
+bool guard_is_up(const struct guard *g);
+
+/*
+ * For people: what `weir breaker` and `weir status` see.
+ */
+struct guard_view {
+	char name[GUARD_NAME_BYTES];
+	struct breaker_view breaker;
+};
+
+/* All rows, in the order in which they were claimed; returns how many. */
+size_t guards_look(const struct guards *g, int64_t now_ms, struct guard_view out[GUARDS_MAX]);
+
+/* Orders, or gives back, what the breaker of ${name} does; logged.  ERR_NOT_FOUND: no such row. */
+enum err guards_force(struct guards *g, const char *name, enum breaker_force force, int64_t now_ms);
 
 #endif

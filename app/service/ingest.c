@@ -56,8 +56,8 @@ struct batch {
 	struct event *events;
 	size_t count, applied, duplicates, dead;
 	enum writer_claim *claims;
+	struct writer_job *jobs; /* of the new ones */
 	int64_t now_us, begun_ms;
-	bool too_slow; /* cut for its time, not for a failure */
 };
 
 static const struct writer_failure clash = {
@@ -161,52 +161,54 @@ log_batch(struct ingest *g, const struct batch *b)
 /*
  * One batch.
  */
-static enum err
-apply_new(struct ingest *g, const struct event *ev, int64_t now_us, struct writer_failure *why)
+static const struct endpoint *
+endpoint_of(const struct ingest *g, const struct event *ev, struct writer_failure *why)
 {
 	const struct endpoint *e = catalog_find(g->o.catalog, ev->endpoint);
-	int64_t rows = 0;
-	enum err rc;
 
-	if (e == NULL || !http_method_writes(e->method)) {
-		writer_failure_set(why, WRITER_BAD_DEPLOYMENT, "42000",
-		    "there is no endpoint file of this name for a write");
-		return ERR_UNAVAILABLE;
-	}
-	rc = writer_apply(g->writer, e, ev, now_us, &rows, why);
-	return rc == ERR_OK ? writer_mark(g->writer, ev, rows, why) : rc;
+	if (e != NULL && http_method_writes(e->method))
+		return e;
+	writer_failure_set(why, WRITER_BAD_DEPLOYMENT, "42000",
+	    "there is no endpoint file of this name for a write");
+	return NULL;
 }
 
+/* What is to be done for each event: a statement to run, a dead letter, or nothing. */
 static enum err
-apply_one(struct ingest *g, struct batch *b, size_t i, struct writer_failure *why)
+sort_out(struct ingest *g, struct batch *b, struct writer_failure *why)
 {
-	switch (b->claims[i]) {
-	case WRITER_NEW:
-		b->applied++;
-		return apply_new(g, &b->events[i], b->now_us, why);
-	case WRITER_APPLIED:
-		b->duplicates++;
-		return ERR_OK;
-	case WRITER_CLASH:
-		break;
-	}
-	b->dead++;
-	return writer_bury(g->writer, &b->events[i], &clash, b->now_us, why);
+	enum err rc = ERR_OK;
+
+	for (size_t i = 0; i < b->count && rc == ERR_OK; i++)
+		switch (b->claims[i]) {
+		case WRITER_NEW:
+			b->jobs[b->applied].event = &b->events[i];
+			b->jobs[b->applied].endpoint = endpoint_of(g, &b->events[i], why);
+			if (b->jobs[b->applied++].endpoint == NULL)
+				rc = ERR_UNAVAILABLE;
+			break;
+		case WRITER_APPLIED:
+			b->duplicates++;
+			break;
+		case WRITER_CLASH:
+			b->dead++;
+			rc = writer_bury(g->writer, &b->events[i], &clash, b->now_us, why);
+			break;
+		}
+	return rc;
 }
 
 static enum err
 apply_all(struct ingest *g, struct batch *b, struct writer_failure *why)
 {
-	enum err rc = ERR_OK;
+	size_t done;
+	enum err rc = sort_out(g, b, why);
 
-	for (size_t i = 0; i < b->count && rc == ERR_OK; i++) {
-		if (i > 0 && clock_mono_ms() - b->begun_ms > BATCH_MS_MAX) {
-			b->too_slow = true;
-			g->limit = i;
-			return ERR_TIMEOUT;
-		}
-		rc = apply_one(g, b, i, why);
-	}
+	if (rc == ERR_OK)
+		rc = writer_apply(g->writer, b->jobs, b->applied, b->now_us,
+		    b->begun_ms + BATCH_MS_MAX, &done, why);
+	if (rc != ERR_OK && why->verdict == WRITER_TOO_MUCH) /* as much as its time allows, next */
+		g->limit = (size_t)(b->jobs[done].event - b->events);
 	return rc;
 }
 
@@ -273,6 +275,7 @@ purge(struct ingest *g, const struct batch *b)
 		purge_event(g, &b->events[i], &a);
 		arena_reset(&a);
 	}
+	(void)cache_purge_send(g->o.cache); /* what cannot be told is owed */
 	arena_free(&a);
 }
 
@@ -374,8 +377,8 @@ try_again(struct ingest *g, struct batch *b, const struct writer_failure *why, i
 static enum err
 failed(struct ingest *g, struct batch *b, const struct writer_failure *why, int64_t *wait_ms_out)
 {
-	if (b->too_slow)
-		return ERR_OK; /* as much as its time allows, next */
+	if (why->verdict == WRITER_TOO_MUCH)
+		return ERR_OK; /* the limit is set */
 	if (why->verdict == WRITER_BAD_MOMENT || why->verdict == WRITER_OK)
 		return start_again(g, &b->events[0], why, wait_ms_out);
 	if (b->count > 1) {
@@ -390,6 +393,7 @@ failed(struct ingest *g, struct batch *b, const struct writer_failure *why, int6
 	case WRITER_UNCLEAR:
 	case WRITER_OK:
 	case WRITER_BAD_MOMENT:
+	case WRITER_TOO_MUCH:
 		break;
 	}
 	return try_again(g, b, why, wait_ms_out);
@@ -417,7 +421,7 @@ ready(struct ingest *g, struct writer_failure *why)
 
 	if (g->writer != NULL)
 		return ERR_OK;
-	rc = writer_open(g->o.write_url, &g->writer, why);
+	rc = writer_open(&g->o.database, &g->writer, why);
 	if (rc == ERR_OK)
 		rc = writer_migrate(g->writer, why);
 	return rc;
@@ -438,7 +442,8 @@ ingest_step(struct ingest *g, int64_t *wait_ms_out)
 		return rc;
 	}
 	b.claims = arena_alloc(&g->arena, (b.count + 1) * sizeof *b.claims);
-	if (rc != ERR_OK || b.claims == NULL)
+	b.jobs = arena_alloc(&g->arena, (b.count + 1) * sizeof *b.jobs);
+	if (rc != ERR_OK || b.claims == NULL || b.jobs == NULL)
 		return cannot_read(g, rc, wait_ms_out);
 	pass(g, INGEST_READ);
 	if (ready(g, &why) != ERR_OK)

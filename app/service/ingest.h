@@ -6,6 +6,7 @@
 #include <stdint.h>
 
 #include "base/err.h"
+#include "service/writer.h"
 
 struct cache;
 struct catalog;
@@ -33,7 +34,7 @@ enum ingest_arrow {
 };
 
 struct ingest_options {
-	const char *write_url;
+	struct writer_options database;
 	struct source *source;
 	const struct catalog *catalog; /* lent for the ingest's life */
 	struct cache *cache;	       /* for purges; NULL: none */

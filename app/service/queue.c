@@ -14,8 +14,10 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "base/log.h"
 #include "base/wake.h"
 #include "service/queue_spool.h"
@@ -26,6 +28,7 @@ enum {
 	COMMIT_MAX_BYTES = 16 << 20, /* held in memory until the commit */
 	REBUILD_STEP = 4096,
 	MAP_SPARE_BYTES = 64 << 20,
+	GATHER_NS = 500000,
 };
 
 static const char *const table_names[SPOOL__TABLES] = {
@@ -188,6 +191,19 @@ pick_up(struct queue *q)
 }
 
 /*
+ * Between two commits: more gather and share the next fsync, and the other workers get the host's write lock,
+ * which is not fair.  A lone write after a quiet time waits for nothing.
+ */
+static void
+let_gather(int64_t since_ns)
+{
+	const int64_t left_ns = GATHER_NS - (clock_mono_ns() - since_ns);
+
+	if (left_ns > 0)
+		(void)nanosleep(&(struct timespec){ .tv_nsec = (long)left_ns }, NULL);
+}
+
+/*
  * The host's write lock comes first: whoever holds it may have been stopped, and an item that nobody has
  * picked up can still be withdrawn.  What comes meanwhile goes along.
  */
@@ -197,12 +213,15 @@ commit_all(void *arg)
 	struct queue *q = arg;
 	struct queue_item *items, *next;
 	struct lmdb_txn *txn;
+	int64_t committed_ns = 0;
 	enum err rc;
 
 	while (wait_for_items(q)) {
+		let_gather(committed_ns);
 		rc = lmdb_begin_write(q->db, &txn);
 		items = pick_up(q);
 		queue_claim(q, txn, rc, items);
+		committed_ns = clock_mono_ns();
 		for (; items != NULL; items = next) {
 			next = items->next; /* done() gives the item away */
 			if (!queue_ack_later(q, items))

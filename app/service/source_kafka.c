@@ -16,8 +16,8 @@
 #include "base/log.h"
 #include "base/wake.h"
 #include "client/kafka.h"
-#include "service/envelope.h"
 #include "service/event.h"
+#include "service/event_envelope.h"
 #include "service/forward.h"
 #include "service/source.h"
 #include "service/topics.h"
@@ -292,7 +292,7 @@ static enum err
 decode(const struct held *h, struct arena *a, struct event *out)
 {
 	const struct kafka_received *m = h->message;
-	const enum err rc = envelope_decode(m->value, m->headers, m->header_count, a, out);
+	const enum err rc = event_envelope_decode(m->value, m->headers, m->header_count, a, out);
 
 	out->seq = h->seq;
 	return rc;

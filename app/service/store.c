@@ -70,6 +70,12 @@ store_read(struct store *s, const struct endpoint *e, const struct value *values
 	    e->timeout_ms > 0 && own_ms < deadline_ms ? own_ms : deadline_ms, block_out);
 }
 
+enum err
+store_look(struct store *s, struct consistency *c, int64_t deadline_ms)
+{
+	return s->driver->look(s->state, c, deadline_ms);
+}
+
 void
 store_check(struct store *s, const struct endpoint *e, struct fault_list *faults)
 {

@@ -8,6 +8,7 @@
 #include "base/str.h"
 #include "http/value.h"
 
+struct consistency;
 struct endpoint;
 struct fault_list;
 
@@ -31,6 +32,9 @@ struct store_options {
 struct store_ambient {
 	struct slice tenant; /* empty, never absent */
 	int64_t now_us;	     /* wall */
+	/* Writes that the answer is to show, or NULL.  Where they are not seen at once, the read waits
+	 * shortly; then it answers all the same, and says in it what is missing. */
+	struct consistency *must_show;
 };
 
 enum err store_open(const struct store_options *o, struct store **out);
@@ -47,6 +51,9 @@ void store_close(struct store **sp);
  */
 enum err store_read(struct store *s, const struct endpoint *e, const struct value *values,
     const struct store_ambient *ambient, int64_t deadline_ms, struct strbuf *block_out);
+
+/* Looks, without waiting, which of ${c}'s writes can be seen where a read would go now.  Errors as store_read(). */
+enum err store_look(struct store *s, struct consistency *c, int64_t deadline_ms);
 
 /*
  * Checks one endpoint's statement.  Without a database (${s} NULL): syntax, and whether a GET writes, in

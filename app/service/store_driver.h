@@ -14,6 +14,7 @@ struct store_driver {
 	void (*close)(void *state);
 	enum err (*read)(void *state, const struct endpoint *e, const struct value *values,
 	    const struct store_ambient *ambient, int64_t deadline_ms, struct strbuf *block_out);
+	enum err (*look)(void *state, struct consistency *c, int64_t deadline_ms);
 	/* ${state} NULL: without a database. */
 	void (*check)(void *state, const struct endpoint *e, struct fault_list *faults);
 	enum err (*ping)(void *state, int64_t deadline_ms);

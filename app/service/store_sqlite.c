@@ -7,75 +7,22 @@
  */
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include "base/clock.h"
 #include "base/fault.h"
-#include "base/log.h"
 #include "client/sqlite.h"
 #include "http/endpoint.h"
-#include "service/copy.h"
-#include "service/rows.h"
+#include "service/consistency.h"
+#include "service/reading.h"
 #include "service/sqlite_bind.h"
 #include "service/sqlite_pool.h"
 #include "service/store_driver.h"
 
 enum {
-	MAX_BIND_BYTES = 1 << 20, /* beside the values themselves */
-	MAX_SCRATCH_BYTES = 16 << 20
+	SHOW_WAIT_MS = 200, /* the consumer needs a few; a thread of the lane waits */
+	SHOW_NAP_MS = 5,
 };
-
-/* The rows of one running statement, on their way into a copy. */
-struct reading {
-	const struct endpoint *e;
-	struct sqlite_statement *s;
-	struct copy_builder copy;
-	size_t columns;
-	enum cell_form *forms;
-	struct arena arena, scratch;
-};
-
-static void
-log_refusal(const struct endpoint *e, const char *why)
-{
-	static struct log_gate gate;
-	uint64_t held;
-
-	if (log_gate_open(&gate, clock_mono_ms(), &held))
-		log_error("answer_refused", LOG_STR("file", e->file), LOG_STR("reason", why),
-		    LOG_INT("held_back", held));
-}
-
-static enum cell_form
-form_of(const struct reading *r, struct slice name, int column)
-{
-	for (size_t i = 0; i < r->e->column_count; i++)
-		if (slice_eq(r->e->columns[i].name, name))
-			return cell_form_of_rule(r->e->columns[i].type);
-	return cell_form_of_declared(sqlite_column_type(r->s, column));
-}
-
-/* After the first step, for that may have prepared the statement again for a new schema. */
-static enum err
-begin_copy(struct reading *r, size_t max_bytes)
-{
-	struct slice *names;
-
-	r->columns = (size_t)sqlite_columns(r->s);
-	names = arena_alloc(&r->arena, r->columns * sizeof *names);
-	r->forms = arena_alloc(&r->arena, r->columns * sizeof *r->forms);
-	if (names == NULL || r->forms == NULL)
-		return ERR_NOMEM;
-	for (size_t i = 0; i < r->columns; i++) {
-		names[i] = slice_of(sqlite_column_name(r->s, (int)i));
-		r->forms[i] = form_of(r, names[i], (int)i);
-		if (!utf8_valid(names[i], NULL)) {
-			log_refusal(r->e, "a column whose name is no UTF-8");
-			return ERR_UNAVAILABLE;
-		}
-	}
-	copy_begin(&r->copy, names, r->columns, r->e->returns_one, max_bytes);
-	return ERR_OK;
-}
 
 static struct cell
 cell_of(struct sqlite_statement *s, int column)
@@ -94,59 +41,105 @@ cell_of(struct sqlite_statement *s, int column)
 	};
 }
 
+/* After the first step, for that may have prepared the statement again for a new schema. */
 static enum err
-add_row(struct reading *r)
+begin(struct reading *r, const struct sqlite_statement *s, size_t max_bytes)
 {
-	if (r->copy.row_count == (uint64_t)r->e->max_rows) {
-		log_refusal(r->e, "more rows than max-rows");
-		return ERR_TOO_LARGE;
-	}
-	for (size_t i = 0; i < r->columns; i++) {
-		const struct cell c = cell_of(r->s, (int)i);
+	const size_t columns = (size_t)sqlite_columns(s);
+	struct slice *names = arena_alloc(&r->arena, columns * sizeof *names);
+	enum cell_form *forms = arena_alloc(&r->arena, columns * sizeof *forms);
 
-		copy_cell(&r->copy);
-		cell_add_json(&r->copy.json, &c, r->forms[i], &r->scratch);
-		if (r->scratch.used_bytes > 0)
-			arena_reset(&r->scratch);
+	if (names == NULL || forms == NULL)
+		return ERR_NOMEM;
+	for (size_t i = 0; i < columns; i++) {
+		names[i] = slice_of(sqlite_column_name(s, (int)i));
+		forms[i] = cell_form_of_declared(sqlite_column_type(s, (int)i));
 	}
-	if (!r->copy.json.failed)
-		return ERR_OK;
-	log_refusal(r->e, "more bytes than WEIR_MAX_RESPONSE");
-	return ERR_TOO_LARGE;
+	return reading_begin(r, names, forms, columns, max_bytes);
 }
 
 /* The first row is there already, when there is one. */
 static enum err
-read_rows(struct reading *r, bool row)
+read_rows(struct reading *r, struct sqlite_statement *s, bool row)
 {
-	enum err rc = ERR_OK;
+	struct cell *cells = arena_alloc(&r->arena, r->columns * sizeof *cells);
+	enum err rc = cells == NULL ? ERR_NOMEM : ERR_OK;
 
-	if (!row && r->e->returns_one)
-		return ERR_NOT_FOUND;
 	while (rc == ERR_OK && row) {
-		rc = add_row(r);
+		for (size_t i = 0; i < r->columns; i++)
+			cells[i] = cell_of(s, (int)i);
+		rc = reading_row(r, cells);
 		if (rc == ERR_OK && r->e->returns_one)
 			break;
 		if (rc == ERR_OK)
-			rc = sqlite_step(r->s, &row);
+			rc = sqlite_step(s, &row);
 	}
 	return rc;
 }
 
 static enum err
-run(struct reading *r, size_t max_bytes, struct strbuf *block_out)
+run(struct reading *r, struct sqlite_statement *s, size_t max_bytes, struct strbuf *block_out)
 {
 	bool row;
-	enum err rc = sqlite_step(r->s, &row);
+	enum err rc = sqlite_step(s, &row);
+
+	if (rc == ERR_OK)
+		rc = begin(r, s, max_bytes);
+	if (rc == ERR_OK)
+		rc = read_rows(r, s, row);
+	return rc == ERR_OK ? reading_end(r, block_out) : rc;
+}
+
+static const char applied_sql[] =
+    "SELECT CAST(strftime('%s', substr(at, 1, 19)) AS INTEGER) * 1000000"
+    " + CAST(substr(at, 21, 6) AS INTEGER) FROM weir_keys WHERE event_id = ?1";
+
+static enum err
+look_for(struct sqlite *db, struct consistency *c)
+{
+	struct sqlite_statement *s;
+	enum err rc = ERR_OK;
+	bool row;
+
+	c->missing = c->count;
+	for (size_t i = 0; i < c->count && rc == ERR_OK; i++) {
+		rc = sqlite_take(db, SLICE("weir"), slice_of(applied_sql), &s);
+		if (rc != ERR_OK)
+			break;
+		sqlite_bind_blob(s, 1, (struct slice){ (const char *)c->ids[i], EVENT_ID_BYTES });
+		rc = sqlite_step(s, &row);
+		if (rc == ERR_OK && row) {
+			c->missing--;
+			if (sqlite_cell(s, 0).integer > c->applied_us)
+				c->applied_us = sqlite_cell(s, 0).integer;
+		}
+		sqlite_give(&s);
+	}
+	return rc;
+}
+
+/* Until all can be seen, or it has taken long enough: one file has no other copy to look at.  A key table that
+ * cannot be read, or is not there yet, shows nothing, and is no reason not to answer. */
+static void
+wait_for_writes(struct sqlite *db, struct consistency *c, int64_t deadline_ms)
+{
+	const int64_t most_ms = clock_mono_ms() + SHOW_WAIT_MS;
+	const int64_t until_ms = most_ms < deadline_ms ? most_ms : deadline_ms;
+
+	while ((look_for(db, c) != ERR_OK || c->missing > 0) && clock_mono_ms() < until_ms)
+		(void)nanosleep(&(struct timespec){ .tv_nsec = SHOW_NAP_MS * 1000000L }, NULL);
+}
+
+static enum err
+look_pool(void *state, struct consistency *c, int64_t deadline_ms)
+{
+	struct sqlite *db;
+	enum err rc = sqlite_pool_borrow(state, deadline_ms, &db);
 
 	if (rc != ERR_OK)
 		return rc;
-	rc = begin_copy(r, max_bytes);
-	if (rc == ERR_OK)
-		rc = read_rows(r, row);
-	if (rc == ERR_OK)
-		return copy_end(&r->copy, block_out);
-	copy_abort(&r->copy);
+	rc = look_for(db, c);
+	sqlite_pool_return(state, &db, rc);
 	return rc;
 }
 
@@ -155,26 +148,27 @@ read_pool(void *state, const struct endpoint *e, const struct value *values,
     const struct store_ambient *ambient, int64_t deadline_ms, struct strbuf *block_out)
 {
 	struct sqlite_pool *p = state;
-	struct reading r = { .e = e };
+	struct sqlite_statement *s = NULL;
+	struct reading r;
 	struct sqlite *db;
 	enum err rc = sqlite_pool_borrow(p, deadline_ms, &db);
 
 	if (rc != ERR_OK)
 		return rc;
-	arena_init(&r.arena, MAX_BIND_BYTES);
-	arena_init(&r.scratch, MAX_SCRATCH_BYTES);
-	rc = sqlite_take(db, e->name, e->sql, &r.s);
+	reading_open(&r, e);
+	if (ambient->must_show != NULL)
+		wait_for_writes(db, ambient->must_show, deadline_ms);
+	rc = sqlite_take(db, e->name, e->sql, &s);
 	if (rc == ERR_OK) {
-		sqlite_bind_endpoint(r.s, e, values,
+		sqlite_bind_endpoint(s, e, values,
 		    &(struct sqlite_ambient){
 			.tenant = ambient->tenant, .now_us = ambient->now_us },
 		    &r.arena);
-		rc = run(&r, sqlite_pool_max_response(p), block_out);
+		rc = run(&r, s, sqlite_pool_max_response(p), block_out);
 	}
-	sqlite_give(&r.s);
+	sqlite_give(&s);
 	sqlite_pool_return(p, &db, rc);
-	arena_free(&r.arena);
-	arena_free(&r.scratch);
+	reading_close(&r);
 	return rc;
 }
 
@@ -198,46 +192,20 @@ ping_pool(void *state, int64_t deadline_ms)
 	return rc;
 }
 
-/* The line of the file that byte ${offset} of the statement stands on. */
-static unsigned
-line_of(const struct endpoint *e, int offset)
-{
-	unsigned line = e->sql_line;
-
-	for (int i = 0; i < offset && (size_t)i < e->sql.len; i++)
-		line += e->sql.ptr[i] == '\n';
-	return line;
-}
-
-static bool
-has_column(const struct sqlite_statement *s, struct slice name, int before)
-{
-	for (int i = 0; i < before; i++)
-		if (slice_eq_cstr(name, sqlite_column_name(s, i)))
-			return true;
-	return false;
-}
-
 static void
 check_columns(const struct sqlite_statement *s, const struct endpoint *e, struct fault_list *faults)
 {
-	const int columns = sqlite_columns(s);
+	const size_t columns = (size_t)sqlite_columns(s);
+	struct slice *names = calloc(columns + 1, sizeof *names);
 
-	for (int i = 0; i < columns; i++) {
-		const char *name = sqlite_column_name(s, i);
-
-		if (has_column(s, slice_of(name), i))
-			fault_add(faults, e->file, e->sql_line,
-			    "two columns are named \"%s\", expected AS with another name", name);
+	if (names == NULL) {
+		fault_add(faults, e->file, e->sql_line, "no memory for its columns");
+		return;
 	}
-	for (size_t i = 0; i < e->column_count; i++) {
-		const struct slice name = e->columns[i].name;
-
-		if (!has_column(s, name, columns))
-			fault_add(faults, e->file, e->sql_line,
-			    "column \"%.*s\" is not in the result, expected one that is",
-			    (int)name.len, name.ptr);
-	}
+	for (size_t i = 0; i < columns; i++)
+		names[i] = slice_of(sqlite_column_name(s, (int)i));
+	reading_check_names(names, columns, e, faults);
+	free(names);
 }
 
 static void
@@ -269,7 +237,7 @@ check_statement(
 	if (sqlite_take(db, e->name, e->sql, &s) == ERR_OK)
 		check_prepared(s, e, faults);
 	else if (connected || !is_missing_name(f))
-		fault_add(faults, e->file, line_of(e, f->offset),
+		fault_add(faults, e->file, reading_line(e, f->offset),
 		    "%s, expected a statement that SQLite can prepare", f->message);
 	sqlite_give(&s);
 }
@@ -329,6 +297,7 @@ const struct store_driver store_driver_sqlite = {
 	.open = open_pool,
 	.close = close_pool,
 	.read = read_pool,
+	.look = look_pool,
 	.check = check_pool,
 	.ping = ping_pool,
 	.expire = expire_pool,

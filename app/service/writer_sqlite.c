@@ -3,7 +3,7 @@
  *
  * weir_keys grows by rowid and has one index, by event id: inserting touches one random page a key, and
  * forgetting deletes from the head.  Endpoint, tenant and key need no index, for the event id is made from
- * them.  A key says rows = 1 until writer_mark() knows better: most statements touch one row, and
+ * them.  A key says rows = 1 until mark() knows better: most statements touch one row, and
  * need no second statement of ours.
  */
 #include <stdlib.h>
@@ -14,14 +14,13 @@
 #include "client/sqlite.h"
 #include "http/endpoint.h"
 #include "service/sqlite_bind.h"
-#include "service/writer.h"
+#include "service/writer_driver.h"
 
-enum {
-	DEADLINE_MS = 5000,	  /* of one call; a consumer that is silent for 10 s is killed */
-	BIND_BYTES_MAX = 1 << 20, /* beside the values themselves */
-};
+#define SCHEME "sqlite:"
 
-struct writer {
+enum { BIND_BYTES_MAX = 1 << 20 }; /* of one statement, beside the values themselves */
+
+struct writer_sqlite {
 	struct sqlite *db;
 	struct arena arena; /* of one statement */
 };
@@ -35,7 +34,10 @@ static const char schema[] =
     " tenant TEXT NOT NULL, endpoint TEXT NOT NULL, key TEXT NOT NULL, sqlstate TEXT NOT NULL,"
     " message TEXT NOT NULL, record BLOB NOT NULL, accepted_at TIMESTAMP NOT NULL,"
     " at TIMESTAMP NOT NULL);"
-    "CREATE INDEX IF NOT EXISTS weir_dead_letters_by_event ON weir_dead_letters (event_id);";
+    "CREATE INDEX IF NOT EXISTS weir_dead_letters_by_event ON weir_dead_letters (event_id);"
+    "CREATE TABLE IF NOT EXISTS weir_api_keys (id TEXT PRIMARY KEY, tenant TEXT NOT NULL, plan "
+    "TEXT,"
+    " hash BLOB NOT NULL, created_at TIMESTAMP NOT NULL, revoked_at TIMESTAMP);";
 
 /* 64 MiB for the index by event id, whose pages are touched at random; 16 MiB between checkpoints. */
 static const char tuning[] = "PRAGMA cache_size = -65536; PRAGMA wal_autocheckpoint = 4000";
@@ -54,7 +56,7 @@ explain(const struct sqlite_fault *f, struct writer_failure *why)
 }
 
 static enum err
-checked(struct writer *w, enum err rc, struct writer_failure *why)
+checked(struct writer_sqlite *w, enum err rc, struct writer_failure *why)
 {
 	if (rc != ERR_OK)
 		explain(sqlite_last_fault(w->db), why);
@@ -62,7 +64,7 @@ checked(struct writer *w, enum err rc, struct writer_failure *why)
 }
 
 static void
-set_deadline(struct writer *w, int64_t ms)
+set_deadline(struct writer_sqlite *w, int64_t ms)
 {
 	sqlite_deadline(w->db, clock_mono_ms() + ms);
 }
@@ -71,19 +73,19 @@ set_deadline(struct writer *w, int64_t ms)
  * Connection and transaction.
  */
 static enum err
-exec(struct writer *w, const char *sql, struct writer_failure *why)
+exec(struct writer_sqlite *w, const char *sql, struct writer_failure *why)
 {
-	set_deadline(w, DEADLINE_MS);
+	set_deadline(w, WRITER_DEADLINE_MS);
 	return checked(w, sqlite_exec(w->db, sql), why);
 }
 
 static enum err
-open_file(struct writer *w, const char *path, struct writer_failure *why)
+open_file(struct writer_sqlite *w, const char *path, struct writer_failure *why)
 {
 	const struct sqlite_options o = { .path = path,
 		.mode = SQLITE_FOR_WRITES,
 		.quiet = true, /* who writes says what failed, and how often */
-		.deadline_ms = clock_mono_ms() + DEADLINE_MS };
+		.deadline_ms = clock_mono_ms() + WRITER_DEADLINE_MS };
 	struct sqlite_fault fault = { .sqlstate = "53200", .message = "out of memory" };
 	const enum err rc = sqlite_open(&o, &w->db, &fault);
 
@@ -93,66 +95,55 @@ open_file(struct writer *w, const char *path, struct writer_failure *why)
 	return rc;
 }
 
-enum err
-writer_open(const char *url, struct writer **out, struct writer_failure *why)
+static void
+close_writer(void *state)
 {
-	static const char scheme[] = "sqlite:";
-	struct writer *w;
-	enum err rc;
+	struct writer_sqlite *w = state;
 
-	*out = NULL;
-	if (strncmp(url, scheme, sizeof scheme - 1) != 0) {
-		writer_failure_set(
-		    why, WRITER_BAD_DEPLOYMENT, "08001", "not the URL of a database");
-		return ERR_INVALID;
-	}
-	w = calloc(1, sizeof *w);
-	if (w == NULL) {
-		writer_failure_set(why, WRITER_BAD_MOMENT, "53200", "out of memory");
-		return ERR_NOMEM;
-	}
-	arena_init(&w->arena, BIND_BYTES_MAX);
-	rc = open_file(w, url + sizeof scheme - 1, why);
-	if (rc != ERR_OK)
-		writer_close(&w);
-	*out = w;
-	return rc;
-}
-
-void
-writer_close(struct writer **wp)
-{
-	struct writer *w = *wp;
-
-	if (w == NULL)
-		return;
-	*wp = NULL;
 	sqlite_close(&w->db);
 	arena_free(&w->arena);
 	free(w);
 }
 
-enum err
-writer_migrate(struct writer *w, struct writer_failure *why)
+static enum err
+open_writer(const struct writer_options *o, void **out, struct writer_failure *why)
 {
-	return exec(w, schema, why);
+	struct writer_sqlite *w = calloc(1, sizeof *w);
+	enum err rc;
+
+	if (w == NULL)
+		return writer_no_memory(why);
+	arena_init(&w->arena, BIND_BYTES_MAX);
+	rc = open_file(w, o->url + sizeof SCHEME - 1, why);
+	if (rc == ERR_OK)
+		*out = w;
+	else
+		close_writer(w);
+	return rc;
 }
 
-enum err
-writer_begin(struct writer *w, struct writer_failure *why)
+static enum err
+migrate(void *state, struct writer_failure *why)
 {
-	return exec(w, "BEGIN IMMEDIATE", why);
+	return exec(state, schema, why);
 }
 
-enum err
-writer_commit(struct writer *w, struct writer_failure *why)
+static enum err
+begin(void *state, struct writer_failure *why)
 {
-	return exec(w, "COMMIT", why);
+	return exec(state, "BEGIN IMMEDIATE", why);
 }
 
-void
-writer_rollback(struct writer *w)
+static enum err
+commit(void *state, struct writer_failure *why)
 {
+	return exec(state, "COMMIT", why);
+}
+
+static void
+rollback(void *state)
+{
+	struct writer_sqlite *w = state;
 	struct writer_failure ignored; /* what cannot be rolled back is not there any more */
 
 	if (sqlite_in_transaction(w->db))
@@ -163,15 +154,16 @@ writer_rollback(struct writer *w)
  * Our own statements: take, bind, run.
  */
 static enum err
-take(struct writer *w, const char *sql, struct sqlite_statement **out, struct writer_failure *why)
+take(struct writer_sqlite *w, const char *sql, struct sqlite_statement **out,
+    struct writer_failure *why)
 {
 	*out = NULL;
-	set_deadline(w, DEADLINE_MS);
+	set_deadline(w, WRITER_DEADLINE_MS);
 	return checked(w, sqlite_take(w->db, SLICE("weir"), slice_of(sql), out), why);
 }
 
 static enum err
-run_to_end(struct writer *w, struct sqlite_statement *s, struct writer_failure *why)
+run_to_end(struct writer_sqlite *w, struct sqlite_statement *s, struct writer_failure *why)
 {
 	bool row;
 	enum err rc;
@@ -184,7 +176,7 @@ run_to_end(struct writer *w, struct sqlite_statement *s, struct writer_failure *
 
 /* Runs and gives back; ${rc} is how it went so far. */
 static enum err
-finish(struct writer *w, struct sqlite_statement *s, enum err rc, struct writer_failure *why)
+finish(struct writer_sqlite *w, struct sqlite_statement *s, enum err rc, struct writer_failure *why)
 {
 	if (rc == ERR_OK)
 		rc = run_to_end(w, s, why);
@@ -221,8 +213,8 @@ bind_event(struct sqlite_statement *s, const struct event *ev)
 
 /* The key is there: is it this event's? */
 static enum err
-compare_key(
-    struct writer *w, const struct event *ev, enum writer_claim *claim, struct writer_failure *why)
+compare_key(struct writer_sqlite *w, const struct event *ev, enum writer_claim *claim,
+    struct writer_failure *why)
 {
 	struct sqlite_statement *s;
 	bool row = false, same = false;
@@ -250,8 +242,8 @@ static const char claim_sql[] =
     " fingerprint = ?2, state = 'applied', reason = NULL, rows = 1, at = ?6 WHERE at < ?7";
 
 static enum err
-claim_key(struct writer *w, struct sqlite_statement *s, const struct event *ev, struct slice now,
-    int64_t key_ttl_us, enum writer_claim *claim, struct writer_failure *why)
+claim_key(struct writer_sqlite *w, struct sqlite_statement *s, const struct event *ev,
+    struct slice now, int64_t key_ttl_us, enum writer_claim *claim, struct writer_failure *why)
 {
 	char expired[CLOCK_RFC3339_BYTES];
 	enum err rc;
@@ -267,10 +259,11 @@ claim_key(struct writer *w, struct sqlite_statement *s, const struct event *ev, 
 	return rc;
 }
 
-enum err
-writer_claim_keys(struct writer *w, const struct event *events, size_t count, int64_t now_us,
+static enum err
+claim_keys(void *state, const struct event *events, size_t count, int64_t now_us,
     int64_t key_ttl_us, enum writer_claim *claims_out, struct writer_failure *why)
 {
+	struct writer_sqlite *w = state;
 	char now[CLOCK_RFC3339_BYTES];
 	struct sqlite_statement *s;
 	enum err rc = take(w, claim_sql, &s, why);
@@ -282,8 +275,8 @@ writer_claim_keys(struct writer *w, const struct event *events, size_t count, in
 	return rc;
 }
 
-enum err
-writer_mark(struct writer *w, const struct event *ev, int64_t rows, struct writer_failure *why)
+static enum err
+mark(struct writer_sqlite *w, const struct event *ev, int64_t rows, struct writer_failure *why)
 {
 	struct sqlite_statement *s;
 	enum err rc;
@@ -298,9 +291,10 @@ writer_mark(struct writer *w, const struct event *ev, int64_t rows, struct write
 	return finish(w, s, rc, why);
 }
 
-enum err
-writer_expire_keys(struct writer *w, int64_t before_us, size_t max, struct writer_failure *why)
+static enum err
+expire_keys(void *state, int64_t before_us, size_t max, struct writer_failure *why)
 {
+	struct writer_sqlite *w = state;
 	char before[CLOCK_RFC3339_BYTES];
 	struct sqlite_statement *s;
 	enum err rc = take(w,
@@ -319,28 +313,26 @@ writer_expire_keys(struct writer *w, int64_t before_us, size_t max, struct write
  * The endpoints' statements.
  */
 static enum err
-run_statement(struct writer *w, const struct endpoint *e, const struct event *ev,
-    const struct value *values, int64_t now_us, int64_t *rows_out, struct writer_failure *why)
+run_statement(struct writer_sqlite *w, const struct writer_job *job, const struct value *values,
+    int64_t now_us, int64_t *rows_out, struct writer_failure *why)
 {
+	const struct endpoint *e = job->endpoint;
 	char id[EVENT_ID_TEXT];
-	struct sqlite_ambient ambient = { .tenant = ev->tenant,
+	struct sqlite_ambient ambient = { .tenant = job->event->tenant,
 		.now_us = now_us,
-		.idempotency_key = ev->key,
-		.accepted_us = ev->accepted_us };
+		.idempotency_key = job->event->key,
+		.accepted_us = job->event->accepted_us };
 	struct sqlite_statement *s = NULL;
 	enum err rc;
 
-	event_id_text(ev->id, id);
+	event_id_text(job->event->id, id);
 	ambient.event_id = slice_of(id);
-	set_deadline(
-	    w, e->timeout_ms > 0 && e->timeout_ms < DEADLINE_MS ? e->timeout_ms : DEADLINE_MS);
+	set_deadline(w, writer_timeout_ms(e));
 	rc = checked(w, sqlite_take(w->db, e->name, e->sql, &s), why);
 	if (rc == ERR_OK)
 		sqlite_bind_endpoint(s, e, values, &ambient, &w->arena);
-	if (rc == ERR_OK && w->arena.overflowed) { /* then something else was bound */
-		writer_failure_set(why, WRITER_BAD_MOMENT, "53200", "out of memory");
-		rc = ERR_NOMEM;
-	}
+	if (rc == ERR_OK && w->arena.overflowed) /* then something else was bound */
+		rc = writer_no_memory(why);
 	if (rc == ERR_OK)
 		rc = run_to_end(w, s, why);
 	if (rc == ERR_OK)
@@ -349,29 +341,40 @@ run_statement(struct writer *w, const struct endpoint *e, const struct event *ev
 	return rc;
 }
 
-enum err
-writer_apply(struct writer *w, const struct endpoint *e, const struct event *ev, int64_t now_us,
-    int64_t *rows_out, struct writer_failure *why)
+static enum err
+apply_one(struct writer_sqlite *w, const struct writer_job *job, int64_t now_us,
+    struct writer_failure *why)
 {
 	struct value *values;
+	int64_t rows = 0;
 	enum err rc;
 
 	arena_reset(&w->arena);
-	values = arena_alloc(&w->arena, (e->param_count + 1) * sizeof *values);
-	if (values == NULL) {
-		writer_failure_set(why, WRITER_BAD_MOMENT, "53200", "out of memory");
-		return ERR_NOMEM;
-	}
-	if (event_values(e, ev, values) != ERR_OK) {
-		writer_failure_set(why, WRITER_BAD_DEPLOYMENT, "42000",
-		    "the event has not all parameters that its endpoint file now asks for");
-		return ERR_UNAVAILABLE;
-	}
-	rc = run_statement(w, e, ev, values, now_us, rows_out, why);
+	rc = writer_values(job, &w->arena, &values, why);
+	if (rc == ERR_OK)
+		rc = run_statement(w, job, values, now_us, &rows, why);
 	if (rc == ERR_OK && !sqlite_in_transaction(w->db)) {
 		writer_failure_set(why, WRITER_BAD_DEPLOYMENT, "0A000",
 		    "the statement ends the batch's transaction");
 		rc = ERR_UNAVAILABLE;
+	}
+	return rc == ERR_OK ? mark(w, job->event, rows, why) : rc;
+}
+
+static enum err
+apply(void *state, const struct writer_job *jobs, size_t count, int64_t now_us, int64_t until_ms,
+    size_t *done_out, struct writer_failure *why)
+{
+	struct writer_sqlite *w = state;
+	enum err rc = ERR_OK;
+
+	for (size_t i = 0; i < count && rc == ERR_OK; i++) {
+		if (i > 0 && clock_mono_ms() > until_ms) {
+			writer_failure_set(why, WRITER_TOO_MUCH, "57014", "the batch's time is up");
+			return ERR_TIMEOUT;
+		}
+		rc = apply_one(w, &jobs[i], now_us, why);
+		*done_out = rc == ERR_OK ? i + 1 : i;
 	}
 	return rc;
 }
@@ -380,7 +383,7 @@ writer_apply(struct writer *w, const struct endpoint *e, const struct event *ev,
  * Dead letters.
  */
 static enum err
-fail_key(struct writer *w, const struct event *ev, const char *reason, struct slice now,
+fail_key(struct writer_sqlite *w, const struct event *ev, const char *reason, struct slice now,
     struct writer_failure *why)
 {
 	struct sqlite_statement *s;
@@ -398,10 +401,11 @@ fail_key(struct writer *w, const struct event *ev, const char *reason, struct sl
 	return finish(w, s, rc, why);
 }
 
-enum err
-writer_bury(struct writer *w, const struct event *ev, const struct writer_failure *reason,
-    int64_t now_us, struct writer_failure *why)
+static enum err
+bury(void *state, const struct event *ev, const struct writer_failure *reason, int64_t now_us,
+    struct writer_failure *why)
 {
+	struct writer_sqlite *w = state;
 	char now[CLOCK_RFC3339_BYTES], accepted[CLOCK_RFC3339_BYTES];
 	struct sqlite_statement *s;
 	enum err rc = take(w,
@@ -422,9 +426,10 @@ writer_bury(struct writer *w, const struct event *ev, const struct writer_failur
 	return rc == ERR_OK ? fail_key(w, ev, reason->message, slice_of(now), why) : rc;
 }
 
-enum err
-writer_revive(struct writer *w, const struct event *ev, int64_t now_us, struct writer_failure *why)
+static enum err
+revive(void *state, const struct event *ev, int64_t now_us, struct writer_failure *why)
 {
+	struct writer_sqlite *w = state;
 	char now[CLOCK_RFC3339_BYTES];
 	struct sqlite_statement *s;
 	enum err rc = take(w,
@@ -447,21 +452,27 @@ writer_revive(struct writer *w, const struct event *ev, int64_t now_us, struct w
 	return ERR_CONFLICT;
 }
 
-enum err
-writer_drop_letter(struct writer *w, int64_t letter_id, struct writer_failure *why)
+static enum err
+drop_letter(void *state, int64_t letter_id, struct writer_failure *why)
 {
+	struct writer_sqlite *w = state;
 	struct sqlite_statement *s;
 	enum err rc = take(w, "DELETE FROM weir_dead_letters WHERE id = ?1", &s, why);
 
 	if (rc == ERR_OK)
 		sqlite_bind_integer(s, 1, letter_id);
-	return finish(w, s, rc, why);
+	rc = finish(w, s, rc, why);
+	if (rc != ERR_OK || sqlite_changes(w->db) > 0)
+		return rc;
+	writer_failure_set(why, WRITER_BAD_EVENT, "02000", "the letter is not there any more");
+	return ERR_NOT_FOUND;
 }
 
-enum err
-writer_drop_letters(
-    struct writer *w, const uint8_t *event_id, uint64_t *dropped_out, struct writer_failure *why)
+static enum err
+drop_letters(
+    void *state, const uint8_t *event_id, uint64_t *dropped_out, struct writer_failure *why)
 {
+	struct writer_sqlite *w = state;
 	struct sqlite_statement *s;
 	enum err rc =
 	    take(w, "DELETE FROM weir_dead_letters WHERE ?1 IS NULL OR event_id = ?1", &s, why);
@@ -472,3 +483,72 @@ writer_drop_letters(
 	*dropped_out = rc == ERR_OK ? (uint64_t)sqlite_changes(w->db) : 0;
 	return rc;
 }
+
+/*
+ * API keys.
+ */
+static enum err
+add_api_key(void *state, const struct api_key_row *row, const uint8_t digest[DIGEST_BYTES],
+    int64_t now_us, struct writer_failure *why)
+{
+	struct writer_sqlite *w = state;
+	char now[CLOCK_RFC3339_BYTES];
+	struct sqlite_statement *s;
+	enum err rc = take(w,
+	    "INSERT INTO weir_api_keys (id, tenant, plan, hash, created_at)"
+	    " VALUES (?1, ?2, ?3, ?4, ?5)",
+	    &s, why);
+
+	if (rc == ERR_OK) {
+		sqlite_bind_text(s, 1, row->id);
+		sqlite_bind_text(s, 2, row->tenant);
+		if (row->plan.ptr != NULL)
+			sqlite_bind_text(s, 3, row->plan);
+		sqlite_bind_blob(s, 4, (struct slice){ (const char *)digest, DIGEST_BYTES });
+		sqlite_bind_text(s, 5, slice_of(clock_rfc3339(now_us, now)));
+	}
+	return finish(w, s, rc, why);
+}
+
+/* A key that was revoked before keeps its moment, and shows by it. */
+static enum err
+revoke_api_key(void *state, struct slice id, int64_t now_us, struct writer_failure *why)
+{
+	struct writer_sqlite *w = state;
+	char now[CLOCK_RFC3339_BYTES];
+	struct sqlite_statement *s;
+	bool row = false, ours = false;
+	enum err rc = take(w,
+	    "UPDATE weir_api_keys SET revoked_at = coalesce(revoked_at, ?2) WHERE id = ?1"
+	    " RETURNING revoked_at = ?2",
+	    &s, why);
+
+	if (rc == ERR_OK) {
+		sqlite_bind_text(s, 1, id);
+		sqlite_bind_text(s, 2, slice_of(clock_rfc3339(now_us, now)));
+		rc = checked(w, sqlite_step(s, &row), why);
+	}
+	if (rc == ERR_OK && row)
+		ours = sqlite_cell(s, 0).integer != 0;
+	rc = finish(w, s, rc, why);
+	return rc == ERR_OK ? writer_api_key_revoked(row, ours, why) : rc;
+}
+
+const struct writer_driver writer_driver_sqlite = {
+	.schemes = { SCHEME },
+	.open = open_writer,
+	.close = close_writer,
+	.migrate = migrate,
+	.begin = begin,
+	.commit = commit,
+	.rollback = rollback,
+	.claim_keys = claim_keys,
+	.apply = apply,
+	.bury = bury,
+	.revive = revive,
+	.drop_letter = drop_letter,
+	.drop_letters = drop_letters,
+	.add_api_key = add_api_key,
+	.revoke_api_key = revoke_api_key,
+	.expire_keys = expire_keys,
+};

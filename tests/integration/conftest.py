@@ -13,6 +13,8 @@ import pytest
 
 sys.path.insert(0, os.path.join(os.path.dirname(__file__), "..", "support"))
 
+import processes  # noqa: E402  (found by the line above)
+import redis_server  # noqa: E402
 import kafka  # noqa: E402  (found by the line above)
 import processes  # noqa: E402
 import weir as house  # noqa: E402
@@ -113,6 +115,22 @@ def make_weir(request, weirs):
     return make
 
 
+@pytest.fixture
+def make_redis(request):
+    """Makes and starts a Redis for one test, which may do to it what it likes."""
+
+    def make(start=True, **how):
+        folder = new_folder()
+        made = redis_server.Redis(folder, **how)
+
+        def end_redis():
+            made.stop()
+            shutil.rmtree(folder, ignore_errors=True)
+
+        request.addfinalizer(end_redis)
+        return made.start() if start else made
+
+    return make
 @pytest.fixture(scope="session")
 def one_broker():
     folder = new_folder()

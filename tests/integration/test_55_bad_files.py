@@ -37,9 +37,9 @@ BAD_FILES = {
     "directive twice": ("-- GET /t/x\n-- cache: 1h\n-- cache: 2h\nSELECT 1 AS a;\n", 3, ["cache"]),
     "bad auth": ("-- GET /t/x\n-- auth: maybe\nSELECT 1 AS a;\n", 2, ["maybe"]),
     "unknown tag parameter": ("-- GET /t/x\n-- cache: 1h\n-- tags: a-:nope\nSELECT 1 AS a;\n", 3, ["nope"]),
-    "vary is later": ("-- GET /t/x\n-- vary: header Accept-Language\nSELECT 1 AS a;\n", 2, ["vary", "later version"]),
+    "vary by something else": ("-- GET /t/x\n-- vary: cookie x\nSELECT 1 AS a;\n", 2, ["vary", "header NAME"]),
     "priority is later": ("-- GET /t/x\n-- priority: bulk\nSELECT 1 AS a;\n", 2, ["later version"]),
-    "read is later": ("-- GET /t/x\n-- read: primary\nSELECT 1 AS a;\n", 2, ["later version"]),
+    "bad read": ("-- GET /t/x\n-- read: secondary\nSELECT 1 AS a;\n", 2, ["secondary", "replica or primary"]),
     "bad topic": ("-- POST /t/x\n-- queue: a b\nDELETE FROM a;\n", 2, ["a b", "topic"]),
     "unknown partition key": ("-- POST /t/x\n-- key: :nope\nDELETE FROM a;\n", 2, ["nope"]),
     "cors is later": ("-- GET /t/x\n-- cors: *\nSELECT 1 AS a;\n", 2, ["later version"]),
@@ -184,7 +184,7 @@ def test_listening_beyond_loopback_without_an_allow_list_is_refused(bare):
 
 def test_a_secret_is_never_printed(bare):
     weir = bare({"good.sql": GOOD})
-    for env in ({"DB_WRITE_URL": "postgres://user:hunter2@db/x"}, {"REDIS_URL": "redis://:hunter2@cache:6379/0"}):
+    for env in ({"DB_WRITE_URL": "postgres://user:hunter2@db/x"}, {"DB_WRITE_URL": "postgres://user:hunter2@db:x/x"}, {"DB_READ_URL": "postgres://hunter2"}, {"REDIS_URL": "redis://:hunter2@cache:6379/0"}, {"REDIS_URL": "redis://:hunter2"}):
         for command in ("check", "config"):
             run = weir.command(command, env=env)
             assert "hunter2" not in run.stdout + run.stderr

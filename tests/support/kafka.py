@@ -60,7 +60,7 @@ def jars():
         if not os.path.exists(stamp) or open(stamp, "rb").read() != wanted:
             shutil.rmtree(libs, ignore_errors=True)
             subprocess.run(
-                ["mvn", "--batch-mode", "--quiet", "--file", POM, "dependency:copy-dependencies", "-DincludeScope=runtime", f"-DoutputDirectory={libs}"],
+                ["mvn", "--batch-mode", "--quiet", "-Dstyle.color=never", "--file", POM, "dependency:copy-dependencies", "-DincludeScope=runtime", f"-DoutputDirectory={libs}"],
                 check=True,
                 stdin=subprocess.DEVNULL,
             )

@@ -5,6 +5,7 @@ Only the Python standard library: `make run` uses this too.
 
 import ctypes
 import os
+import pwd
 import shutil
 import signal
 import socket
@@ -36,10 +37,10 @@ def program(name):
     return found
 
 
-def start(argv, env=None, cwd=None, log=None, end_signal=signal.SIGTERM):
+def start(argv, env=None, cwd=None, log=None, end_signal=signal.SIGTERM, user=None):
     """In a session of its own: a Ctrl-C in the terminal reaches us, and we end things in order.
 
-    Call it from the main thread: the kernel ends the child when the thread that started it ends.
+    `user` is who runs it, when we are root and it must not be.  Call it from the main thread: the kernel ends the child when the thread that started it ends.
     """
     output = open(log, "ab") if log else None
     try:
@@ -52,10 +53,18 @@ def start(argv, env=None, cwd=None, log=None, end_signal=signal.SIGTERM):
             stderr=output,
             start_new_session=True,
             preexec_fn=die_with_parent(end_signal),
+            **as_user(user),
         )
     finally:
         if output:
             output.close()
+
+
+def as_user(user):
+    """The arguments of subprocess that make a child another user's; none for our own."""
+    if user is None:
+        return {}
+    return {"user": user, "group": pwd.getpwnam(user).pw_gid, "extra_groups": []}
 
 
 def stop(process, sig=signal.SIGTERM, timeout=15):

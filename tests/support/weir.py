@@ -54,16 +54,21 @@ def has_atlas(database):
         return False  # no such table
 
 
-def load_atlas(state):
-    """Puts the demo data into the embedded database of `state` when it is not there; safe to repeat.
-
-    In the consumer's place, for there is one writer of that database at any time.
-    """
-    path = os.path.join(state, "weir.db")
+@contextlib.contextmanager
+def consumer_place(state):
+    """Holds the consumer's place: nothing is applied meanwhile, and the database has no other writer."""
     with contextlib.ExitStack() as stack:
         for name in ("consumer.want", "consumer.lock"):
             lock = stack.enter_context(open(os.path.join(state, name), "a", opener=open_private))
             fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def load_atlas(state):
+    """Puts the demo data into the embedded database of `state` when it is not there; safe to repeat."""
+    path = os.path.join(state, "weir.db")
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(consumer_place(state))
         os.close(open_private(path, os.O_RDWR | os.O_CREAT))
         database = stack.enter_context(contextlib.closing(sqlite3.connect(path, timeout=20)))
         if not has_atlas(database):

@@ -292,14 +292,19 @@ each_number_is_good_within_its_range_and_not_beyond(void)
 static void
 units_may_be_written_and_a_bare_number_has_that_of_the_table(void)
 {
-	CU_ASSERT_EQUAL_FATAL(load(ENV("RATE_LIMIT_DURATION=2", "DB_TIMEOUT=250ms",
-				       "IDEMPOTENCY_TTL=7d", "WEIR_CACHE_BYTES=2g"),
-				  NULL),
+	CU_ASSERT_EQUAL_FATAL(
+	    load(ENV("RATE_LIMIT_DURATION=2", "DB_TIMEOUT=250ms", "IDEMPOTENCY_TTL=7d",
+		     "WEIR_CACHE_BYTES=2g", "CIRCUIT_BREAKER_TIMEOUT=1500",
+		     "CIRCUIT_BREAKER_RESET_TIMEOUT=1m", "CIRCUIT_BREAKER_THRESHOLD=40%"),
+		NULL),
 	    ERR_OK);
 	CU_ASSERT_EQUAL(config->rate_limit_duration_ms, 2000);
 	CU_ASSERT_EQUAL(config->db_timeout_ms, 250);
 	CU_ASSERT_EQUAL(config->idempotency_ttl_ms, 7 * 86400000LL);
 	CU_ASSERT_EQUAL(config->cache_bytes, 2LL << 30);
+	CU_ASSERT_EQUAL(config->circuit_breaker_timeout_ms, 1500);
+	CU_ASSERT_EQUAL(config->circuit_breaker_reset_timeout_ms, 60000);
+	CU_ASSERT_EQUAL(config->circuit_breaker_threshold_pct, 40);
 	drop();
 }
 
@@ -346,13 +351,14 @@ a_secret_is_shown_to_nobody(void)
 	const struct config_info *info = config_find(SLICE("DB_WRITE_URL"));
 	struct arena a;
 
-	CU_ASSERT_EQUAL(load(ENV("DB_WRITE_URL=postgres://me:hunter2@db/x"), NULL), ERR_INVALID);
+	CU_ASSERT_EQUAL(load(ENV("DB_WRITE_URL=postgres://me:hunter2@db:x/x"), NULL), ERR_INVALID);
 	CU_ASSERT_EQUAL(faults_with("hunter2", NULL, NULL), 0);
-	CU_ASSERT_EQUAL(faults_with("DB_WRITE_URL", "\"postgres:***\"", "later version"), 1);
+	CU_ASSERT_EQUAL(faults_with("DB_WRITE_URL", "\"postgres://***@db:x/x\"", "expected"), 1);
 	CU_ASSERT_EQUAL(faults.errors, 1); /* DB_READ_URL, made from it, is not blamed too */
 	drop();
-	CU_ASSERT_EQUAL(load(ENV("REDIS_URL=redis://:hunter2@cache:6379/0"), NULL), ERR_INVALID);
+	CU_ASSERT_EQUAL(load(ENV("REDIS_URL=redis://:hunter2@cache:6379/x"), NULL), ERR_INVALID);
 	CU_ASSERT_EQUAL(faults_with("hunter2", NULL, NULL), 0);
+	CU_ASSERT_EQUAL(faults_with("REDIS_URL", "redis://***@cache:6379/x", "expected"), 1);
 	drop();
 	arena_init(&a, 4096);
 	CU_ASSERT_STRING_EQUAL(config_shown(info, "hunter2", &a), "***");
@@ -361,22 +367,33 @@ a_secret_is_shown_to_nobody(void)
 }
 
 static void
-what_comes_later_is_refused_or_said_but_never_ignored(void)
+databases_are_of_one_kind_and_writes_go_to_one_place(void)
 {
-	CU_ASSERT_EQUAL(load(ENV("REDIS_URL=redis://cache", "DB_READ_URL=postgresql://db/x",
-				 "REDIS_URL_FILE=/secret"),
-			    NULL),
-	    ERR_INVALID);
-	CU_ASSERT_EQUAL(faults.errors, 3);
-	CU_ASSERT_EQUAL(faults_with("later version", NULL, NULL), 3);
+	CU_ASSERT_EQUAL(load(ENV("DB_WRITE_URL=postgres://me:x@p/db"), NULL), ERR_OK);
+	CU_ASSERT_TRUE(config_on_postgresql(config));
+	CU_ASSERT_STRING_EQUAL(config->db_read_url, "postgres://me:x@p/db");
 	drop();
-	CU_ASSERT_EQUAL(load(ENV("CIRCUIT_BREAKER_THRESHOLD=50", "REDIS_TIMEOUT=20ms",
-				 "RATE_LIMIT_ON_REDIS_FAILURE=open", "OTEL_SERVICE_NAME=weir",
-				 "DB_WRITE_POOL_MAX=20"),
+	CU_ASSERT_EQUAL(load(ENV("DB_WRITE_URL=postgres://me:x@p/db",
+				 "DB_READ_URL=postgres://me:x@a/db,postgres://me:x@b/db"),
 			    NULL),
 	    ERR_OK);
+	drop();
+	CU_ASSERT_EQUAL(load(ENV("DB_READ_URL=postgres://me:hunter2@p/db"), NULL), ERR_INVALID);
+	CU_ASSERT_EQUAL(faults_with("hunter2", NULL, NULL), 0);
+	CU_ASSERT_EQUAL(faults_with("DB_READ_URL", "the same kind of database", NULL), 1);
+	drop();
+	CU_ASSERT_EQUAL(
+	    load(ENV("DB_WRITE_URL=postgres://me:x@a/db,postgres://me:x@b/db"), NULL), ERR_INVALID);
+	CU_ASSERT_EQUAL(faults_with("DB_WRITE_URL", "expected one server", NULL), 1);
+	drop();
+}
+
+static void
+what_comes_later_is_said_and_never_ignored(void)
+{
+	CU_ASSERT_EQUAL(load(ENV("OTEL_SERVICE_NAME=weir"), NULL), ERR_OK);
 	CU_ASSERT_EQUAL(faults.errors, 0);
-	CU_ASSERT_EQUAL(faults_with("later version", NULL, NULL), 5);
+	CU_ASSERT_EQUAL(faults_with("later version", NULL, NULL), 1);
 	drop();
 }
 
@@ -589,7 +606,8 @@ UNIT_SUITE(config, TEST(with_nothing_set_it_is_the_embedded_default),
     TEST(each_number_is_good_within_its_range_and_not_beyond),
     TEST(units_may_be_written_and_a_bare_number_has_that_of_the_table),
     TEST(an_empty_value_is_the_default_and_wins_like_any_other), TEST(a_value_can_come_from_a_file),
-    TEST(a_secret_is_shown_to_nobody), TEST(what_comes_later_is_refused_or_said_but_never_ignored),
+    TEST(a_secret_is_shown_to_nobody), TEST(databases_are_of_one_kind_and_writes_go_to_one_place),
+    TEST(what_comes_later_is_said_and_never_ignored),
     TEST(what_kafka_is_told_is_checked_by_its_own_library),
     TEST(a_password_for_kafka_comes_from_a_file_and_goes_to_the_children),
     TEST(an_unknown_name_of_ours_suggests_the_nearest),

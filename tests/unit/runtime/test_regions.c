@@ -12,6 +12,7 @@
 #include "client/shm.h"
 #include "policy/l1.h"
 #include "policy/limiter.h"
+#include "service/guard.h"
 #include "service/ingest.h"
 #include "telemetry/scoreboard.h"
 #include "tests/support/unit.h"
@@ -66,6 +67,9 @@ what_one_member_writes_another_reads_in_every_region(void)
 	unsigned member;
 	struct member_view view;
 	struct l1_stats stats;
+	const struct breaker_rules rules = { .volume = 1 };
+	struct guard_view guards[GUARDS_MAX];
+	struct guard guard;
 
 	fresh_dir();
 	a = join();
@@ -73,6 +77,8 @@ what_one_member_writes_another_reads_in_every_region(void)
 	CU_ASSERT_TRUE(shm_made(a->shm));
 	CU_ASSERT_FALSE(shm_made(b->shm));
 	CU_ASSERT_PTR_NOT_EQUAL(a->limiter, b->limiter); /* mapped twice */
+	CU_ASSERT_EQUAL(
+	    (char *)a->tenants - (char *)a->limiter, (char *)b->tenants - (char *)b->limiter);
 	CU_ASSERT_EQUAL(limiter_take(a->limiter, &rule, 1, 0, &st), ERR_OK);
 	CU_ASSERT_EQUAL(limiter_take(b->limiter, &rule, 1, 0, &st), ERR_LIMITED);
 	CU_ASSERT_EQUAL(scoreboard_join(a->scoreboard, MEMBER_WORKER, 5, &member), ERR_OK);
@@ -80,6 +86,8 @@ what_one_member_writes_another_reads_in_every_region(void)
 	CU_ASSERT_EQUAL(view.pid, getpid());
 	atomic_store(&a->ingest->pid, 77);
 	CU_ASSERT_EQUAL(b->ingest->pid, 77);
+	CU_ASSERT_EQUAL(guard_open(a->guards, "primary", &rules, false, &guard), ERR_OK);
+	CU_ASSERT_EQUAL(guards_look(b->guards, 0, guards), 1);
 	l1_stats_read(b->l1, &stats);
 	CU_ASSERT_TRUE(stats.bytes_total > 0);
 	regions_close(&a);
@@ -96,10 +104,10 @@ no_two_regions_overlap(void)
 	r = join();
 	const char *const at[] = { (const char *)r->seeds, (const char *)r->scoreboard,
 		(const char *)r->limiter, (const char *)r->l1, (const char *)r->flights,
-		(const char *)r->queue, (const char *)r->ingest };
+		(const char *)r->guards, (const char *)r->queue, (const char *)r->ingest };
 	const size_t least[] = { sizeof(struct region_seeds), scoreboard_size(),
-		limiter_size(1 << 18), l1_size(CACHE_BYTES), 4096 * 16, SPOOL_BYTES / 128,
-		sizeof(struct ingest_shared) };
+		limiter_size(1 << 18), l1_size(CACHE_BYTES), 4096 * 16, guards_size(),
+		SPOOL_BYTES / 128, sizeof(struct ingest_shared) };
 
 	for (size_t i = 0; i < sizeof at / sizeof *at; i++) {
 		CU_ASSERT_EQUAL((uintptr_t)at[i] % 64, 0);

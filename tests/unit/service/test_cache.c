@@ -83,7 +83,7 @@ a_key_that_does_not_fit_the_arena_says_so(void)
 	struct slice key;
 
 	arena_init(&small, 16);
-	CU_ASSERT_EQUAL(cache_key(&e, v.v, SLICE(""), &small, &key), ERR_NOMEM);
+	CU_ASSERT_EQUAL(cache_key(&e, v.v, NULL, SLICE(""), &small, &key), ERR_NOMEM);
 	CU_ASSERT_PTR_NULL(key.ptr);
 	arena_free(&small);
 	house_close(h);

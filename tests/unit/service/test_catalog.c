@@ -26,6 +26,7 @@ static const struct endpoint *const built_in[] = { &health };
 struct bench {
 	char folder[4200];
 	char handlers[8600]; /* the folder, unless said otherwise */
+	bool postgresql;     /* of the databases */
 	struct fault_list faults;
 	const struct catalog *catalog;
 	enum err rc;
@@ -67,6 +68,7 @@ load(struct bench *b)
 {
 	const struct catalog_options o = {
 		.handlers = b->handlers,
+		.postgresql = b->postgresql,
 		.timeout_ms = 3000,
 		.max_body_bytes = 1 << 20,
 		.limit_quota = 100,
@@ -333,6 +335,47 @@ a_file_for_postgresql_stands_beside_its_equal(void)
 }
 
 static void
+where_postgresql_is_in_force_its_file_wins_and_others_may_be_its_own(void)
+{
+	struct bench b;
+
+	bench_open(&b);
+	b.postgresql = true;
+	add(&b, "one.sql", "-- GET /t\n-- param x: text\nSELECT :x AS n");
+	add(&b, "one.postgresql.sql",
+	    "-- GET /t\n-- param x: text\n-- read: primary\nSELECT :x::text AS n");
+	add(&b, "two.sql", "-- GET /u\n-- param x: text\nSELECT :x::text ILIKE 'a' AS n");
+	load(&b);
+	CU_ASSERT_EQUAL(b.rc, ERR_OK);
+	CU_ASSERT_EQUAL_FATAL(b.catalog->count, 3);
+	CU_ASSERT_TRUE(slice_eq_cstr(b.catalog->endpoints[1]->sql, "SELECT $1::text AS n"));
+	CU_ASSERT_TRUE(b.catalog->endpoints[1]->read_primary);
+	CU_ASSERT_EQUAL(b.catalog->endpoints[1]->index, 1);
+	CU_ASSERT_PTR_NOT_NULL_FATAL(b.catalog->endpoints[1]->twin);
+	CU_ASSERT_TRUE(slice_eq_cstr(b.catalog->endpoints[1]->twin->sql, "SELECT ?1 AS n"));
+	CU_ASSERT_TRUE(
+	    slice_eq_cstr(b.catalog->endpoints[2]->sql, "SELECT $1::text ILIKE 'a' AS n"));
+	CU_ASSERT_PTR_NULL(b.catalog->endpoints[2]->twin);
+	bench_close(&b);
+}
+
+static void
+beside_a_file_for_postgresql_the_other_is_held_to_sqlite(void)
+{
+	struct bench b;
+
+	bench_open(&b);
+	b.postgresql = true;
+	add(&b, "one.sql", "-- GET /t\n-- param x: text\nSELECT :x::text AS n");
+	add(&b, "one.postgresql.sql", "-- GET /t\n-- param x: text\nSELECT :x::text AS n");
+	load(&b);
+	CU_ASSERT_EQUAL(b.rc, ERR_INVALID);
+	CU_ASSERT_TRUE(
+	    told(&b, "one.sql", 3, "\"::\" does not run on SQLite, expected CAST(:x AS text)"));
+	bench_close(&b);
+}
+
+static void
 a_file_for_postgresql_that_differs_is_refused(void)
 {
 	struct bench b;
@@ -402,4 +445,7 @@ UNIT_SUITE(catalog, TEST(a_folder_becomes_endpoints_behind_the_built_in_ones),
     TEST(a_folder_that_is_not_there_is_a_fault_and_an_empty_one_a_warning),
     TEST(what_is_no_file_is_told_and_not_waited_for), TEST(a_large_file_is_refused_by_its_size),
     TEST(warnings_alone_do_load), TEST(a_file_for_postgresql_stands_beside_its_equal),
-    TEST(a_file_for_postgresql_that_differs_is_refused), TEST(the_last_holder_frees_the_snapshot));
+    TEST(a_file_for_postgresql_that_differs_is_refused),
+    TEST(where_postgresql_is_in_force_its_file_wins_and_others_may_be_its_own),
+    TEST(beside_a_file_for_postgresql_the_other_is_held_to_sqlite),
+    TEST(the_last_holder_frees_the_snapshot));

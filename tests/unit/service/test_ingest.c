@@ -8,7 +8,7 @@
 
 #include "base/rand.h"
 #include "service/cache.h"
-#include "service/dead_letters.h"
+#include "service/ledger.h"
 #include "service/source.h"
 #include "tests/unit/service/write_house.h"
 
@@ -122,6 +122,7 @@ doubles(void)
 static void
 what_was_accepted_is_applied_and_acknowledged(void)
 {
+	struct ledger *ledger = NULL;
 	struct operation op;
 	struct arena a;
 	uint8_t id[EVENT_ID_BYTES];
@@ -137,10 +138,12 @@ what_was_accepted_is_applied_and_acknowledged(void)
 	CU_ASSERT_EQUAL(state(), INGEST_IDLE);
 	arena_init(&a, 1 << 20);
 	event_id_make(SLICE("acme"), SLICE("create"), SLICE("k7"), id);
-	CU_ASSERT_EQUAL_FATAL(operation_find(h.url, id, clock_mono_ms() + 10000, &a, &op), ERR_OK);
+	CU_ASSERT_EQUAL_FATAL(ledger_open(&h.o.database, 1, &ledger), ERR_OK);
+	CU_ASSERT_EQUAL_FATAL(operation_find(ledger, id, clock_mono_ms() + 10000, &a, &op), ERR_OK);
 	CU_ASSERT_TRUE(slice_eq_cstr(op.state, "applied"));
 	CU_ASSERT_TRUE(slice_eq_cstr(op.tenant, "acme"));
 	CU_ASSERT_EQUAL(op.rows, 1);
+	ledger_close(&ledger);
 	arena_free(&a);
 	close_all();
 }
@@ -435,7 +438,7 @@ count_is_cached(void)
 	bool cached;
 
 	arena_init(&a, 1 << 20);
-	CU_ASSERT_EQUAL(cache_key(e, NULL, SLICE(""), &a, &key), ERR_OK);
+	CU_ASSERT_EQUAL(cache_key(e, NULL, NULL, SLICE(""), &a, &key), ERR_OK);
 	cached = cache_lookup(&cache, key, 1000, 1000, &a, &hit) == L1_FRESH;
 	if (!cached) {
 		CU_ASSERT_EQUAL(cache_join(&cache, key, 1000, 1000, &f), FLIGHT_LEAD);

@@ -14,7 +14,7 @@ static void
 open_fresh(void)
 {
 	write_house_make(&h);
-	CU_ASSERT_EQUAL_FATAL(writer_open(h.url, &w, &why), ERR_OK);
+	CU_ASSERT_EQUAL_FATAL(writer_open(&h.o.database, &w, &why), ERR_OK);
 	CU_ASSERT_EQUAL_FATAL(writer_migrate(w, &why), ERR_OK);
 }
 
@@ -59,14 +59,17 @@ claim_key(
 }
 
 static enum err
-apply(const char *name, const char *payload, int64_t *rows)
+apply(const char *name, const char *payload)
 {
 	struct spool_write sw;
-	struct event *ev = house_event(&sw, "acme", "k", payload, now_us - 5);
+	const struct writer_job job = { endpoint(name),
+		house_event(&sw, "acme", "k", payload, now_us - 5) };
+	size_t done = 99;
 	enum err rc;
 
 	CU_ASSERT_EQUAL(writer_begin(w, &why), ERR_OK);
-	rc = writer_apply(w, endpoint(name), ev, now_us, rows, &why);
+	rc = writer_apply(w, &job, 1, now_us, INT64_MAX, &done, &why);
+	CU_ASSERT_EQUAL(done, rc == ERR_OK ? 1 : 0);
 	if (rc != ERR_OK)
 		writer_rollback(w);
 	else
@@ -212,11 +215,8 @@ old_keys_go_from_the_head_and_a_few_at_a_time(void)
 static void
 statements_get_their_values_by_name(void)
 {
-	int64_t rows = -1;
-
 	open_fresh();
-	CU_ASSERT_EQUAL(apply("create", "hello", &rows), ERR_OK);
-	CU_ASSERT_EQUAL(rows, 1);
+	CU_ASSERT_EQUAL(apply("create", "hello"), ERR_OK);
 	CU_ASSERT_EQUAL(
 	    house_ask(&h,
 		"SELECT count(*) FROM things WHERE tenant = 'acme' AND id = 'k' AND payload = "
@@ -224,44 +224,35 @@ statements_get_their_values_by_name(void)
 		" AND note IS NULL AND now = '2001-09-09T01:46:40.000000Z'"
 		" AND accepted_at = '2001-09-09T01:46:39.999995Z' AND length(event_id) = 36"),
 	    1);
-	CU_ASSERT_EQUAL(apply("create", "hello", &rows), ERR_OK);
-	CU_ASSERT_EQUAL(apply("clear", "hello", &rows), ERR_OK);
-	CU_ASSERT_EQUAL(rows, 2);
-	CU_ASSERT_EQUAL(apply("clear", "hello", &rows), ERR_OK);
-	CU_ASSERT_EQUAL(rows, 0);
 	close_all();
 }
 
 static void
 a_key_says_how_many_rows_its_event_touched(void)
 {
-	struct spool_write sw;
-	struct event *ev;
-
 	open_fresh();
-	ev = house_event(&sw, "acme", "k", "p", now_us);
-	CU_ASSERT_EQUAL(claim(ev, now_us), WRITER_NEW);
-	CU_ASSERT_EQUAL(writer_mark(w, ev, 1, &why), ERR_OK);
+	CU_ASSERT_EQUAL(claim_key("acme", "k", "hello", now_us, now_us), WRITER_NEW);
+	CU_ASSERT_EQUAL(apply("create", "hello"), ERR_OK);
 	CU_ASSERT_EQUAL(house_ask(&h, "SELECT rows FROM weir_keys"), 1);
-	CU_ASSERT_EQUAL(writer_mark(w, ev, 7, &why), ERR_OK);
-	CU_ASSERT_EQUAL(house_ask(&h, "SELECT rows FROM weir_keys"), 7);
-	arena_free(&sw.arena);
+	CU_ASSERT_EQUAL(apply("create", "hello"), ERR_OK);
+	CU_ASSERT_EQUAL(apply("clear", "hello"), ERR_OK);
+	CU_ASSERT_EQUAL(house_ask(&h, "SELECT rows FROM weir_keys"), 2);
+	CU_ASSERT_EQUAL(apply("clear", "hello"), ERR_OK);
+	CU_ASSERT_EQUAL(house_ask(&h, "SELECT rows FROM weir_keys"), 0);
 	close_all();
 }
 
 static void
 failures_are_told_with_their_verdict(void)
 {
-	int64_t rows;
-
 	open_fresh();
-	CU_ASSERT_NOT_EQUAL(apply("create", "bad", &rows), ERR_OK);
+	CU_ASSERT_NOT_EQUAL(apply("create", "bad"), ERR_OK);
 	CU_ASSERT_EQUAL(why.verdict, WRITER_BAD_EVENT);
 	CU_ASSERT_STRING_EQUAL(why.sqlstate, "23000");
-	CU_ASSERT_NOT_EQUAL(apply("later", "p", &rows), ERR_OK);
+	CU_ASSERT_NOT_EQUAL(apply("later", "p"), ERR_OK);
 	CU_ASSERT_EQUAL(why.verdict, WRITER_BAD_DEPLOYMENT);
 	CU_ASSERT_PTR_NOT_NULL(strstr(why.message, "later"));
-	CU_ASSERT_NOT_EQUAL(apply("slow", "p", &rows), ERR_OK);
+	CU_ASSERT_NOT_EQUAL(apply("slow", "p"), ERR_OK);
 	CU_ASSERT_EQUAL(why.verdict, WRITER_UNCLEAR);
 	CU_ASSERT_STRING_EQUAL(why.sqlstate, "57014");
 	close_all();
@@ -270,14 +261,12 @@ failures_are_told_with_their_verdict(void)
 static void
 an_event_that_lacks_what_its_file_now_demands_is_a_bad_deployment(void)
 {
-	int64_t rows;
-
 	open_fresh();
 	house_file(&h, "create.sql",
 	    "-- POST /t/create\n-- body payload: text\n-- body size: integer\n"
 	    "INSERT INTO things (payload, note) VALUES (:payload, :size)\n");
 	house_load(&h);
-	CU_ASSERT_NOT_EQUAL(apply("create", "p", &rows), ERR_OK);
+	CU_ASSERT_NOT_EQUAL(apply("create", "p"), ERR_OK);
 	CU_ASSERT_EQUAL(why.verdict, WRITER_BAD_DEPLOYMENT);
 	CU_ASSERT_STRING_EQUAL(why.sqlstate, "42000");
 	close_all();
@@ -288,20 +277,74 @@ static void
 a_statement_must_not_end_the_transaction(void)
 {
 	struct spool_write sw;
+	struct writer_job job;
 	struct endpoint e;
-	int64_t rows;
+	size_t done;
 
 	open_fresh();
 	e = *endpoint("create");
 	e.sql = SLICE("COMMIT");
 	e.bind_count = 0;
 	CU_ASSERT_EQUAL(writer_begin(w, &why), ERR_OK);
-	CU_ASSERT_NOT_EQUAL(
-	    writer_apply(w, &e, house_event(&sw, "acme", "k", "p", now_us), now_us, &rows, &why),
-	    ERR_OK);
+	job = (struct writer_job){ &e, house_event(&sw, "acme", "k", "p", now_us) };
+	CU_ASSERT_NOT_EQUAL(writer_apply(w, &job, 1, now_us, INT64_MAX, &done, &why), ERR_OK);
 	CU_ASSERT_EQUAL(why.verdict, WRITER_BAD_DEPLOYMENT);
 	writer_rollback(w);
 	arena_free(&sw.arena);
+	close_all();
+}
+
+/* The whole batch goes in one call; who stops it, and where, must be known. */
+static void
+a_batch_stops_at_the_event_that_fails_and_says_how_many_went_well(void)
+{
+	struct spool_write sw[4];
+	struct writer_job jobs[4];
+	size_t done = 99;
+
+	open_fresh();
+	for (int i = 0; i < 4; i++)
+		jobs[i] = (struct writer_job){ endpoint("create"),
+			house_event(&sw[i], "acme", "k", i == 2 ? "bad" : "p", now_us) };
+	CU_ASSERT_EQUAL(writer_begin(w, &why), ERR_OK);
+	CU_ASSERT_NOT_EQUAL(writer_apply(w, jobs, 4, now_us, INT64_MAX, &done, &why), ERR_OK);
+	CU_ASSERT_EQUAL(done, 2);
+	CU_ASSERT_EQUAL(why.verdict, WRITER_BAD_EVENT);
+	writer_rollback(w);
+	CU_ASSERT_EQUAL(house_ask(&h, "SELECT count(*) FROM things"), 0);
+	CU_ASSERT_EQUAL(writer_begin(w, &why), ERR_OK);
+	CU_ASSERT_EQUAL(writer_apply(w, NULL, 0, now_us, INT64_MAX, &done, &why), ERR_OK);
+	CU_ASSERT_EQUAL(done, 0);
+	CU_ASSERT_EQUAL(writer_apply(w, jobs, 2, now_us, INT64_MAX, &done, &why), ERR_OK);
+	CU_ASSERT_EQUAL(done, 2);
+	CU_ASSERT_EQUAL(writer_commit(w, &why), ERR_OK);
+	CU_ASSERT_EQUAL(house_ask(&h, "SELECT count(*) FROM things"), 2);
+	for (int i = 0; i < 4; i++)
+		arena_free(&sw[i].arena);
+	close_all();
+}
+
+static void
+a_batch_past_its_time_begins_no_more_statements_but_always_the_first(void)
+{
+	struct spool_write sw[3];
+	struct writer_job jobs[3];
+	size_t done = 99;
+
+	open_fresh();
+	for (int i = 0; i < 3; i++)
+		jobs[i] = (struct writer_job){ endpoint("create"),
+			house_event(&sw[i], "acme", "k", "p", now_us) };
+	CU_ASSERT_EQUAL(writer_begin(w, &why), ERR_OK);
+	CU_ASSERT_EQUAL(writer_apply(w, jobs, 3, now_us, 0, &done, &why), ERR_TIMEOUT);
+	CU_ASSERT_EQUAL(done, 1);
+	CU_ASSERT_EQUAL(why.verdict, WRITER_TOO_MUCH);
+	writer_rollback(w);
+	CU_ASSERT_EQUAL(writer_begin(w, &why), ERR_OK);
+	CU_ASSERT_EQUAL(writer_apply(w, jobs, 1, now_us, 0, &done, &why), ERR_OK);
+	CU_ASSERT_EQUAL(writer_commit(w, &why), ERR_OK);
+	for (int i = 0; i < 3; i++)
+		arena_free(&sw[i].arena);
 	close_all();
 }
 
@@ -355,22 +398,30 @@ the_dead_letter_of_a_clash_leaves_the_key_of_the_first_alone(void)
 	close_all();
 }
 
+static enum err
+open_url(const char *url, struct writer **out)
+{
+	const struct writer_options o = { .url = url };
+
+	return writer_open(&o, out, &why);
+}
+
 static void
 what_cannot_be_opened_is_told(void)
 {
 	struct writer *none;
 
 	write_house_make(&h);
-	CU_ASSERT_EQUAL(writer_open("mysql://x", &none, &why), ERR_INVALID);
+	CU_ASSERT_EQUAL(open_url("mysql://x", &none), ERR_INVALID);
 	CU_ASSERT_EQUAL(why.verdict, WRITER_BAD_DEPLOYMENT);
 	CU_ASSERT_PTR_NULL(none);
-	CU_ASSERT_NOT_EQUAL(writer_open("sqlite:/nowhere/at/all.db", &none, &why), ERR_OK);
+	CU_ASSERT_NOT_EQUAL(open_url("sqlite:/nowhere/at/all.db", &none), ERR_OK);
 	CU_ASSERT_EQUAL(why.verdict, WRITER_BAD_MOMENT);
 	house_file(&h, "junk.db",
 	    "this is no database, and is longer than a header of one, which has "
 	    "a hundred bytes in all, so this goes on a little");
 	(void)snprintf(h.url, sizeof h.url, "sqlite:%s/junk.db", h.s.dir);
-	CU_ASSERT_NOT_EQUAL(writer_open(h.url, &none, &why), ERR_OK);
+	CU_ASSERT_NOT_EQUAL(open_url(h.url, &none), ERR_OK);
 	CU_ASSERT_EQUAL(why.verdict, WRITER_BAD_DEPLOYMENT);
 	CU_ASSERT_PTR_NULL(none);
 	write_house_free(&h);
@@ -384,6 +435,8 @@ UNIT_SUITE(writer, TEST(sqlstates_mean_what_the_table_says), TEST(tables_are_mad
     TEST(a_key_says_how_many_rows_its_event_touched), TEST(failures_are_told_with_their_verdict),
     TEST(an_event_that_lacks_what_its_file_now_demands_is_a_bad_deployment),
     TEST(a_statement_must_not_end_the_transaction),
+    TEST(a_batch_stops_at_the_event_that_fails_and_says_how_many_went_well),
+    TEST(a_batch_past_its_time_begins_no_more_statements_but_always_the_first),
     TEST(a_dead_letter_keeps_the_event_and_fails_its_key),
     TEST(the_dead_letter_of_a_clash_leaves_the_key_of_the_first_alone),
     TEST(what_cannot_be_opened_is_told));

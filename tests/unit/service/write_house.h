@@ -152,7 +152,7 @@ write_house_make(struct write_house *h)
 		"CREATE TABLE things (tenant TEXT, id TEXT, payload TEXT CHECK (payload <> 'bad'),"
 		" note TEXT, event_id TEXT, now TEXT, accepted_at TEXT)"),
 	    ERR_OK);
-	h->o.write_url = h->url;
+	h->o.database.url = h->url;
 	h->o.key_ttl_ms = 1000;
 	h->o.batch_max = 1000;
 	h->o.shared = h->shared;
