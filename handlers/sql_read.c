@@ -23,8 +23,8 @@ static enum handler_result
 sql_read_run(struct handler_call *call)
 {
 	const struct store_ambient ambient = { .tenant = call->tenant, .now_us = call->now_us };
-	const enum err rc = store_read(
-	    call->store, call->endpoint, call->values, &ambient, call->deadline_ms, &call->block);
+	const enum err rc = store_read(call->store, call->endpoint, call->values, &ambient,
+	    call->deadline_ms, &call->block, NULL);
 
 	if (rc == ERR_OK)
 		return HANDLER_BLOCK;

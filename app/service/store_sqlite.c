@@ -85,7 +85,8 @@ run(struct reading *r, struct sqlite_statement *s, size_t max_bytes, struct strb
 
 static enum err
 read_pool(void *state, const struct endpoint *e, const struct value *values,
-    const struct store_ambient *ambient, int64_t deadline_ms, struct strbuf *block_out)
+    const struct store_ambient *ambient, int64_t deadline_ms, struct strbuf *block_out,
+    uint64_t *seen_out)
 {
 	struct sqlite_pool *p = state;
 	struct sqlite_statement *s = NULL;
@@ -93,6 +94,7 @@ read_pool(void *state, const struct endpoint *e, const struct value *values,
 	struct sqlite *db;
 	enum err rc = sqlite_pool_borrow(p, deadline_ms, &db);
 
+	(void)seen_out; /* there is one file, and it shows all */
 	if (rc != ERR_OK)
 		return rc;
 	reading_open(&r, e);
