@@ -2,6 +2,7 @@
  * A GET file: runs its statement and hands the answer on as a copy block.
  */
 #include "handlers/handlers.h"
+#include "service/consistency.h"
 #include "service/store.h"
 
 static struct problem
@@ -22,11 +23,15 @@ read_problem(enum err rc)
 static enum handler_result
 sql_read_run(struct handler_call *call)
 {
-	const struct store_ambient ambient = {
-		.tenant = call->tenant, .now_us = call->now_us, .must_show = call->must_show
-	};
-	const enum err rc = store_read(
-	    call->store, call->endpoint, call->values, &ambient, call->deadline_ms, &call->block);
+	struct store_ambient ambient = { .tenant = call->tenant, .now_us = call->now_us };
+	enum err rc;
+
+	if (call->must_show != NULL) {
+		consistency_wait(call->must_show, call->ledger, call->deadline_ms, call->arena);
+		ambient.at_least = STORE_SEES_ALL; /* the key table that was looked at is the primary's */
+	}
+	rc = store_read(call->store, call->endpoint, call->values, &ambient, call->deadline_ms,
+	    &call->block, NULL);
 
 	if (rc == ERR_OK)
 		return HANDLER_BLOCK;

@@ -6,7 +6,6 @@
 
 #include "pipeline/pipeline.h"
 #include "pipeline/step.h"
-#include "service/store.h"
 
 /* By how much the clocks of two hosts may differ: one notes when a write was applied, another when it kept a copy. */
 enum { CLOCK_SKEW_US = 2000000 };
@@ -40,8 +39,8 @@ consistency_allows(struct exchange *x, int64_t age_ms)
 	const int64_t begun_us = x->start_us - (age_ms + x->endpoint->timeout_ms) * 1000;
 	struct consistency *c = x->must_show;
 
-	return store_look(x->env->store, c, x->deadline_ms) == ERR_OK && c->missing == 0 &&
-	       begun_us > c->applied_us + CLOCK_SKEW_US;
+	consistency_look(c, x->env->ledger, x->deadline_ms, &x->arena);
+	return c->missing == 0 && begun_us > c->applied_us + CLOCK_SKEW_US;
 }
 
 bool

@@ -1,7 +1,14 @@
 /*
- * The tokens of X-Weir-Consistency and its cookie.
+ * The tokens of X-Weir-Consistency and its cookie, and the writes behind them.
  */
 #include "service/consistency.h"
+
+#include <time.h>
+
+#include "base/clock.h"
+#include "service/ledger.h"
+
+enum { WAIT_MS = 200, NAP_MS = 5 };
 
 static enum err
 add(struct consistency *c, struct slice token)
@@ -35,4 +42,30 @@ consistency_parse(struct slice header, struct slice cookies, struct consistency 
 	while (rc == ERR_OK && cookies.ptr != NULL)
 		take_cookies(out, slice_cut(&cookies, ',')); /* several lines are joined so */
 	return rc;
+}
+
+void
+consistency_look(struct consistency *c, struct ledger *l, int64_t deadline_ms, struct arena *a)
+{
+	struct operation op;
+
+	c->missing = 0;
+	for (size_t i = 0; i < c->count; i++)
+		if (operation_find(l, c->ids[i], deadline_ms, a, &op) != ERR_OK)
+			c->missing++;
+		else if (op.at_us > c->applied_us)
+			c->applied_us = op.at_us;
+}
+
+void
+consistency_wait(struct consistency *c, struct ledger *l, int64_t deadline_ms, struct arena *a)
+{
+	const int64_t most_ms = clock_mono_ms() + WAIT_MS;
+	const int64_t until_ms = most_ms < deadline_ms ? most_ms : deadline_ms;
+
+	consistency_look(c, l, until_ms, a);
+	while (c->missing > 0 && clock_mono_ms() < until_ms) {
+		(void)nanosleep(&(struct timespec){ .tv_nsec = NAP_MS * 1000000L }, NULL);
+		consistency_look(c, l, until_ms, a);
+	}
 }

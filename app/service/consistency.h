@@ -4,16 +4,18 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "base/arena.h"
 #include "base/err.h"
 #include "base/str.h"
 #include "service/event.h"
+
+struct ledger;
 
 /*
  * Read your writes.
  *
  * A 202 carries a token, the id of its event; a read that sends tokens back wants an answer that shows those
- * writes.  Where an answer comes from shows a write when the write's key is in the key table there, for both are
- * of one transaction: so a replica needs no position in a log to be asked, and it is the same on every database.
+ * writes.  The write database shows a write when its key is in the key table there, for both are of one transaction.
  */
 enum { CONSISTENCY_MAX_EVENTS = 8 };
 
@@ -35,5 +37,12 @@ struct consistency {
  * ERR_INVALID: the header holds something else, or too many.
  */
 enum err consistency_parse(struct slice header, struct slice cookies, struct consistency *out);
+
+/* Looks them up in the key table; ${a} is for what comes on the way.  A table that cannot be read shows nothing. */
+void consistency_look(
+    struct consistency *c, struct ledger *l, int64_t deadline_ms, struct arena *a);
+/* The same, until all are there or a fifth of a second is over: the consumer needs a few milliseconds.  Blocks. */
+void consistency_wait(
+    struct consistency *c, struct ledger *l, int64_t deadline_ms, struct arena *a);
 
 #endif

@@ -65,7 +65,7 @@ const char pg_fleet_lag_sql[] =
     "WHEN pg_last_wal_receive_lsn() = pg_last_wal_replay_lsn() "
     "AND EXISTS (SELECT 1 FROM pg_stat_get_wal_receiver() WHERE pid IS NOT NULL) THEN 0 "
     "ELSE coalesce(extract(epoch FROM clock_timestamp() - pg_last_xact_replay_timestamp()) "
-    "* 1000, 1e12) END::bigint";
+    "* 1000, 1e12) END::bigint AS behind_ms";
 
 /* ---- Which one ----------------------------------------------------------------- */
 

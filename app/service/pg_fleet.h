@@ -67,7 +67,7 @@ enum err pg_fleet_dial(struct pg_fleet *f, size_t server, int64_t deadline_ms, s
 
 /* True when it is this caller's turn to measure ${server}: once a second, a replica. */
 bool pg_fleet_measures(struct pg_fleet *f, size_t server, int64_t now_ms);
-/* The statement's column that says how many ms a server is behind: 0 for a primary. */
+/* A column, behind_ms, that says how many ms a server is behind: 0 for a primary. */
 extern const char pg_fleet_lag_sql[];
 /* Notes it; true when that is too far. */
 bool pg_fleet_lags(struct pg_fleet *f, size_t server, int64_t behind_ms);

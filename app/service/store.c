@@ -64,18 +64,17 @@ store_close(struct store **sp)
 
 enum err
 store_read(struct store *s, const struct endpoint *e, const struct value *values,
-    const struct store_ambient *ambient, int64_t deadline_ms, struct strbuf *block_out)
+    const struct store_ambient *ambient, int64_t deadline_ms, struct strbuf *block_out,
+    uint64_t *seen_out)
 {
 	const int64_t own_ms = clock_mono_ms() + e->timeout_ms;
+	uint64_t seen = STORE_SEES_ALL;
+	const enum err rc = s->driver->read(s->state, e, values, ambient,
+	    e->timeout_ms > 0 && own_ms < deadline_ms ? own_ms : deadline_ms, block_out, &seen);
 
-	return s->driver->read(s->state, e, values, ambient,
-	    e->timeout_ms > 0 && own_ms < deadline_ms ? own_ms : deadline_ms, block_out);
-}
-
-enum err
-store_look(struct store *s, struct consistency *c, int64_t deadline_ms)
-{
-	return s->driver->look(s->state, c, deadline_ms);
+	if (seen_out != NULL)
+		*seen_out = seen;
+	return rc;
 }
 
 void

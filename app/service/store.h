@@ -9,7 +9,6 @@
 #include "http/value.h"
 
 struct breaker_rules;
-struct consistency;
 struct endpoint;
 struct fault_list;
 struct guards;
@@ -45,10 +44,13 @@ struct store_options {
 struct store_ambient {
 	struct slice tenant; /* empty, never absent */
 	int64_t now_us;	     /* wall */
-	/* Writes that the answer is to show, or NULL.  Where they are not seen at once, the read waits
-	 * shortly; then it answers all the same, and says in it what is missing. */
-	struct consistency *must_show;
+	/* What was committed up to this position shall be seen: a replica that has not replayed it is asked only when
+	 * nobody else answers, as one that lags.  0: whatever a replica shows. */
+	uint64_t at_least;
 };
+
+/* Positions: PostgreSQL's WAL, in bytes (an LSN as a number). */
+#define STORE_SEES_ALL UINT64_MAX /* a primary, or SQLite */
 
 enum err store_open(const struct store_options *o, struct store **out);
 void store_close(struct store **sp);
@@ -61,13 +63,12 @@ void store_close(struct store **sp);
  *   ERR_UNAVAILABLE  database away, or its schema is not there yet (missing table)
  *   ERR_OVERLOADED   every connection that the host may have is in use
  *   ERR_INVALID      the statement failed on these values
- * The failure is logged here (client/), flood-safe; ${block_out} is freed by the caller on ERR_OK.
+ * The failure is logged here (client/), flood-safe; ${block_out} is freed by the caller on ERR_OK, and the answer
+ * shows all that was committed up to *${seen_out} (may be NULL), perhaps more.
  */
 enum err store_read(struct store *s, const struct endpoint *e, const struct value *values,
-    const struct store_ambient *ambient, int64_t deadline_ms, struct strbuf *block_out);
-
-/* Looks, without waiting, which of ${c}'s writes can be seen where a read would go now.  Errors as store_read(). */
-enum err store_look(struct store *s, struct consistency *c, int64_t deadline_ms);
+    const struct store_ambient *ambient, int64_t deadline_ms, struct strbuf *block_out,
+    uint64_t *seen_out);
 
 /*
  * Checks one endpoint's statement.  Without a database (${s} NULL): syntax, and whether a GET writes, in

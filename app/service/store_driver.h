@@ -13,8 +13,8 @@ struct store_driver {
 	enum err (*open)(const char *address, const struct store_options *o, void **state_out);
 	void (*close)(void *state);
 	enum err (*read)(void *state, const struct endpoint *e, const struct value *values,
-	    const struct store_ambient *ambient, int64_t deadline_ms, struct strbuf *block_out);
-	enum err (*look)(void *state, struct consistency *c, int64_t deadline_ms);
+	    const struct store_ambient *ambient, int64_t deadline_ms, struct strbuf *block_out,
+	    uint64_t *seen_out); /* set to STORE_SEES_ALL by the caller, never NULL */
 	/* ${state} NULL: without a database. */
 	void (*check)(void *state, const struct endpoint *e, struct fault_list *faults);
 	enum err (*ping)(void *state, int64_t deadline_ms);

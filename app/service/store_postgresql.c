@@ -2,8 +2,8 @@
  * Reads from PostgreSQL: parameters in, rows out into a copy block; and what can be said of a statement before it ever
  * runs.
  *
- * One round trip: a preamble that makes the transaction read-only and sets its own statement_timeout, then the
- * statement, then the sync that ends the transaction.  The preamble's answer is asked for at once, and must come within a
+ * One round trip: a preamble that makes the transaction read-only, sets its own statement_timeout and says how far the
+ * server is, then the statement, then the sync that ends the transaction.  The preamble's answer is asked for at once, and must come within a
  * part of the deadline: a server that is not there is left while there is time to ask another, however long the
  * statement may take.
  */
@@ -34,7 +34,8 @@ enum {
 
 #define PREAMBLE                                                                                   \
 	"SELECT set_config('transaction_read_only', 'on', true), "                                 \
-	"set_config('statement_timeout', $1, true), " PG_CELL_SETTINGS
+	"set_config('statement_timeout', $1, true), " PG_CELL_SETTINGS ", "                        \
+	"CASE WHEN pg_is_in_recovery() THEN pg_last_wal_replay_lsn() - '0/0'::pg_lsn END AS seen"
 
 struct pg_store {
 	struct pg_fleet *fleet;
@@ -49,7 +50,9 @@ struct call {
 	const struct endpoint *e;
 	const struct pg_statement *statement;
 	int64_t deadline_ms;
+	uint64_t at_least; /* as in store_ambient */
 	struct strbuf *block_out;
+	uint64_t *seen_out;
 };
 
 /* What became of one turn. */
@@ -246,45 +249,89 @@ send_statement(const struct call *call, struct pg *p)
 	return rc == ERR_OK ? pg_sync(p) : rc;
 }
 
-static int64_t
-behind_ms(const struct pg_result *r)
-{
-	int64_t ms = 0;
+/* What the preamble has answered: how far the server is, and, where it was measured, how far behind. */
+struct greeting {
+	uint64_t seen;
+	int64_t behind_ms;
+};
 
-	(void)slice_to_i64(pg_text(r, 0, pg_columns(r) - 1), &ms);
-	return ms;
+static size_t
+column_named(const struct pg_result *r, const char *name)
+{
+	size_t i = 0;
+
+	while (i < pg_columns(r) && strcmp(pg_column_name(r, i), name) != 0)
+		i++;
+	return i;
 }
 
-/* Who measures waits for the preamble before it sends the statement; all others send both at once. */
+static struct greeting
+greeting_of(const struct pg_result *r, bool measures)
+{
+	struct greeting g = { .seen = STORE_SEES_ALL };
+	const size_t seen = column_named(r, "seen");
+	int64_t n = 0;
+
+	if (!pg_is_null(r, 0, seen) && slice_to_i64(pg_text(r, 0, seen), &n) == ERR_OK)
+		g.seen = (uint64_t)n;
+	if (measures)
+		(void)slice_to_i64(pg_text(r, 0, column_named(r, "behind_ms")), &g.behind_ms);
+	return g;
+}
+
+static enum err
+fetch_greeting(struct pg *p, bool measures, struct greeting *out)
+{
+	struct pg_result *r = NULL;
+	const enum err rc = pg_fetch(p, &r);
+
+	if (rc == ERR_OK)
+		*out = greeting_of(r, measures);
+	pg_result_free(&r);
+	return rc;
+}
+
+/* The statement has not been sent: the transaction ends without it. */
+static struct outcome
+pass_over(struct pg *p)
+{
+	enum err rc = pg_sync(p);
+
+	if (rc == ERR_OK)
+		rc = pg_finish(p);
+	if (rc != ERR_OK)
+		return failure(p, rc, true);
+	return (struct outcome){ .rc = ERR_UNAVAILABLE, .elsewhere = true, .lags = true };
+}
+
+/* Who may not take any answer waits for the preamble before it sends the statement; all others send both at once. */
 static struct outcome
 talk(const struct call *call, struct pg_turn *turn, bool may_lag)
 {
 	struct pg_fleet *fleet = call->store->fleet;
 	const size_t server = turn->lease.server;
 	const bool measures = !may_lag && pg_fleet_measures(fleet, server, clock_mono_ms());
+	const bool waits = measures || (!may_lag && call->at_least > 0);
 	struct pg *p = turn->lease.pg;
-	struct pg_result *r = NULL;
-	bool lags = false;
+	struct greeting greeting;
+	bool lags;
 	enum err rc = send_preamble(call, p, measures);
 
-	if (rc == ERR_OK && !measures)
+	if (rc == ERR_OK && !waits)
 		rc = send_statement(call, p);
 	if (rc == ERR_OK)
-		rc = pg_fetch(p, &r);
+		rc = fetch_greeting(p, measures, &greeting);
 	if (rc != ERR_OK)
 		return failure(p, rc, false);
-	if (measures)
-		lags = pg_fleet_lags(fleet, server, behind_ms(r));
-	pg_result_free(&r);
 	pg_deadline(p, call->deadline_ms);
-	if (measures)
-		rc = lags ? pg_sync(p) : send_statement(call, p);
-	if (rc == ERR_OK && lags)
-		rc = pg_finish(p);
+	lags = measures && pg_fleet_lags(fleet, server, greeting.behind_ms);
+	if (waits && (lags || greeting.seen < call->at_least))
+		return pass_over(p);
+	if (waits)
+		rc = send_statement(call, p);
 	if (rc != ERR_OK)
 		return failure(p, rc, true);
-	if (lags)
-		return (struct outcome){ .rc = ERR_UNAVAILABLE, .elsewhere = true, .lags = true };
+	*call->seen_out = greeting.seen;
 	return call->e == NULL ? drop_answer(p) : read_answer(call, turn);
 }
 
@@ -354,7 +401,8 @@ ask_all(const struct call *call, bool primary_only)
 
 static enum err
 read_fleet(void *state, const struct endpoint *e, const struct value *values,
-    const struct store_ambient *ambient, int64_t deadline_ms, struct strbuf *block_out)
+    const struct store_ambient *ambient, int64_t deadline_ms, struct strbuf *block_out,
+    uint64_t *seen_out)
 {
 	const struct pg_ambient bound = { .tenant = ambient->tenant, .now_us = ambient->now_us };
 	struct pg_param *params = NULL;
@@ -368,7 +416,8 @@ read_fleet(void *state, const struct endpoint *e, const struct value *values,
 	rc = pg_bind_endpoint(e, values, &bound, &a, &params);
 	if (rc == ERR_OK) {
 		const struct pg_statement s = { name, sql, params, e->bind_count };
-		const struct call call = { state, e, &s, deadline_ms, block_out };
+		const struct call call = { state, e, &s, deadline_ms, ambient->at_least, block_out,
+			seen_out };
 
 		rc = ask_all(&call, e->read_primary);
 	}
@@ -380,7 +429,10 @@ static enum err
 ping_fleet(void *state, int64_t deadline_ms)
 {
 	static const struct pg_statement s = { .name = "ping", .sql = "SELECT 1" };
-	const struct call call = { .store = state, .statement = &s, .deadline_ms = deadline_ms };
+	uint64_t seen;
+	const struct call call = {
+		.store = state, .statement = &s, .deadline_ms = deadline_ms, .seen_out = &seen
+	};
 
 	return ask_all(&call, false);
 }

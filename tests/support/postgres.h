@@ -11,11 +11,11 @@
 #include "tests/support/unit.h"
 
 /*
- * A real PostgreSQL and a PgBouncer for the tests of one program, started when first asked for: user weir, password
+ * A real PostgreSQL, its replica and a PgBouncer for the tests of one program, started when first asked for: user weir, password
  * weir-secret, database weir, on 127.0.0.1.  They end with us, however we end.
  */
 struct postgres_ports {
-	uint16_t direct, bouncer; /* 0: they could not be started */
+	uint16_t direct, bouncer, replica; /* 0: they could not be started */
 };
 
 /* One for all files of the program that include this. */
@@ -36,7 +36,7 @@ postgres_stop(void)
 static inline struct postgres_ports
 postgres_servers(void)
 {
-	unsigned direct = 0, bouncer = 0;
+	unsigned direct = 0, bouncer = 0, replica = 0;
 	int to[2], from[2];
 	FILE *said;
 
@@ -57,9 +57,10 @@ postgres_servers(void)
 	(void)atexit(postgres_stop);
 	said = fdopen(from[0], "r");
 	CU_ASSERT_PTR_NOT_NULL_FATAL(said);
-	CU_ASSERT_EQUAL_FATAL(fscanf(said, "%u %u", &direct, &bouncer), 2);
+	CU_ASSERT_EQUAL_FATAL(fscanf(said, "%u %u %u", &direct, &bouncer, &replica), 3);
 	(void)fclose(said);
-	postgres_ports = (struct postgres_ports){ (uint16_t)direct, (uint16_t)bouncer };
+	postgres_ports =
+	    (struct postgres_ports){ (uint16_t)direct, (uint16_t)bouncer, (uint16_t)replica };
 	return postgres_ports;
 }
 

@@ -324,9 +324,9 @@ class Servers:
 def main():
     """For tests in C: says where the servers are, and stops them when its standard input ends."""
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
-    servers = Servers(replicas=0)
+    servers = Servers(replicas=1)
     try:
-        print(f"{servers.primary.port} {servers.bouncer.port}", flush=True)
+        print(servers.primary.port, servers.bouncer.port, servers.replicas[0].port, flush=True)
         sys.stdin.read()
     finally:
         servers.stop()

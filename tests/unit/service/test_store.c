@@ -81,7 +81,7 @@ endpoint(struct bench *b, const char *text)
 static enum err
 read_at(struct bench *b, const struct value *values, int64_t deadline_ms, struct strbuf *block)
 {
-	return store_read(b->store, &b->e, values, &ambient, deadline_ms, block);
+	return store_read(b->store, &b->e, values, &ambient, deadline_ms, block, NULL);
 }
 
 static void
@@ -394,9 +394,11 @@ fake_close(void *state)
 
 static enum err
 fake_read(void *state, const struct endpoint *e, const struct value *values,
-    const struct store_ambient *who, int64_t deadline_ms, struct strbuf *block_out)
+    const struct store_ambient *who, int64_t deadline_ms, struct strbuf *block_out,
+    uint64_t *seen_out)
 {
 	(void)state;
+	(void)seen_out;
 	(void)e;
 	(void)values;
 	(void)who;
@@ -416,9 +418,9 @@ the_earlier_of_two_deadlines_holds(void)
 	struct store *s = NULL;
 
 	CU_ASSERT_EQUAL_FATAL(store_open_driver(&fake, "", NULL, &s), ERR_OK);
-	CU_ASSERT_EQUAL(store_read(s, &e, NULL, &ambient, 5, &block), ERR_OK);
+	CU_ASSERT_EQUAL(store_read(s, &e, NULL, &ambient, 5, &block, NULL), ERR_OK);
 	CU_ASSERT_EQUAL(fake_deadline_ms, 5);
-	CU_ASSERT_EQUAL(store_read(s, &e, NULL, &ambient, far_ms, &block), ERR_OK);
+	CU_ASSERT_EQUAL(store_read(s, &e, NULL, &ambient, far_ms, &block, NULL), ERR_OK);
 	CU_ASSERT_TRUE(fake_deadline_ms <= clock_mono_ms() + 1000);
 	store_close(&s);
 }

@@ -85,16 +85,18 @@ bench_close(struct bench *b)
 	free(b->tickets);
 }
 
+static uint64_t at_least, seen; /* of the next read; of the last one */
+
 static enum err
 read_by(struct bench *b, const char *text, int64_t deadline_ms, struct strbuf *block)
 {
 	static const struct value none[1];
-	const struct store_ambient ambient = { .tenant = SLICE("acme"), .now_us = 0 };
+	const struct store_ambient ambient = { .tenant = SLICE("acme"), .at_least = at_least };
 	struct parsed p = parse_named("dir/thing.postgresql.sql", slice_of(text));
 	enum err rc;
 
 	CU_ASSERT_EQUAL_FATAL(p.rc, ERR_OK);
-	rc = store_read(b->store, &p.e, none, &ambient, deadline_ms, block);
+	rc = store_read(b->store, &p.e, none, &ambient, deadline_ms, block, &seen);
 	parsed_free(&p);
 	return rc;
 }
@@ -146,10 +148,35 @@ rows_become_json_by_the_types_that_the_server_names(void)
 
 		bench_open(&b, ports[i], false);
 		gives(&b, text, want);
+		CU_ASSERT_EQUAL(seen, STORE_SEES_ALL);
+		at_least = UINT64_MAX; /* the primary needs no look */
 		gives(&b, text, want);
+		at_least = 0;
 		CU_ASSERT_EQUAL(tickets_held(b.tickets, CONNECTIONS, 0), 1);
 		bench_close(&b);
 	}
+}
+
+static void
+a_replica_says_how_far_it_is_and_is_passed_over_when_that_is_not_enough(void)
+{
+	static const char text[] = "-- GET /t\nSELECT pg_is_in_recovery() AS replica";
+	struct bench b;
+
+	bench_open(&b, postgres_servers().replica, true);
+	gives(&b, text, "[{\"replica\":true}]");
+	CU_ASSERT_TRUE(seen > 0 && seen < STORE_SEES_ALL);
+	at_least = seen;
+	gives(&b, text, "[{\"replica\":true}]");
+	at_least = seen + (UINT64_C(1) << 40); /* a terabyte ahead */
+	gives(&b, text, "[{\"replica\":false}]");
+	CU_ASSERT_EQUAL(seen, STORE_SEES_ALL);
+	bench_close(&b);
+	bench_open(&b, postgres_servers().replica, false); /* when nobody else answers */
+	gives(&b, text, "[{\"replica\":true}]");
+	CU_ASSERT_TRUE(seen < at_least);
+	at_least = 0;
+	bench_close(&b);
 }
 
 static void
@@ -404,6 +431,7 @@ a_statement_is_checked_on_the_server(void)
 }
 
 UNIT_SUITE(store_postgresql, TEST(rows_become_json_by_the_types_that_the_server_names),
+    TEST(a_replica_says_how_far_it_is_and_is_passed_over_when_that_is_not_enough),
     TEST(every_failure_leaves_a_connection_that_works),
     TEST(what_was_kept_and_ended_meanwhile_is_replaced_without_a_word),
     TEST(an_idle_connection_gives_its_ticket_back),
