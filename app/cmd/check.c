@@ -10,6 +10,7 @@
 #include "base/arena.h"
 #include "base/clock.h"
 #include "base/fault.h"
+#include "client/kafka.h"
 #include "client/redis.h"
 #include "cmd/begin.h"
 #include "cmd/command.h"
@@ -20,8 +21,11 @@
 #include "service/guard.h"
 #include "service/shards.h"
 #include "service/store.h"
+#include "service/topics.h"
 
 enum { OPTION_CONNECT };
+
+enum { KAFKA_PLACES = 4096, KAFKA_WAIT_MS = 5000 };
 
 enum { MAX_RESPONSE_BYTES = 1 << 20, RESOLVE_WAIT_MS = 5000, GUARDS_ALIGN = 64 };
 
@@ -109,6 +113,36 @@ check_redis(const struct config *c, struct fault_list *faults)
 	free(o.guards);
 }
 
+/* Whether the brokers answer, and know the topics or may make them. */
+static void
+check_kafka(const struct config *c, const struct catalog *catalog, struct fault_list *faults)
+{
+	const struct kafka_consumer_options o = {
+		.common = { .brokers = c->kafka_brokers,
+		    .client_id = "weir-check",
+		    .settings = c->kafka_settings,
+		    .setting_count = c->kafka_setting_count },
+		.group = c->kafka_group,
+	};
+	struct kafka_place *places = calloc(KAFKA_PLACES, sizeof *places);
+	struct kafka_consumer *k = NULL;
+	struct topics topics;
+	size_t count;
+	enum err rc = topics_make(catalog, c->kafka_topic, &topics);
+
+	if (rc == ERR_OK)
+		rc = places == NULL ? ERR_NOMEM : kafka_consumer_open(&o, &k);
+	if (rc == ERR_OK)
+		rc = kafka_places(
+		    k, topics.names, topics.count, KAFKA_WAIT_MS, places, KAFKA_PLACES, &count);
+	if (rc != ERR_OK)
+		fault_add(faults, "KAFKA_BROKERS", 0, "%s does not answer (%s), expected a Kafka",
+		    c->kafka_brokers, err_name(rc));
+	kafka_consumer_close(&k, 0);
+	topics_free(&topics);
+	free(places);
+}
+
 /* Nothing is made: who checks may be somebody else than who serves. */
 static bool
 can_be_written(const char *path, struct arena *a)
@@ -155,6 +189,8 @@ check_endpoints(const struct command_line *line, const struct config *c, struct 
 		check_database(c, catalog, CONFIG_KEY_db_write_url, c->db_write_url, true, faults);
 		if (c->redis_url != NULL)
 			check_redis(c, faults);
+		if (c->kafka_brokers != NULL)
+			check_kafka(c, catalog, faults);
 	}
 	catalog_release(&catalog);
 }

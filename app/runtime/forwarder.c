@@ -18,11 +18,11 @@
 #include "runtime/config.h"
 #include "runtime/runtime.h"
 #include "service/forward.h"
+#include "service/guard.h"
 
 enum {
 	PIECE_MS = 250,
 	OPEN_AGAIN_MS = 2000,
-	STALLED_MS = 3000,
 	WATCH_EVERY_MS = 1000,
 	WATCH_TIMEOUT_MS = 1000, /* of one look; a stop waits for it */
 };
@@ -54,17 +54,22 @@ nap(struct forwarder *f, int64_t ms)
 static void
 forward(struct forwarder *f)
 {
-	const struct forward_options o = {
+	const struct breaker_rules rules = runtime_breaker_rules(f->rt->config);
+	struct guard guard;
+	struct forward_options o = {
 		.driver = &forward_driver_kafka,
 		.kafka = &f->rt->kafka,
 		.topics = &f->rt->topics,
 		.catalog = f->rt->catalog,
 		.queue = f->rt->queue,
 		.shared = f->rt->forward,
-		.stalled_ms = STALLED_MS,
+		.guard = &guard,
+		.stalled_ms = f->rt->config->circuit_breaker_timeout_ms,
 	};
 	struct forward *forward = NULL;
 
+	if (guard_open(f->rt->guards, "kafka", &rules, true, &guard) != ERR_OK)
+		o.guard = NULL; /* no row is left: Kafka does without */
 	while (!is_stopped(f)) {
 		if (forward != NULL)
 			(void)forward_step(forward);

@@ -19,6 +19,7 @@
 #include "service/catalog.h"
 #include "service/event.h"
 #include "service/event_envelope.h"
+#include "service/guard.h"
 #include "service/queue.h"
 #include "service/topics.h"
 
@@ -30,6 +31,7 @@ enum {
 	IDLE_MS = 250,
 	POLL_MS = 2, /* while something is out: new events must not wait for old reports */
 	FULL_POLL_MS = 50,
+	CLOSED_MS = 50,	 /* between looks at a breaker that is open */
 	AGAIN_MS = 2000, /* after a refusal, or when no producer can be had */
 	SAY_AGAIN_MS = 60000,
 };
@@ -53,6 +55,9 @@ struct forward {
 	int64_t moved_ms; /* the last progress */
 	int64_t marked_ms, resume_ms, said_ms;
 	enum err refused; /* the first report that was bad */
+	struct guard_pass pass;
+	bool calling;  /* a call of the guard is in hand */
+	bool answered; /* since the stall, while no call was in hand */
 	bool begun;
 };
 
@@ -101,6 +106,45 @@ show(struct forward *f, enum forward_state state, const char *why)
 		    LOG_STR("reason", why));
 	else if (before == FORWARD_STALLED || before == FORWARD_STOPPED)
 		log_info("forwarder_goes_on", LOG_INT("seq", f->told_seq));
+}
+
+/*
+ * The breaker.  A call is from sending until the next progress; what is out already is the probe of a
+ * Kafka that stalls, for its reports come by themselves.
+ */
+static void
+end_call(struct forward *f, enum err result, int64_t now_ms)
+{
+	if (f->calling)
+		guard_leave(f->o.guard, &f->pass, result, now_ms);
+	f->calling = false;
+}
+
+static bool
+may_send(struct forward *f, int64_t now_ms)
+{
+	const struct guard *g = f->o.guard;
+
+	if (g == NULL)
+		return true;
+	if (!guard_is_up(g))
+		f->calling =
+		    guard_probe(g, now_ms, &f->pass) == ERR_OK || (f->calling && f->pass.probe);
+	else if (!f->calling)
+		f->calling = guard_enter(g, now_ms, &f->pass) == ERR_OK;
+	/* The reports came before a probe was due: they are its answer. */
+	if (f->calling && f->pass.probe && f->answered)
+		end_call(f, ERR_OK, now_ms);
+	return f->calling;
+}
+
+/* Nothing was sent after all. */
+static void
+withdraw_call(struct forward *f, int64_t now_ms)
+{
+	if (f->calling)
+		guard_withdraw(f->o.guard, &f->pass, now_ms);
+	f->calling = false;
 }
 
 /* Inside of poll(). */
@@ -164,6 +208,8 @@ settle(struct forward *f, int64_t now_ms)
 		return;
 	pass(f, FORWARD_REPORTED);
 	f->moved_ms = now_ms;
+	f->answered = !f->calling;
+	end_call(f, ERR_OK, now_ms);
 	f->told_seq = seq;
 	queue_tell_forwarded(f->o.queue, seq);
 	pass(f, FORWARD_TOLD);
@@ -189,8 +235,11 @@ static void
 look_for_stall(struct forward *f, int64_t now_ms)
 {
 	if (f->first < f->end && now_ms - sent_at(f, f->first)->at_ms > f->o.stalled_ms &&
-	    now_ms - f->moved_ms > f->o.stalled_ms)
+	    now_ms - f->moved_ms > f->o.stalled_ms) {
+		end_call(f, ERR_TIMEOUT, now_ms);
+		f->answered = false;
 		show(f, FORWARD_STALLED, "");
+	}
 }
 
 /*
@@ -320,11 +369,21 @@ forward_step(struct forward *f)
 	now_ms = clock_mono_ms();
 	settle(f, now_ms);
 	mark(f, now_ms);
-	if (is_beyond_help(f))
+	if (is_beyond_help(f)) {
+		withdraw_call(f, now_ms);
 		return ERR_OK;
+	}
 	look_for_stall(f, now_ms);
+	if (!may_send(f, now_ms)) {
+		if (f->first == f->end)
+			nap(CLOSED_MS); /* else the reports are waited for */
+		return ERR_OK;
+	}
 	rc = has_room(f) ? send_new(f, now_ms) : ERR_OK;
-	if (rc != ERR_NOT_FOUND || f->first < f->end)
+	if (f->first < f->end)
+		return ERR_OK;
+	withdraw_call(f, now_ms);
+	if (rc != ERR_NOT_FOUND)
 		return ERR_OK;
 	queue_wait(f->o.queue, IDLE_MS);
 	return f->marked_seq == f->told_seq ? ERR_NOT_FOUND : ERR_OK;

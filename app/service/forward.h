@@ -9,6 +9,7 @@
 #include "client/kafka.h"
 
 struct catalog;
+struct guard;
 struct queue;
 struct topics;
 
@@ -77,7 +78,8 @@ struct forward_options {
 	const struct catalog *catalog;
 	struct queue *queue;
 	struct forward_shared *shared;
-	int64_t stalled_ms; /* unanswered for so long: Kafka stalls */
+	const struct guard *guard; /* `kafka`: while it is open nothing new is sent.  NULL: none */
+	int64_t stalled_ms;	   /* unanswered for so long: Kafka stalls */
 	/* For tests, which die between two steps; else NULL. */
 	void (*passed)(void *ctx, enum forward_arrow arrow);
 	void *ctx;

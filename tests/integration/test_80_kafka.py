@@ -389,3 +389,45 @@ def test_what_librdkafka_refuses_is_a_fault_of_the_settings(fleet):
         assert name in run.stderr + run.stdout
     assert weir.command("check", env={"WEIR_ACK": "kafka", "KAFKA_BROKERS": ""}).returncode == 78
     assert weir.command("check", env={"KAFKA_BROKERS": "nowhere"}).returncode == 78
+
+
+def test_check_connect_says_whether_kafka_answers(fleet, broker):
+    weir = fleet(start=False, front=False)
+    house.make_state(weir.state)
+    weir.make_database()
+    run = weir.command("check", "--connect")
+    assert "KAFKA_BROKERS" not in run.stdout + run.stderr
+    run = weir.command("check", "--connect", env={"KAFKA_BROKERS": "127.0.0.1:1"})
+    assert run.returncode == 78 and "KAFKA_BROKERS" in run.stdout + run.stderr
+    assert "does not answer" in run.stdout + run.stderr
+
+
+# ---- The breaker -------------------------------------------------------------
+
+
+def breaker(weir):
+    [found] = [b for b in weir.status()["breakers"] if b["name"] == "kafka"]
+    return found["state"]
+
+
+def test_a_breaker_that_is_opened_by_hand_holds_events_back_and_given_back_lets_them_go(fleet):
+    weir = fleet()
+    wait_applied(burst(weir, "a", 20), weir)
+    assert weir.command("breaker", "open", "kafka").returncode == 0
+    keys = burst(weir, "b", 20)
+    assert len(keys) == 20
+    time.sleep(0.5)
+    assert weir.status()["spool"]["waiting"] == 20
+    assert weir.command("breaker", "auto", "kafka").returncode == 0
+    wait_applied(keys + [f"a{n}" for n in range(20)], weir)
+
+
+def test_a_stalled_kafka_is_suspended_and_taken_into_use_by_itself(fleet, broker):
+    weir = fleet()
+    wait_applied(burst(weir, "a", 10), weir)
+    broker.freeze()
+    keys = burst(weir, "b", 10)
+    processes.wait_until(lambda: breaker(weir) == "suspended", "the breaker")
+    broker.thaw()
+    wait_applied(keys + [f"a{n}" for n in range(10)], weir)
+    processes.wait_until(lambda: breaker(weir) == "closed", "the breaker")
