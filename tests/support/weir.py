@@ -54,6 +54,12 @@ def has_atlas(database):
         return False  # no such table
 
 
+def atlas_sql():
+    """The demo data, for SQLite and for PostgreSQL."""
+    importer = [sys.executable, "-B", os.path.join(ATLAS, "schema", "import.py"), ISO_CODES]
+    return subprocess.run(importer, check=True, stdout=subprocess.PIPE, text=True).stdout
+
+
 def load_atlas(state):
     """Puts the demo data into the embedded database of `state` when it is not there; safe to repeat.
 
@@ -67,8 +73,18 @@ def load_atlas(state):
         os.close(open_private(path, os.O_RDWR | os.O_CREAT))
         database = stack.enter_context(contextlib.closing(sqlite3.connect(path, timeout=20)))
         if not has_atlas(database):
-            importer = [sys.executable, "-B", os.path.join(ATLAS, "schema", "import.py"), ISO_CODES]
-            database.executescript(subprocess.run(importer, check=True, stdout=subprocess.PIPE, text=True).stdout)
+            database.executescript(atlas_sql())
+
+
+def remove_segment(state):
+    """What a weir leaves that was killed whole; the next one on its state folder would join it."""
+    try:
+        with open(os.path.join(state, "segment")) as f:
+            path = f.read().strip()
+        if path.startswith("/dev/shm/weir-"):
+            os.unlink(path)
+    except FileNotFoundError:
+        pass
 
 
 def start_nginx(folder, port, state):
@@ -204,18 +220,8 @@ class Weir:
         outlived = [pid for pid in members if not processes.ends_within(pid, 10)]
         for pid in outlived:
             os.kill(pid, signal.SIGKILL)
-        self.remove_segment()
+        remove_segment(self.state)
         assert not outlived, f"members {outlived} outlived their supervisor"
-
-    def remove_segment(self):
-        """What a weir leaves that was killed whole; the next one on its state folder would join it."""
-        try:
-            with open(os.path.join(self.state, "segment")) as f:
-                path = f.read().strip()
-            if path.startswith("/dev/shm/weir-"):
-                os.unlink(path)
-        except FileNotFoundError:
-            pass
 
     def command(self, *args, timeout=60, env=None):
         """Runs `weir ...` with this weir's settings."""
