@@ -21,6 +21,7 @@ static const struct command *const commands[] = {
 	&command_purge,
 	&command_dlq,
 	&command_breaker,
+	&command_key,
 };
 
 enum { COMMANDS = sizeof commands / sizeof *commands };

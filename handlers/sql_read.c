@@ -22,7 +22,9 @@ read_problem(enum err rc)
 static enum handler_result
 sql_read_run(struct handler_call *call)
 {
-	const struct store_ambient ambient = { .tenant = call->tenant, .now_us = call->now_us };
+	const struct store_ambient ambient = {
+		.tenant = call->tenant, .now_us = call->now_us, .must_show = call->must_show
+	};
 	const enum err rc = store_read(
 	    call->store, call->endpoint, call->values, &ambient, call->deadline_ms, &call->block);
 

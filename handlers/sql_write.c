@@ -5,10 +5,11 @@
 #include "base/str.h"
 #include "handlers/handlers.h"
 #include "http/response.h"
+#include "service/consistency.h"
 #include "service/event.h"
 #include "service/queue.h"
 
-enum { RETRY_SECONDS = 1 };
+enum { RETRY_SECONDS = 1, COOKIE_SECONDS = 60 };
 
 static enum handler_result
 problem(struct handler_call *call, int status, const char *detail)
@@ -17,6 +18,19 @@ problem(struct handler_call *call, int status, const char *detail)
 	if (status == 503)
 		call->problem.retry_after_s = RETRY_SECONDS;
 	return HANDLER_PROBLEM;
+}
+
+/* The token with which the client's next reads show this write; also as a cookie, for who keeps one. */
+static void
+header_token(struct handler_call *call, const char *id)
+{
+	struct response *r = call->response;
+
+	response_headerf(r, call->arena, "X-Weir-Consistency", "%s", id);
+	response_headerf(r, call->arena, "Set-Cookie",
+	    CONSISTENCY_COOKIE "=%s; Path=%.*s/; Max-Age=%d; HttpOnly; SameSite=Lax", id,
+	    (int)call->base_path.len, call->base_path.len > 0 ? call->base_path.ptr : "",
+	    COOKIE_SECONDS);
 }
 
 static enum handler_result
@@ -37,6 +51,7 @@ accepted(struct handler_call *call, bool replayed)
 	response_headerf(r, call->arena, "Location", "%.*s/api/v1/operations/%s",
 	    (int)call->base_path.len, call->base_path.len > 0 ? call->base_path.ptr : "", id);
 	response_headerf(r, call->arena, "Retry-After", "%d", RETRY_SECONDS);
+	header_token(call, id);
 	if (replayed)
 		response_header(r, call->arena, "Idempotent-Replayed", SLICE("true"));
 	r->body = arena_slice(call->arena, strbuf_slice(&body));

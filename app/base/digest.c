@@ -6,6 +6,7 @@
  */
 #include "base/hash.h"
 
+#include <nettle/memops.h>
 #include <nettle/sha1.h>
 #include <nettle/sha2.h>
 
@@ -33,6 +34,12 @@ digest_sha256(const struct slice *parts, size_t n, uint8_t out[DIGEST_BYTES])
 			sha256_update(&ctx, parts[i].len, (const uint8_t *)parts[i].ptr);
 	}
 	sha256_digest(&ctx, DIGEST_BYTES, out);
+}
+
+bool
+digest_equal(const uint8_t a[DIGEST_BYTES], const uint8_t b[DIGEST_BYTES])
+{
+	return memeql_sec(a, b, DIGEST_BYTES) != 0;
 }
 
 void

@@ -1,6 +1,7 @@
 #ifndef BASE_HASH_H
 #define BASE_HASH_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -21,6 +22,8 @@ enum { DIGEST_BYTES = 32 };
 /* Digest of the ${n} ${parts}, each preceded by its length (8 bytes, little endian), so that
  * ("ab","c") and ("a","bc") differ. */
 void digest_sha256(const struct slice *parts, size_t n, uint8_t out[DIGEST_BYTES]);
+/* Takes as long wherever they differ: for digests of secrets. */
+bool digest_equal(const uint8_t a[DIGEST_BYTES], const uint8_t b[DIGEST_BYTES]);
 
 /* SHA-1 (FIPS 180-4) of ${text} in lower-case hex, with a NUL: the name that Redis gives a script. */
 enum { DIGEST_SHA1_CHARS = 40 };

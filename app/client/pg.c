@@ -359,6 +359,12 @@ pg_send(struct pg *p, const struct pg_statement *s)
 }
 
 enum err
+pg_hurry(struct pg *p)
+{
+	return p->dead || PQsendFlushRequest(p->conn) != 1 ? lost(p) : ERR_OK;
+}
+
+enum err
 pg_send_parse(struct pg *p, const struct pg_statement *s)
 {
 	struct packed to;
@@ -524,7 +530,7 @@ pg_fetch(struct pg *p, struct pg_result **out)
 
 	if (rc == ERR_OK)
 		rc = end_statement(p, r == NULL ? lost(p) : judge(p, r));
-	if (rc == ERR_OK)
+	if (rc == ERR_OK && out != NULL)
 		*out = r;
 	else
 		PQclear(r);

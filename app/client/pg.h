@@ -100,6 +100,8 @@ struct pg_statement {
 /* ERR_INVALID: a text with a NUL inside, which PostgreSQL cannot hold (22021); nothing was sent and the
  * connection is as before.  Anything else: dead. */
 enum err pg_send(struct pg *p, const struct pg_statement *s);
+/* Asks the server to answer what was sent so far while the rest still runs. */
+enum err pg_hurry(struct pg *p);
 /*
  * The same in two parts, for a run of equal statements inside one transaction: pg_send_parse() has a result of its
  * own, without rows; then pg_send_again() runs what was parsed with ${s->params}, as often as wanted, until
@@ -118,7 +120,7 @@ struct pg_result; /* owned by the caller: pg_result_free() */
  *   ERR_CONFLICT     not run, for a statement before it has failed; pg_last_fault() still is that one's
  *   ERR_UNAVAILABLE  anything else, alive or dead: see SQLSTATE
  */
-enum err pg_fetch(struct pg *p, struct pg_result **out);
+enum err pg_fetch(struct pg *p, struct pg_result **out); /* ${out} may be NULL */
 /* The next row of the next statement (row 0 of *${out}), so that memory does not grow with the answer.
  * *${row_out} false: its end, and *${out} tells the columns all the same. */
 enum err pg_stream(struct pg *p, struct pg_result **out, bool *row_out);

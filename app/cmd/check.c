@@ -25,9 +25,9 @@ enum { OPTION_CONNECT };
 
 enum { MAX_RESPONSE_BYTES = 1 << 20, RESOLVE_WAIT_MS = 5000, GUARDS_ALIGN = 64 };
 
-/* Prepares ${which} of the endpoints, those that read or those that write, on the database at ${url}. */
+/* Prepares those of the endpoints that read, or those that write, on the one database at ${url}. */
 static void
-check_database(const struct config *c, const struct catalog *catalog, enum config_key key,
+check_server(const struct config *c, const struct catalog *catalog, enum config_key key,
     const char *url, bool writes, struct fault_list *faults)
 {
 	const struct store_options o = {
@@ -40,8 +40,10 @@ check_database(const struct config *c, const struct catalog *catalog, enum confi
 	struct store *s = NULL;
 	enum err rc = store_open(&o, &s);
 
-	if (rc == ERR_OK)
+	if (rc == ERR_OK) {
+		store_wait(s, clock_mono_ms() + RESOLVE_WAIT_MS);
 		rc = store_ping(s, clock_mono_ms() + c->db_timeout_ms);
+	}
 	if (rc != ERR_OK)
 		fault_add(faults, info->name, 0, "%s does not answer (%s), expected a database",
 		    config_shown(info, url, &faults->arena), err_name(rc));
@@ -50,6 +52,25 @@ check_database(const struct config *c, const struct catalog *catalog, enum confi
 		    http_method_writes(catalog->endpoints[i]->method) == writes)
 			store_check(s, catalog->endpoints[i], faults);
 	store_close(&s);
+}
+
+/* Several are replicas, and each is asked. */
+static void
+check_database(const struct config *c, const struct catalog *catalog, enum config_key key,
+    const char *urls, bool writes, struct fault_list *faults)
+{
+	struct slice rest = slice_of(urls);
+
+	if (!config_on_postgresql(c)) { /* the name of a file may hold a comma */
+		check_server(c, catalog, key, urls, writes, faults);
+		return;
+	}
+	while (rest.ptr != NULL) {
+		const char *url = arena_copy(&faults->arena, slice_trim(slice_cut(&rest, ',')));
+
+		if (url != NULL)
+			check_server(c, catalog, key, url, writes, faults);
+	}
 }
 
 /* The guards are this process's own: what it finds suspends nothing on the host. */

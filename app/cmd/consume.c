@@ -7,21 +7,25 @@
 #include <stdio.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "base/fault.h"
 #include "base/log.h"
 #include "cmd/begin.h"
 #include "cmd/command.h"
 #include "handlers/handlers.h"
 #include "runtime/consumer.h"
+#include "runtime/forwarder.h"
 #include "runtime/runtime.h"
 #include "runtime/signals.h"
 #include "telemetry/scoreboard.h"
 
-enum { OPTION_ONCE, OPTION_CHILD };
+enum { OPTION_ONCE, OPTION_CHILD, OPTION_FORWARD };
+
+enum { BEAT_MS = 1000 };
 
 enum {
-	NEEDS =
-	    RUNTIME_SEGMENT | RUNTIME_MEMBER | RUNTIME_CATALOG | RUNTIME_DATABASE | RUNTIME_QUEUE
+	NEEDS = RUNTIME_SEGMENT | RUNTIME_MEMBER | RUNTIME_CATALOG | RUNTIME_DATABASE |
+		RUNTIME_QUEUE | RUNTIME_REDIS
 };
 
 /* True: go on. */
@@ -41,16 +45,19 @@ take_signal(int signal)
 	}
 }
 
-/* Until a signal says so, or the supervisor has died. */
+/* Until a signal says so, or the supervisor has died.  A consumer beats itself: its loop is what may hang. */
 static void
-wait_for_end(int signals_fd, int lifeline_fd)
+wait_for_end(const struct runtime *rt, bool beaten, int signals_fd, int lifeline_fd)
 {
 	struct pollfd fds[] = { { .fd = signals_fd, .events = POLLIN }, { .fd = lifeline_fd } };
 	bool go_on = true;
 	int signal;
 
 	while (go_on && fds[1].revents == 0) {
-		if (poll(fds, sizeof fds / sizeof *fds, -1) == -1 && errno != EINTR)
+		if (!beaten)
+			scoreboard_beat(rt->scoreboard, rt->member, clock_mono_ms());
+		if (poll(fds, sizeof fds / sizeof *fds, beaten ? -1 : BEAT_MS) == -1 &&
+		    errno != EINTR)
 			return;
 		while (go_on && (signal = signals_next(signals_fd)) != 0)
 			go_on = take_signal(signal);
@@ -58,15 +65,19 @@ wait_for_end(int signals_fd, int lifeline_fd)
 }
 
 static enum exit_code
-keep_consuming(struct runtime *rt, int signals_fd)
+keep_consuming(struct runtime *rt, bool apply, int signals_fd)
 {
-	struct consumer *consumer;
+	struct forwarder *forwarder;
+	struct consumer *consumer = NULL;
+	enum err rc = forwarder_start(rt, &forwarder);
 
-	if (consumer_start(rt, &consumer) != ERR_OK)
-		return EXIT_CODE_FAILED;
-	wait_for_end(signals_fd, begin_lifeline());
+	if (rc == ERR_OK && apply)
+		rc = consumer_start(rt, &consumer);
+	if (rc == ERR_OK)
+		wait_for_end(rt, apply, signals_fd, begin_lifeline());
 	consumer_stop(&consumer);
-	return EXIT_CODE_DONE;
+	forwarder_stop(&forwarder);
+	return rc == ERR_OK ? EXIT_CODE_DONE : EXIT_CODE_FAILED;
 }
 
 static enum exit_code
@@ -102,7 +113,9 @@ consume(const struct command_line *line, const struct config *c)
 	if (rc != ERR_OK)
 		return begin_failed(rc, &faults);
 	fault_free(&faults);
-	code = signals_fd == -1 ? consume_once(&rt) : keep_consuming(&rt, signals_fd);
+	code = signals_fd == -1
+		   ? consume_once(&rt)
+		   : keep_consuming(&rt, line->given[OPTION_FORWARD].count == 0, signals_fd);
 	runtime_close(&rt);
 	return code;
 }
@@ -127,6 +140,7 @@ const struct command command_consume = {
 	.options = {
 		[OPTION_ONCE] = { "--once", NULL, "apply what is queued, then exit (for cron)", false },
 		[OPTION_CHILD] = { "--child", NULL, NULL, false },
+		[OPTION_FORWARD] = { "--forward", NULL, NULL, false },
 	},
 	.run = run,
 };

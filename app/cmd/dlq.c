@@ -138,7 +138,8 @@ retry(const struct call *call)
 	rc = runtime_catalog(call->config, &handlers, &faults, &catalog);
 	if (rc != ERR_OK)
 		return begin_failed(rc, &faults);
-	rc = runtime_open(call->config, NULL, RUNTIME_SEGMENT | RUNTIME_JOIN, 0, &faults, &rt);
+	rc = runtime_open(
+	    call->config, NULL, RUNTIME_SEGMENT | RUNTIME_REDIS | RUNTIME_JOIN, 0, &faults, &rt);
 	if (rc != ERR_OK && rc != ERR_NOT_FOUND) {
 		catalog_release(&catalog);
 		return begin_failed(rc, &faults);

@@ -1,5 +1,5 @@
 /*
- * weir purge: drops cached copies of this host by tag, by path, or all.
+ * weir purge: drops cached copies of every host by tag, by path, or all.
  */
 #include <stdio.h>
 
@@ -40,6 +40,13 @@ purge(const struct command_line *line, const struct cache *cache)
 	for (size_t i = 0; i < paths->count; i++)
 		if (purge_path(line, cache, paths->values[i]) != EXIT_CODE_DONE)
 			rc = EXIT_CODE_FAILED;
+	if (cache_purge_send(cache) != ERR_OK) {
+		(void)fprintf(stderr,
+		    "weir %s: a Redis of REDIS_URL does not answer; the other hosts are told when "
+		    "it does\n",
+		    line->command->name);
+		rc = EXIT_CODE_FAILED;
+	}
 	return rc;
 }
 
@@ -52,7 +59,7 @@ join_and_purge(const struct command_line *line, const struct config *c)
 	enum err rc;
 
 	fault_init(&faults);
-	rc = runtime_open(c, NULL, RUNTIME_SEGMENT | RUNTIME_JOIN, 0, &faults, &rt);
+	rc = runtime_open(c, NULL, RUNTIME_SEGMENT | RUNTIME_REDIS | RUNTIME_JOIN, 0, &faults, &rt);
 	if (rc != ERR_OK && rc != ERR_NOT_FOUND)
 		return begin_failed(rc, &faults);
 	fault_free(&faults);

@@ -45,6 +45,12 @@ struct cache_rule {
 	    if_error_ms; /* stale and if-error count from the end of fresh */
 };
 
+/* A request header that the answers vary by. */
+struct vary_header {
+	struct slice name;  /* as the file says it, for `Vary` */
+	struct slice param; /* as the front server passes it: HTTP_ACCEPT_LANGUAGE */
+};
+
 /* A tag or key template: literal parts and parameter indexes, alternating. */
 struct template_part {
 	struct slice literal; /* used when param == -1 */
@@ -70,6 +76,9 @@ enum bind_source {
 struct bind {
 	enum bind_source source;
 	int param; /* BIND_PARAM: index into params */
+	/* PostgreSQL, 1: it only stands before IS NULL, where nothing else says a type.  No bool: cache.c hashes
+	 * the bytes of this struct, which so has no padding. */
+	unsigned null_test;
 };
 
 /* The declared JSON type of a result column. */
@@ -115,6 +124,8 @@ struct endpoint {
 	int64_t timeout_ms;
 	int64_t max_body_bytes;
 	struct cache_rule cache;
+	struct vary_header *vary;
+	size_t vary_count;
 	struct template *tags;
 	size_t tag_count;
 	struct template *invalidates;
@@ -126,9 +137,17 @@ struct endpoint {
 	bool key_optional; /* idempotency: optional */
 	bool read_primary; /* read: primary */
 	bool never_shed;   /* health */
+	const char *topic; /* queue: where its writes go; NULL: KAFKA_TOPIC */
+	struct slice
+	    partition_param; /* key: the parameter that orders them; absent: the idempotency key */
 };
 
-enum { ENDPOINT_MAX_PARAMS = 64, ENDPOINT_MAX_TAGS = 14, ENDPOINT_MAX_LIMITS = 8 };
+enum {
+	ENDPOINT_MAX_PARAMS = 64,
+	ENDPOINT_MAX_TAGS = 14,
+	ENDPOINT_MAX_LIMITS = 8,
+	ENDPOINT_MAX_VARY = 4
+};
 
 const char *http_method_name(enum http_method m);
 bool http_method_parse(struct slice word, enum http_method *out);

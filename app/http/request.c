@@ -19,6 +19,9 @@ enum front {
 	FRONT_FORWARDED_FOR,
 	FRONT_AUTHORIZATION,
 	FRONT_API_KEY,
+	FRONT_ACCEPT,
+	FRONT_CONSISTENCY,
+	FRONT_COOKIE,
 	FRONT_IF_NONE_MATCH,
 	FRONT_IDEMPOTENCY_KEY,
 	FRONT_TRACEPARENT,
@@ -37,7 +40,7 @@ enum front {
 	FRONT__COUNT
 };
 
-enum { LONGEST_NAME = sizeof "REDIRECT_HTTP_AUTHORIZATION" - 1, SAME_LENGTH = 3 };
+enum { LONGEST_NAME = sizeof "REDIRECT_HTTP_AUTHORIZATION" - 1, SAME_LENGTH = 5 };
 
 struct known {
 	const char *name;
@@ -53,6 +56,8 @@ static const struct known by_length[LONGEST_NAME + 1][SAME_LENGTH] = {
 	KNOWN(0, "REQUEST_URI", FRONT_URI),
 	KNOWN(1, "REMOTE_ADDR", FRONT_REMOTE_ADDR),
 	KNOWN(2, "SCRIPT_NAME", FRONT_SCRIPT_NAME),
+	KNOWN(3, "HTTP_ACCEPT", FRONT_ACCEPT),
+	KNOWN(4, "HTTP_COOKIE", FRONT_COOKIE),
 	KNOWN(0, "CONTENT_TYPE", FRONT_CONTENT_TYPE),
 	KNOWN(0, "REQUEST_START", FRONT_REQUEST_START),
 	KNOWN(0, "REQUEST_METHOD", FRONT_METHOD),
@@ -64,6 +69,7 @@ static const struct known by_length[LONGEST_NAME + 1][SAME_LENGTH] = {
 	KNOWN(1, "HTTP_IF_NONE_MATCH", FRONT_IF_NONE_MATCH),
 	KNOWN(0, "HTTP_IDEMPOTENCY_KEY", FRONT_IDEMPOTENCY_KEY),
 	KNOWN(1, "HTTP_X_FORWARDED_FOR", FRONT_FORWARDED_FOR),
+	KNOWN(0, "HTTP_X_WEIR_CONSISTENCY", FRONT_CONSISTENCY),
 	KNOWN(0, "REDIRECT_HTTP_AUTHORIZATION", FRONT_REDIRECT_AUTHORIZATION),
 };
 
@@ -127,6 +133,15 @@ join(const char *const *envp, enum front id, struct arrived *it, struct arena *a
 	}
 	it->last = (struct slice){ bytes, len };
 	return ERR_OK;
+}
+
+/* The value of "NAME=value" when NAME is ${param}; else absent. */
+static struct slice
+value_of(const char *pair, struct slice param)
+{
+	if (strncmp(pair, param.ptr, param.len) != 0 || pair[param.len] != '=')
+		return (struct slice){ 0 };
+	return slice_trim(slice_of(pair + param.len + 1));
 }
 
 static struct slice
@@ -195,6 +210,9 @@ read_headers(struct request *r, const struct arrived *arrived)
 	if (r->authorization.ptr == NULL) /* Apache, behind a rewrite */
 		r->authorization = absent_if_empty(arrived[FRONT_REDIRECT_AUTHORIZATION].last);
 	r->api_key = arrived[FRONT_API_KEY].last;
+	r->accept = arrived[FRONT_ACCEPT].last;
+	r->consistency = arrived[FRONT_CONSISTENCY].last;
+	r->cookie = arrived[FRONT_COOKIE].last;
 	r->if_none_match = arrived[FRONT_IF_NONE_MATCH].last;
 	r->idempotency_key = arrived[FRONT_IDEMPOTENCY_KEY].last;
 	r->idempotency_key_lines = arrived[FRONT_IDEMPOTENCY_KEY].lines;
@@ -272,6 +290,36 @@ request_read(
 		return ERR_OK;
 	*problem_out = PROBLEM(400, fault);
 	return ERR_INVALID;
+}
+
+enum err
+request_header(
+    const char *const *envp, struct slice param, size_t max, struct arena *a, struct slice *out)
+{
+	char *bytes = NULL;
+	size_t len = 0;
+
+	*out = (struct slice){ 0 };
+	for (; *envp != NULL; envp++) {
+		const struct slice line = value_of(*envp, param);
+
+		if (line.len == 0)
+			continue;
+		if (len + 2 + line.len > max + 2)
+			return ERR_TOO_LARGE;
+		if (bytes == NULL)
+			bytes = arena_alloc(a, max + 2);
+		if (bytes == NULL)
+			return ERR_NOMEM;
+		if (len > 0) {
+			memcpy(bytes + len, ", ", 2);
+			len += 2;
+		}
+		memcpy(bytes + len, line.ptr, line.len);
+		len += line.len;
+	}
+	*out = (struct slice){ bytes, len };
+	return len > max ? ERR_TOO_LARGE : ERR_OK;
 }
 
 /* What is between the quotes; *${rest} goes on behind them.  False: no entity-tag begins here. */

@@ -33,7 +33,11 @@ struct request {
 	    request_id; /* REQUEST_ID of the front; made by weir when absent or not [A-Za-z0-9_.-]{1,128} */
 	bool request_id_from_front;
 	int64_t start_us;	    /* REQUEST_START (sec.ms) as wall time, 0 unknown */
-	struct slice if_none_match; /* lines joined by ", " */
+	struct slice accept;	    /* lines joined by ", " */
+	struct slice if_none_match; /* the same */
+	struct slice consistency;   /* X-Weir-Consistency, the same */
+	struct slice
+	    cookie; /* the same: two lines are two cookies of one line, but for the comma */
 	struct slice idempotency_key;
 	unsigned idempotency_key_lines;
 	struct slice traceparent, tracestate;
@@ -52,6 +56,14 @@ struct request {
  */
 enum err request_read(
     struct request *r, const char *const *envp, struct arena *a, struct problem *problem_out);
+
+/*
+ * All lines of the header that the front server passes as ${param} ("HTTP_ACCEPT_LANGUAGE"), joined by
+ * ", ", trimmed; absent when it was not sent or is empty.  For headers that only an endpoint's `vary:` knows: one
+ * pass over ${envp}.  ERR_TOO_LARGE: over ${max} bytes; ERR_NOMEM.
+ */
+enum err request_header(
+    const char *const *envp, struct slice param, size_t max, struct arena *a, struct slice *out);
 
 /*
  * Binds path, query and body to the endpoint's params: ${values} has one for each, in order.

@@ -86,7 +86,10 @@ header_cache_control(struct exchange *x)
 	struct text t = { .len = 0 };
 
 	text_add(&t, x->endpoint->uses_tenant ? "private, " : "public, ");
-	if (!c->on) {
+	if (consistency_is_pending(x)) {
+		t.len = 0;
+		text_add(&t, "no-store"); /* who reads it next may be owed more */
+	} else if (!c->on) {
 		text_add(&t, "no-cache");
 	} else {
 		text_add(&t, "max-age=");
@@ -112,11 +115,15 @@ header_cache_status(struct exchange *x)
 	text_add(&t, "weir; ");
 	switch (x->source) {
 	case SOURCE_FRESH:
+	case SOURCE_L2:
 	case SOURCE_STALE:
 	case SOURCE_IF_ERROR:
 		text_add(&t, "hit; ttl=");
 		text_number(&t, seconds(x->endpoint->cache.fresh_ms - x->age_ms));
-		text_add(&t, x->source == SOURCE_FRESH ? "; detail=l1" : "; detail=stale");
+		text_add(&t, "; detail=");
+		text_add(&t, x->source == SOURCE_FRESH ? "l1"
+			     : x->source == SOURCE_L2  ? "l2"
+						       : "stale");
 		break;
 	case SOURCE_COLLAPSED:
 		text_add(&t, "fwd=uri-miss; collapsed; detail=collapsed");
@@ -133,8 +140,25 @@ header_cache_status(struct exchange *x)
 static bool
 from_cache(enum exchange_source s)
 {
-	return s == SOURCE_FRESH || s == SOURCE_STALE || s == SOURCE_IF_ERROR ||
+	return s == SOURCE_FRESH || s == SOURCE_L2 || s == SOURCE_STALE || s == SOURCE_IF_ERROR ||
 	       s == SOURCE_COLLAPSED;
+}
+
+static void
+header_vary(struct exchange *x)
+{
+	const struct endpoint *e = x->endpoint;
+	struct strbuf b = STRBUF_INIT(1024);
+
+	if (e->uses_tenant)
+		strbuf_add_cstr(&b, "Authorization, X-API-Key");
+	for (size_t i = 0; i < e->vary_count; i++) {
+		if (b.len > 0)
+			strbuf_add_cstr(&b, ", ");
+		strbuf_add_slice(&b, e->vary[i].name);
+	}
+	response_header(&x->response, &x->arena, "Vary", arena_slice(&x->arena, strbuf_slice(&b)));
+	strbuf_free(&b);
 }
 
 static void
@@ -145,7 +169,11 @@ headers_of_copy(struct exchange *x, struct slice etag)
 
 	response_header(r, &x->arena, "ETag", etag);
 	header_cache_control(x);
-	if (x->endpoint->uses_tenant)
+	if (consistency_is_pending(x))
+		response_header(r, &x->arena, "X-Weir-Pending", SLICE("true"));
+	if (x->endpoint->vary_count > 0)
+		header_vary(x);
+	else if (x->endpoint->uses_tenant)
 		response_header(r, &x->arena, "Vary", SLICE("Authorization, X-API-Key"));
 	if (from_cache(x->source)) {
 		text_number(&t, seconds(x->age_ms));
@@ -237,6 +265,7 @@ answer_source_name(enum exchange_source s)
 		[SOURCE_NONE] = "none",
 		[SOURCE_DATABASE] = "database",
 		[SOURCE_FRESH] = "l1",
+		[SOURCE_L2] = "l2",
 		[SOURCE_STALE] = "stale",
 		[SOURCE_COLLAPSED] = "collapsed",
 		[SOURCE_IF_ERROR] = "if-error",

@@ -12,6 +12,7 @@
 #include "http/router.h"
 #include "pipeline/handler.h"
 #include "service/cache.h"
+#include "service/cache_l2.h"
 #include "service/copy.h"
 #include "service/event.h"
 #include "service/queue.h"
@@ -19,8 +20,10 @@
 #include "telemetry/trace.h"
 
 struct catalog;
+struct consistency;
 struct exchange;
 struct pipeline_env;
+struct tenant_check; /* service/tenant.h */
 
 /*
  * One request in hand.  Owned by exactly one thread at any moment (reactor, lane or committer) and
@@ -35,13 +38,19 @@ struct transport {
 };
 
 /* What a parked exchange waits for. */
-enum exchange_wait { EXCHANGE_RUNS, EXCHANGE_WAITS_QUEUE, EXCHANGE_WAITS_FLIGHT };
+enum exchange_wait {
+	EXCHANGE_RUNS,
+	EXCHANGE_WAITS_QUEUE,
+	EXCHANGE_WAITS_FLIGHT,
+	EXCHANGE_WAITS_TURN /* until wake_ms, then it looks again */
+};
 
 /* How a read was answered, for Cache-Status and the log. */
 enum exchange_source {
 	SOURCE_NONE,
 	SOURCE_DATABASE,
 	SOURCE_FRESH,
+	SOURCE_L2,
 	SOURCE_STALE,
 	SOURCE_COLLAPSED,
 	SOURCE_IF_ERROR
@@ -57,6 +66,7 @@ struct exchange {
 	struct arena arena;
 	size_t step; /* next row of the pipeline */
 	enum exchange_wait wait;
+	bool asks_lane;	   /* the step in hand goes on where it may block */
 	_Atomic bool gone; /* the front has closed the connection */
 	bool orphan;	   /* answered already; kept only until the queue lets go of its item */
 
@@ -69,7 +79,8 @@ struct exchange {
 	const struct endpoint *endpoint;
 	struct value *values;
 	struct slice fields;
-	struct slice tenant, ip; /* who calls; tenant empty when nobody is authenticated */
+	struct slice tenant, ip;    /* who calls; tenant empty when nobody is authenticated */
+	struct tenant_check *check; /* of the API key; NULL: none was sent */
 	struct trace_context trace;
 	int64_t start_ns, start_us;	 /* monotonic, wall */
 	int64_t deadline_ms;		 /* monotonic, of the whole request */
@@ -83,6 +94,10 @@ struct exchange {
 	bool quota_known;
 	struct slice key; /* of the cache; absent: not to be kept */
 	struct cache_fill fill;
+	struct consistency *must_show; /* writes that a read is to show, or NULL */
+	struct l2_fill l2;
+	int64_t l2_began_ms; /* the first look; 0: none yet */
+	int64_t wake_ms;     /* monotonic, with EXCHANGE_WAITS_TURN */
 	int64_t dead_leader; /* member known to be dead, -1 none */
 	struct handler_call call;
 	struct event event;
@@ -93,8 +108,9 @@ struct exchange {
 	struct slice block;	  /* a copy block: call.block's bytes or the arena's */
 	struct slice spare_block; /* an error-only copy, should the database fail */
 	int64_t age_ms, spare_age_ms;
-	bool stored;  /* what the handler gave is in the cache now */
-	bool refresh; /* stale was served */
+	bool stored;	/* what the handler gave is in the cache now */
+	bool refresh;	/* stale was served */
+	bool ask_again; /* about the API key, behind the reply */
 	struct response response;
 };
 

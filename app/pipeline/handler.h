@@ -10,6 +10,7 @@
 #include "http/endpoint.h"
 #include "http/problem.h"
 
+struct consistency;
 struct ledger;
 struct queue;
 struct queue_item;
@@ -43,10 +44,11 @@ struct handler_call {
 	struct arena *arena;
 	struct store *store;
 	struct queue *queue;
-	struct ledger *ledger;	 /* for operations */
-	struct slice base_path;	 /* put back in Location */
-	struct queue_item *item; /* a write, ready to be submitted */
-	bool resumed;		 /* the item is done */
+	struct ledger *ledger;	       /* for operations */
+	struct slice base_path;	       /* put back in Location */
+	struct queue_item *item;       /* a write, ready to be submitted */
+	bool resumed;		       /* the item is done */
+	struct consistency *must_show; /* what a read is to show, or NULL; the store fills it */
 
 	struct strbuf block;	   /* out; the exchange frees it */
 	struct response *response; /* out */

@@ -12,6 +12,7 @@
 enum lane {
 	LANE_INLINE,  /* never blocks */
 	LANE_BODY,    /* blocks when the body is large: then on a lane */
+	LANE_ASKED,   /* never blocks, until it asks for a lane itself (STEP_BLOCKS) */
 	LANE_HANDLER, /* where the endpoint's handler belongs */
 };
 
@@ -22,28 +23,30 @@ struct step {
 };
 
 static const struct step steps[] = {
-	{ "read", LANE_INLINE, step_read },		    /* 400 */
-	{ "route", LANE_INLINE, step_route },		    /* 400 404 405, OPTIONS */
-	{ "admit", LANE_INLINE, step_admit },		    /* 503 before any work */
-	{ "body", LANE_BODY, step_body },		    /* 408 413 */
-	{ "bind", LANE_INLINE, step_bind },		    /* 400 415 */
-	{ "authenticate", LANE_INLINE, step_authenticate }, /* 401 */
-	{ "limit", LANE_INLINE, step_limit },		    /* 429 */
+	{ "read", LANE_INLINE, step_read },   /* 400 */
+	{ "route", LANE_INLINE, step_route }, /* 400 404 405 406, OPTIONS */
+	{ "admit", LANE_INLINE, step_admit }, /* 503 before any work */
+	{ "body", LANE_BODY, step_body },     /* 408 413 */
+	{ "bind", LANE_INLINE, step_bind },   /* 400 415 */
+	{ "authenticate", LANE_ASKED,
+	    step_authenticate },	      /* 401 403 429; a lane for what is not remembered */
+	{ "limit", LANE_INLINE, step_limit }, /* 429 */
+	{ "consistency", LANE_INLINE, step_consistency }, /* reads: 400 */
 	{ "replay", LANE_INLINE, step_replay },	   /* writes: 400; the claim is the committer's */
 	{ "lookup", LANE_INLINE, step_lookup },	   /* reads: fresh, stale, lead or wait */
 	{ "recheck", LANE_HANDLER, step_recheck }, /* leaders: has another flight just landed? */
-	{ "handle", LANE_HANDLER, step_handle },   /* the handler: 200 202 4xx 5xx */
-	{ "keep", LANE_HANDLER, step_keep },	   /* fill the cache, wake the waiters */
+	{ "fetch", LANE_HANDLER, step_fetch }, /* leaders: has another host a copy, or makes one? */
+	{ "handle", LANE_HANDLER, step_handle }, /* the handler: 200 202 4xx 5xx */
+	{ "keep", LANE_HANDLER, step_keep },	 /* fill the cache, wake the waiters */
 };
 
 enum { STEP_COUNT = sizeof steps / sizeof *steps };
 
-size_t
-pipeline_first_blocking_step(void)
+size_t pipeline_step(enum step_result (*run)(struct exchange *x))
 {
 	size_t i = 0;
 
-	while (steps[i].run != step_recheck)
+	while (steps[i].run != run)
 		i++;
 	return i;
 }
@@ -62,6 +65,8 @@ needs_lane(const struct exchange *x, enum lane lane)
 		return false;
 	case LANE_BODY:
 		return body_is_coming(x);
+	case LANE_ASKED:
+		return x->asks_lane;
 	case LANE_HANDLER:
 		return x->endpoint->handler->lane == HANDLER_BLOCKING;
 	}
@@ -108,6 +113,16 @@ done(struct exchange *x, enum pipeline_where where)
 	return PIPELINE_DONE;
 }
 
+/* A wish for a lane is for one run. */
+static enum step_result
+run_step(struct exchange *x, const struct step *s)
+{
+	const enum step_result r = s->run(x);
+
+	x->asks_lane = r == STEP_BLOCKS;
+	return r;
+}
+
 enum pipeline_result
 pipeline_run(struct exchange *x, enum pipeline_where where)
 {
@@ -121,9 +136,11 @@ pipeline_run(struct exchange *x, enum pipeline_where where)
 			return hand_over(x, s->lane);
 		if (!lane && where == PIPELINE_ON_LANE)
 			return PIPELINE_INLINE;
-		switch (s->run(x)) {
+		switch (run_step(x, s)) {
 		case STEP_NEXT:
 			break;
+		case STEP_BLOCKS:
+			return hand_over(x, s->lane);
 		case STEP_ANSWERED:
 			return done(x, where);
 		case STEP_PARKED:
@@ -157,7 +174,10 @@ expire_write(struct exchange *x)
 
 	p.retry_after_s = 1;
 	if (queue_withdraw(x->env->queue, &x->item)) {
-		p.detail = "the queue did not take this in time; nothing was accepted";
+		p.detail = x->item.seq == 0
+			       ? "the queue did not take this in time; nothing was accepted"
+			       : "stored here, but not yet acknowledged by Kafka: send the same "
+				 "Idempotency-Key again to learn when it is";
 		(void)answer_problem(x, &p);
 		return true;
 	}

@@ -11,6 +11,7 @@
 struct catalog;
 struct ledger;
 struct scoreboard;
+struct tenants;
 
 /*
  * The order of the steps.  Runs an exchange as far as the calling thread may: inline steps on the reactor,
@@ -19,9 +20,11 @@ struct scoreboard;
 struct pipeline_env {
 	const struct catalog *catalog; /* of this moment; an exchange holds the one it began with */
 	struct cache *cache;
+	const struct l2 *l2; /* NULL: no Redis */
 	struct quota *quota;
 	struct queue *queue;
 	struct store *store;
+	struct tenants *tenants; /* service/tenant.h */
 	struct scoreboard *scoreboard;
 	unsigned member;
 	struct ledger *ledger;
@@ -44,7 +47,8 @@ enum pipeline_result {
 	PIPELINE_BLOCKING, /* the next step needs a lane */
 	PIPELINE_BODY,	   /* the next step reads a large body: a lane, at most half of them */
 	PIPELINE_INLINE,   /* on a lane: the next step belongs to the reactor */
-	PIPELINE_PARKED	   /* x->wait says for what; x->deadline_ms is when to give up */
+	/* x->wait says for what; x->deadline_ms is when to give up, but for a turn: x->wake_ms is when to run again */
+	PIPELINE_PARKED
 };
 
 enum pipeline_result pipeline_run(struct exchange *x, enum pipeline_where where);
@@ -64,6 +68,9 @@ void pipeline_finish(struct exchange *x);
 /* Makes ${into} (initialised, unused) the refresh of what ${x} served stale.  False: somebody does it
  * already, or no memory. */
 bool pipeline_refresh(const struct exchange *x, struct exchange *into);
+
+/* The same for ${x}'s ask_again: ${into} will ask the database about its API key.  False: no memory. */
+bool pipeline_ask_again(const struct exchange *x, struct exchange *into);
 
 void exchange_init(struct exchange *x, const struct pipeline_env *env);
 void exchange_reset(

@@ -13,7 +13,8 @@ struct problem;
 enum step_result {
 	STEP_NEXT,
 	STEP_ANSWERED, /* x->response is filled */
-	STEP_PARKED    /* x->wait says for what; the same step runs again */
+	STEP_BLOCKS, /* it must wait for a server: it runs again, on a lane, with x->asks_lane set */
+	STEP_PARKED  /* x->wait says for what; the same step runs again */
 };
 
 /* steps.c: what every request goes through. */
@@ -22,8 +23,16 @@ enum step_result step_route(struct exchange *x);
 enum step_result step_admit(struct exchange *x);
 enum step_result step_body(struct exchange *x);
 enum step_result step_bind(struct exchange *x);
-enum step_result step_authenticate(struct exchange *x);
 enum step_result step_limit(struct exchange *x);
+
+/* steps_consistency.c */
+enum step_result step_consistency(struct exchange *x);
+/* Whether a copy that was made ${age_ms} ago shows all that the read asks for; on a lane. */
+bool consistency_allows(struct exchange *x, int64_t age_ms);
+bool consistency_is_pending(
+    const struct exchange *x); /* the answer lacks a write that was asked for */
+/* steps_authenticate.c */
+enum step_result step_authenticate(struct exchange *x);
 
 /* steps_write.c */
 enum step_result step_replay(struct exchange *x);
@@ -32,12 +41,19 @@ enum step_result step_replay(struct exchange *x);
 enum step_result step_lookup(struct exchange *x);
 enum step_result step_recheck(struct exchange *x);
 enum step_result step_keep(struct exchange *x);
+int64_t cache_lease_ms(const struct exchange *x); /* how long a fill of it may take */
+
+/* steps_l2.c */
+enum step_result step_fetch(struct exchange *x);
+/* On a lane: what step_fetch() has taken is given back, with the answer to be kept or without. */
+void l2_keep(struct exchange *x);
+void l2_give_up(struct exchange *x);
 
 /* steps_handle.c */
 enum step_result step_handle(struct exchange *x);
 
-/* pipeline.c: where a refresh in the background begins. */
-size_t pipeline_first_blocking_step(void);
+/* pipeline.c: the row of a step, where what is done in the background begins. */
+size_t pipeline_step(enum step_result (*run)(struct exchange *x));
 
 /* answer.c */
 enum step_result answer_problem(struct exchange *x, const struct problem *p);

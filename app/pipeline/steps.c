@@ -1,17 +1,15 @@
 /*
- * The steps that every request goes through, from its parameters to its limits.
+ * The steps that every request goes through, from its parameters to its limits; who calls is next door.
  */
 #include <stdatomic.h>
 #include <string.h>
 
 #include "base/clock.h"
-#include "http/address.h"
+#include "http/accept.h"
 #include "pipeline/pipeline.h"
 #include "pipeline/step.h"
 #include "service/catalog.h"
 #include "telemetry/scoreboard.h"
-
-enum { TENANT_MAX_BYTES = 255 };
 
 enum step_result
 step_read(struct exchange *x)
@@ -115,6 +113,8 @@ step_route(struct exchange *x)
 		return answer_problem(x, &(struct problem){ .status = 503, .retry_after_s = 1 });
 	if (x->request.method == HTTP_OPTIONS)
 		return answer_options(x);
+	if (!accept_allows_json(x->request.accept))
+		return answer_error(x, 406, "Accept: the answer is application/json");
 	x->endpoint = x->route->endpoint;
 	/* One timeout for the statement, and once more for all that comes before and after it. */
 	x->deadline_ms = x->start_ns / 1000000 + 2 * x->endpoint->timeout_ms;
@@ -188,25 +188,6 @@ step_bind(struct exchange *x)
 	    request_fields(&x->request, &x->arena, &x->fields, &p) != ERR_OK)
 		return answer_problem(x, &p);
 	return STEP_NEXT;
-}
-
-enum step_result
-step_authenticate(struct exchange *x)
-{
-	const struct request *r = &x->request;
-
-	x->ip = address_client(
-	    r->remote_addr, r->forwarded_for, x->env->trusted, x->env->trusted_count, &x->arena);
-	x->tenant = r->tenant.len > 0 ? r->tenant : SLICE("");
-	/* It comes from the front server, so a bad one is a configuration to mend, not a client's fault. */
-	if (x->tenant.len > TENANT_MAX_BYTES || !utf8_valid(x->tenant, NULL))
-		return answer_error(x, 500, "the front server sent a TENANT_ID that is not usable");
-	if (x->endpoint->auth != AUTH_REQUIRED || x->tenant.len > 0)
-		return STEP_NEXT;
-	(void)answer_error(x, 401, "this endpoint needs an authenticated tenant");
-	response_header(
-	    &x->response, &x->arena, "WWW-Authenticate", SLICE("Bearer realm=\"weir\""));
-	return STEP_ANSWERED;
 }
 
 enum step_result

@@ -14,6 +14,7 @@
 #include "telemetry/scoreboard.h"
 
 enum {
+	VARY_BYTES_MAX = 256, /* of one header's value */
 	LOCK_WAIT_MS = 50,    /* on a lane; the reactor only tries */
 	LEASE_SPARE_MS = 250, /* of a flight, beyond the statement's timeout */
 	JOIN_TRIES = 4, /* a key that is purged as fast as it is filled is queried by everybody */
@@ -31,10 +32,11 @@ is_cached_read(const struct exchange *x)
 	return x->endpoint->method == HTTP_GET && x->endpoint->cache.on;
 }
 
-static int64_t
-lease_ms(const struct endpoint *e)
+/* With Redis another host may be waited for as long as a query takes, and then we query ourselves. */
+int64_t
+cache_lease_ms(const struct exchange *x)
 {
-	return e->timeout_ms + LEASE_SPARE_MS;
+	return (x->env->l2 == NULL ? 1 : 2) * x->endpoint->timeout_ms + LEASE_SPARE_MS;
 }
 
 /* Answers what L1 found, if it may be answered. */
@@ -111,7 +113,7 @@ take_over(struct exchange *x, int64_t now_ms)
 	uint8_t ignored;
 
 	x->dead_leader = -1;
-	if (cache_take_over(x->env->cache, &x->fill, now_ms, lease_ms(x->endpoint)))
+	if (cache_take_over(x->env->cache, &x->fill, now_ms, cache_lease_ms(x)))
 		return true;
 	(void)cache_look(
 	    x->env->cache, &x->fill, &ignored); /* another was faster: whom do we wait for now? */
@@ -147,7 +149,7 @@ join(struct exchange *x, int64_t now_ms)
 	bool again;
 
 	for (int i = 0; i < JOIN_TRIES; i++) {
-		if (cache_join(x->env->cache, x->key, now_ms, lease_ms(x->endpoint), &x->fill) !=
+		if (cache_join(x->env->cache, x->key, now_ms, cache_lease_ms(x), &x->fill) !=
 		    FLIGHT_WAIT)
 			return STEP_NEXT;
 		count(x, METRIC_CACHE_COLLAPSED);
@@ -171,6 +173,20 @@ resume(struct exchange *x, int64_t now_ms)
 	return r == STEP_NEXT && again ? join(x, now_ms) : r;
 }
 
+/* False: not to be kept, for a header is too long or the key too large; step_recheck() sees no key. */
+static bool
+make_key(struct exchange *x)
+{
+	const struct endpoint *e = x->endpoint;
+	struct slice vary[ENDPOINT_MAX_VARY];
+
+	for (size_t i = 0; i < e->vary_count; i++)
+		if (request_header(
+			x->envp, e->vary[i].param, VARY_BYTES_MAX, &x->arena, &vary[i]) != ERR_OK)
+			return false;
+	return cache_key(e, x->values, vary, x->tenant, &x->arena, &x->key) == ERR_OK;
+}
+
 enum step_result
 step_lookup(struct exchange *x)
 {
@@ -181,9 +197,13 @@ step_lookup(struct exchange *x)
 		return STEP_NEXT;
 	if (x->wait == EXCHANGE_WAITS_FLIGHT)
 		return resume(x, now_ms);
-	if (cache_key(x->endpoint, x->values, x->tenant, &x->arena, &x->key) != ERR_OK)
-		return STEP_NEXT; /* too large to be kept: step_recheck() sees no key */
+	if (!make_key(x))
+		return STEP_NEXT;
 	x->dead_leader = -1;
+	if (x->must_show != NULL) { /* a lane must ask first whether any copy is new enough */
+		x->fill.key = x->key;
+		return STEP_NEXT;
+	}
 	r = look_up(x, now_ms, SOURCE_FRESH);
 	if (r != STEP_NEXT) {
 		count(x, x->source == SOURCE_STALE ? METRIC_CACHE_STALE : METRIC_CACHE_HITS);
@@ -203,6 +223,11 @@ step_recheck(struct exchange *x)
 		return STEP_NEXT;
 	found = cache_begin(x->env->cache, &x->fill, x->endpoint, x->values, clock_mono_ms(),
 	    LOCK_WAIT_MS, &x->arena, &hit);
+	if (x->must_show != NULL) {
+		if (found != L1_FRESH || !consistency_allows(x, hit.age_ms))
+			return STEP_NEXT;
+		return take_hit(x, found, &hit, SOURCE_FRESH);
+	}
 	if (found == L1_FRESH)
 		return take_hit(x, found, &hit, SOURCE_COLLAPSED);
 	if (found == L1_STALE || found == L1_ERROR_ONLY) {
@@ -216,12 +241,18 @@ enum step_result
 step_keep(struct exchange *x)
 {
 	uint32_t evicted = 0;
+	enum err rc;
 
-	if (is_cached_read(x) && x->key.len > 0) {
-		x->stored = cache_fill_land(x->env->cache, &x->fill, &x->endpoint->cache, x->block,
-				clock_mono_ms(), LOCK_WAIT_MS, &evicted) == ERR_OK;
+	if (is_cached_read(x) && x->key.len > 0 && !consistency_is_pending(x)) {
+		rc = cache_fill_land(x->env->cache, &x->fill, &x->endpoint->cache, x->block,
+		    clock_mono_ms(), LOCK_WAIT_MS, &evicted);
+		x->stored = rc == ERR_OK;
 		if (x->stored)
 			count(x, METRIC_CACHE_FILLS);
+		if (rc == ERR_CONFLICT)
+			l2_give_up(x); /* purged meanwhile, and perhaps Redis could not be told */
+		else
+			l2_keep(x);
 		scoreboard_count(
 		    x->env->scoreboard, x->env->member, METRIC_CACHE_EVICTIONS, evicted);
 	}
@@ -266,7 +297,7 @@ pipeline_refresh(const struct exchange *from, struct exchange *x)
 {
 	const int64_t now_ms = clock_mono_ms();
 
-	if (!cache_lead(from->env->cache, from->key, now_ms, lease_ms(from->endpoint), &x->fill))
+	if (!cache_lead(from->env->cache, from->key, now_ms, cache_lease_ms(from), &x->fill))
 		return false;
 	x->endpoint = from->endpoint;
 	if (!copy_values(x, from)) {
@@ -280,6 +311,6 @@ pipeline_refresh(const struct exchange *from, struct exchange *x)
 	x->deadline_ms = now_ms + x->endpoint->timeout_ms;
 	x->trace = from->trace;
 	x->trace.tracestate = (struct slice){ 0 };
-	x->step = pipeline_first_blocking_step();
+	x->step = pipeline_step(step_recheck);
 	return true;
 }

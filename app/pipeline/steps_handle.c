@@ -29,6 +29,7 @@ prepare(struct exchange *x)
 		.base_path = x->base_path,
 		.item = &x->item,
 		.response = &x->response,
+		.must_show = x->must_show,
 		.deadline_ms = min_i64(x->deadline_ms, clock_mono_ms() + x->endpoint->timeout_ms),
 	};
 }
@@ -81,6 +82,7 @@ failed(struct exchange *x)
 {
 	const int status = x->call.problem.status;
 
+	l2_give_up(x);
 	if (x->fill.leading)
 		cache_fail_land(x->env->cache, &x->fill, (uint8_t)x->call.failure);
 	if (status < 500 || x->spare_block.len == 0)
@@ -97,8 +99,10 @@ step_handle(struct exchange *x)
 	const int64_t began_ns = clock_mono_ns();
 	enum handler_result r;
 
-	if (is_wanted_by_nobody(x))
+	if (is_wanted_by_nobody(x)) {
+		l2_give_up(x);
 		return STEP_ANSWERED;
+	}
 	if (x->wait == EXCHANGE_WAITS_QUEUE) {
 		x->wait = EXCHANGE_RUNS;
 		x->call.resumed = true;

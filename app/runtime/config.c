@@ -223,6 +223,18 @@ load_key(struct loading *l, enum config_key key)
 	fall_back(l, key);
 }
 
+/* Without Kafka no write would ever be acknowledged. */
+static void
+check_ack(struct loading *l)
+{
+	unsigned line;
+	const char *where = where_of(l, CONFIG_KEY_ack, &line);
+
+	if (l->c->ack == CONFIG_ACK_KAFKA && l->c->kafka_brokers == NULL)
+		fault_add(l->faults, where, line,
+		    "WEIR_ACK is \"kafka\", expected KAFKA_BROKERS to be set as well");
+}
+
 static void
 check_listen(struct loading *l, const char *address, enum config_key key)
 {
@@ -299,6 +311,7 @@ check_together(struct loading *l)
 	check_sockets_differ(l);
 	check_window(l);
 	check_databases(l);
+	check_ack(l);
 }
 
 static enum err
@@ -313,7 +326,9 @@ load_all(struct loading *l, const struct config_input *in)
 		config_check_names(&l->entries, l->faults);
 	for (int key = 0; key < CONFIG_KEY__COUNT; key++)
 		load_key(l, (enum config_key)key);
-	if (l->c->arena.overflowed)
+	rc = config_kafka(&l->entries, &l->c->arena, l->faults, &l->c->kafka_settings,
+	    &l->c->kafka_setting_count);
+	if (rc != ERR_OK || l->c->arena.overflowed)
 		return ERR_NOMEM;
 	if (l->faults->errors == errors_before)
 		check_together(l);
@@ -363,5 +378,5 @@ config_export(const struct config *c)
 		(void)snprintf(file_name, sizeof file_name, "%s_FILE", config_infos[i].name);
 		(void)unsetenv(file_name);
 	}
-	return ERR_OK;
+	return config_kafka_export(c->kafka_settings, c->kafka_setting_count);
 }

@@ -11,6 +11,7 @@
 
 struct cidr; /* http/address.h */
 struct fault_list;
+struct kafka_setting; /* client/kafka.h */
 
 /*
  * The settings of one process, read once, checked whole, then never changed.
@@ -31,6 +32,9 @@ struct cidr_set {
 #define CONFIG_TYPE_GROUP     const char * /* a group that exists */
 #define CONFIG_TYPE_DATABASE  const char * /* sqlite:/ABSOLUTE, or what service/pg_url.h reads */
 #define CONFIG_TYPE_REDIS     const char * /* as service/shard_url.h reads it; paths are absolute */
+#define CONFIG_TYPE_DATABASE  const char * /* sqlite:/ABSOLUTE */
+#define CONFIG_TYPE_BROKERS   const char * /* HOST:PORT, comma-separated */
+#define CONFIG_TYPE_TOPIC     const char * /* a name that Kafka takes */
 #define CONFIG_TYPE_CIDRS     struct cidr_set
 #define CONFIG_TYPE_INT	      int64_t
 #define CONFIG_TYPE_SIZE      int64_t /* bytes */
@@ -46,6 +50,8 @@ enum config_kind {
 	CONFIG_KIND_GROUP,
 	CONFIG_KIND_DATABASE,
 	CONFIG_KIND_REDIS,
+	CONFIG_KIND_BROKERS,
+	CONFIG_KIND_TOPIC,
 	CONFIG_KIND_CIDRS,
 	CONFIG_KIND_INT,
 	CONFIG_KIND_SIZE,
@@ -83,9 +89,13 @@ struct config {
 #define CONFIG(field, name, kind, ...) CONFIG_TYPE_##kind field;
 #include "runtime/config_keys.inc"
 #undef CONFIG
+	struct kafka_setting *kafka_settings; /* KAFKA_CONFIG_*, by librdkafka's names */
+	size_t kafka_setting_count;
 	struct config_text texts[CONFIG_KEY__COUNT];
 	struct arena arena; /* everything above lives here */
 };
+
+enum config_ack { CONFIG_ACK_SPOOL, CONFIG_ACK_KAFKA }; /* the words of WEIR_ACK */
 
 struct config_override { /* from the command line; paths are from the working directory */
 	const char *name, *value;

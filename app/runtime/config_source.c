@@ -28,11 +28,6 @@ struct later {
 };
 
 static const struct later laters[] = {
-	{ "WEIR_ACK", "spool", false },
-	{ "KAFKA_BROKERS", NULL, false },
-	{ "KAFKA_TOPIC", NULL, true },
-	{ "KAFKA_GROUP", NULL, true },
-	{ "KAFKA_CONFIG_*", NULL, true },
 	{ "OTEL_*", NULL, true },
 };
 
@@ -312,7 +307,7 @@ later_find(const char *name)
 static bool
 is_setting(const char *name)
 {
-	return config_find(slice_of(name)) != NULL ||
+	return config_is_kafka(name) || config_find(slice_of(name)) != NULL ||
 	       config_find(without_file_suffix(name)) != NULL;
 }
 

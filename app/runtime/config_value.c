@@ -7,6 +7,7 @@
 #include "runtime/config_value.h"
 
 #include <arpa/inet.h>
+#include <ctype.h>
 #include <grp.h>
 #include <inttypes.h>
 #include <limits.h>
@@ -192,6 +193,30 @@ parse_redis(struct reading *r, struct slice text)
 }
 
 static enum config_verdict
+parse_brokers(struct reading *r, struct slice text)
+{
+	struct slice rest = text, host, port;
+	int64_t n;
+
+	while (rest.ptr != NULL)
+		if (!split_host(slice_trim(slice_cut(&rest, ',')), &host, &port) ||
+		    slice_to_i64(port, &n) != ERR_OK || n < 1 || n > 65535)
+			return CONFIG_BAD;
+	return set_text(r, arena_copy(r->a, text));
+}
+
+static enum config_verdict
+parse_topic(struct reading *r, struct slice text)
+{
+	bool good = text.len <= (size_t)r->info->max && *text.ptr != '.';
+
+	for (size_t i = 0; i < text.len; i++)
+		good = good &&
+		       (isalnum((unsigned char)text.ptr[i]) || strchr("._-", text.ptr[i]) != NULL);
+	return set_text(r, good ? arena_copy(r->a, text) : NULL);
+}
+
+static enum config_verdict
 parse_cidrs(struct reading *r, struct slice text)
 {
 	struct cidr_set *set = r->field;
@@ -327,6 +352,20 @@ expect_redis(const struct config_info *info, struct arena *a)
 }
 
 static const char *
+expect_brokers(const struct config_info *info, struct arena *a)
+{
+	(void)info;
+	(void)a;
+	return "HOST:PORT, several separated by commas";
+}
+
+static const char *
+expect_topic(const struct config_info *info, struct arena *a)
+{
+	return arena_printf(a, "letters, digits, '.', '_' and '-' (%d at most)", (int)info->max);
+}
+
+static const char *
 expect_cidrs(const struct config_info *info, struct arena *a)
 {
 	(void)info;
@@ -404,6 +443,8 @@ static const struct kind kinds[CONFIG_KIND__COUNT] = {
 	[CONFIG_KIND_GROUP] = { parse_group, expect_group },
 	[CONFIG_KIND_DATABASE] = { parse_database, expect_database },
 	[CONFIG_KIND_REDIS] = { parse_redis, expect_redis },
+	[CONFIG_KIND_BROKERS] = { parse_brokers, expect_brokers },
+	[CONFIG_KIND_TOPIC] = { parse_topic, expect_topic },
 	[CONFIG_KIND_CIDRS] = { parse_cidrs, expect_cidrs },
 	[CONFIG_KIND_INT] = { parse_int, expect_int },
 	[CONFIG_KIND_SIZE] = { parse_size, expect_size },

@@ -19,9 +19,11 @@
 #include "base/log.h"
 #include "base/wake.h"
 #include "runtime/config.h"
+#include "runtime/forwarder.h"
 #include "runtime/runtime.h"
 #include "service/ingest.h"
 #include "service/queue.h"
+#include "service/source.h"
 #include "service/writer.h"
 #include "telemetry/scoreboard.h"
 
@@ -30,6 +32,7 @@ enum {
 	WANTED_EVERY_MS = 500,
 	BATCH_MAX = 1000,
 	OPEN_AGAIN_MS = 2000,
+	DRAIN_PATIENCE_MS = 30000, /* a group gives us our partitions in a few seconds */
 };
 
 #define LOCK_NAME "consumer.lock"
@@ -44,12 +47,43 @@ struct consumer {
 	bool wanted;
 };
 
+/* What is at work while the lock is held. */
+struct job {
+	struct source *source;
+	struct ingest *ingest;
+};
+
 static enum err
-open_ingest(struct runtime *rt, struct ingest **out)
+open_source(struct runtime *rt, struct source **out)
 {
+	const struct source_kafka_options o = {
+		.kafka = &rt->kafka,
+		.topics = &rt->topics,
+		.group = rt->config->kafka_group,
+		.instance = rt->kafka_instance,
+		.progress = rt->forward,
+		.key_ttl_ms = rt->config->idempotency_ttl_ms,
+		.buffer_max = 4 * BATCH_MAX,
+	};
+
+	return rt->config->kafka_brokers == NULL ? source_spool_open(rt->queue, out)
+						 : source_kafka_open(&o, out);
+}
+
+static void
+close_job(struct job *j)
+{
+	ingest_close(&j->ingest);
+	source_close(&j->source);
+}
+
+static enum err
+open_job(struct runtime *rt, struct job *j)
+{
+	enum err rc = open_source(rt, &j->source);
 	const struct ingest_options o = {
 		.database = rt->database.options,
-		.queue = rt->queue,
+		.source = j->source,
 		.catalog = rt->catalog,
 		.cache = &rt->cache,
 		.scoreboard = rt->scoreboard,
@@ -59,7 +93,11 @@ open_ingest(struct runtime *rt, struct ingest **out)
 		.shared = rt->ingest,
 	};
 
-	return ingest_open(&o, out);
+	if (rc == ERR_OK)
+		rc = ingest_open(&o, &j->ingest);
+	if (rc != ERR_OK)
+		close_job(j);
+	return rc;
 }
 
 /* So that who asks for an operation finds the tables before the first event; tried again with that event. */
@@ -114,16 +152,16 @@ is_wanted(struct consumer *c, int64_t now_ms)
 
 /* One thing to do; returns how long to wait before the next. */
 static int64_t
-turn(struct consumer *c, struct ingest **gp)
+turn(struct consumer *c, struct job *j)
 {
 	int64_t wait_ms = 0;
 	enum err rc;
 
-	if (*gp == NULL)
-		return open_ingest(c->rt, gp) == ERR_OK ? 0 : OPEN_AGAIN_MS;
-	rc = ingest_step(*gp, &wait_ms);
+	if (j->ingest == NULL)
+		return open_job(c->rt, j) == ERR_OK ? 0 : OPEN_AGAIN_MS;
+	rc = ingest_step(j->ingest, &wait_ms);
 	if (rc == ERR_NOT_FOUND)
-		queue_wait(c->rt->queue, PIECE_MS);
+		source_wait(j->source, PIECE_MS);
 	if (rc == ERR_OK || rc == ERR_NOT_FOUND)
 		return wait_ms;
 	return wait_ms > PIECE_MS ? wait_ms : PIECE_MS;
@@ -133,7 +171,7 @@ turn(struct consumer *c, struct ingest **gp)
 static void
 work(struct consumer *c)
 {
-	struct ingest *g = NULL;
+	struct job job = { 0 };
 	int64_t now_ms = clock_mono_ms(), due_ms = now_ms;
 
 	migrate(c->rt);
@@ -141,11 +179,11 @@ work(struct consumer *c)
 		if (now_ms < due_ms)
 			nap(c, due_ms - now_ms);
 		else
-			due_ms = clock_mono_ms() + turn(c, &g);
+			due_ms = clock_mono_ms() + turn(c, &job);
 		now_ms = clock_mono_ms();
 		beat(c, now_ms);
 	}
-	ingest_close(&g);
+	close_job(&job);
 }
 
 static void *
@@ -219,25 +257,58 @@ consumer_stop(struct consumer **cp)
 	free(c);
 }
 
+/* With Kafka: is there anything that was accepted here and did not get there yet? */
+static bool
+is_forwarded(struct runtime *rt)
+{
+	struct queue_status st;
+
+	return rt->config->kafka_brokers == NULL ||
+	       (queue_status_read(rt->queue, &st) == ERR_OK && st.waiting == 0);
+}
+
+/* Steps until nothing is left.  Kafka may be away: no progress for some time is ERR_UNAVAILABLE. */
+static enum err
+drain(struct runtime *rt, struct job *j)
+{
+	int64_t wait_ms, moved_ms = clock_mono_ms();
+	enum err rc = ERR_OK;
+
+	while (rc == ERR_OK) {
+		scoreboard_beat(rt->scoreboard, rt->member, clock_mono_ms());
+		rc = ingest_step(j->ingest, &wait_ms);
+		if (rc == ERR_OK)
+			moved_ms = clock_mono_ms();
+		if (rc != ERR_NOT_FOUND)
+			continue;
+		if (is_forwarded(rt) && source_is_drained(j->source))
+			return ERR_OK;
+		source_wait(j->source, PIECE_MS);
+		rc = clock_mono_ms() - moved_ms < DRAIN_PATIENCE_MS ? ERR_OK : ERR_UNAVAILABLE;
+	}
+	return rc;
+}
+
 enum err
 consumer_drain(struct runtime *rt)
 {
-	struct ingest *g = NULL;
-	int64_t wait_ms;
+	struct forwarder *forwarder;
+	struct job job = { 0 };
 	enum err rc;
 	int fd;
 
 	rc = lock_file(rt->state_dir_fd, LOCK_NAME, LOCK_EXCLUSIVE, 0, &fd);
 	if (rc != ERR_OK)
 		return rc;
-	rc = open_ingest(rt, &g);
-	while (rc == ERR_OK) {
-		scoreboard_beat(rt->scoreboard, rt->member, clock_mono_ms());
-		rc = ingest_step(g, &wait_ms);
-	}
-	ingest_close(&g);
+	rc = forwarder_start(rt, &forwarder);
+	if (rc == ERR_OK)
+		rc = open_job(rt, &job);
+	if (rc == ERR_OK)
+		rc = drain(rt, &job);
+	close_job(&job);
+	forwarder_stop(&forwarder);
 	lock_file_release(&fd);
-	return rc == ERR_NOT_FOUND ? ERR_OK : rc;
+	return rc;
 }
 
 enum err

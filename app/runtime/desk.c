@@ -24,7 +24,7 @@ struct held {
 	struct exchange x;
 	struct desk *desk;
 	struct timer timer;
-	enum place { PLACE_RUNS, PLACE_LANE, PLACE_QUEUE, PLACE_FLIGHT } place;
+	enum place { PLACE_RUNS, PLACE_LANE, PLACE_QUEUE, PLACE_FLIGHT, PLACE_TURN } place;
 	enum pipeline_result lane_result;
 	bool replied,
 	    item_pending; /* an orphan is let go when it is replied and its item is done */
@@ -220,6 +220,9 @@ park(struct held *h)
 	if (x->wait == EXCHANGE_WAITS_QUEUE) {
 		h->place = PLACE_QUEUE;
 		h->item_pending = true;
+	} else if (x->wait == EXCHANGE_WAITS_TURN) {
+		h->place = PLACE_TURN;
+		until_ms = x->wake_ms;
 	} else {
 		h->place = PLACE_FLIGHT;
 		flight_list(h);
@@ -313,6 +316,11 @@ timer_fired(struct timer *t)
 		reactor_stop_body(h->desk->reactor, x);
 		return;
 	}
+	if (h->place == PLACE_TURN) {
+		unpark(h);
+		run(h);
+		return;
+	}
 	if (h->place == PLACE_FLIGHT && reactor_now_ms(h->desk->reactor) < x->deadline_ms) {
 		unpark(h); /* the lease is over */
 		run(h);
@@ -397,14 +405,16 @@ on_gone(void *ctx, struct exchange *x)
 	reactor_detach(d->reactor, x); /* on_give() follows */
 }
 
+/* Work that a request leaves behind its reply. */
 static void
-refresh(struct desk *d, const struct exchange *stale)
+leave(struct desk *d, const struct exchange *x,
+    bool (*make)(const struct exchange *x, struct exchange *into))
 {
 	struct held *h = held_take(d);
 
 	if (h == NULL)
 		return;
-	if (pipeline_refresh(stale, &h->x))
+	if (make(x, &h->x))
 		run(h);
 	else
 		held_release(h);
@@ -419,7 +429,9 @@ on_give(void *ctx, struct exchange *x)
 	pipeline_finish(x);
 	in_hand_add(d, -1);
 	if (x->refresh)
-		refresh(d, x);
+		leave(d, x, pipeline_refresh);
+	if (x->ask_again)
+		leave(d, x, pipeline_ask_again);
 	h->replied = true;
 	if (!h->item_pending)
 		held_release(h);

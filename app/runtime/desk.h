@@ -22,6 +22,7 @@ struct scoreboard;
  *                          |
  *                          +--parked--> QUEUE  --mailbox (committer)--> RUNS
  *                          +--parked--> FLIGHT --doorbell, pidfd, timer--> RUNS
+ *                          +--parked--> TURN   --timer--> RUNS
  *
  * All of it is the reactor's thread's, but for an exchange that is on a LANE; a committer only posts.
  */

@@ -65,6 +65,7 @@ pool_open(const struct pool_options *o, struct pool *out)
 
 	p.program = o->program;
 	p.filling = true;
+	p.forward_only = o->forward_only;
 	p.count = o->workers + (o->consumer ? 1 : 0);
 	p.children = calloc(p.count, sizeof *p.children);
 	if (p.children != NULL)
@@ -105,13 +106,16 @@ static void
 start(struct pool *p, struct child *c, const struct pool_board *b, int64_t now_ms)
 {
 	static char weir[] = "weir", worker[] = "worker", consume[] = "consume",
-		    child[] = "--child";
+		    child[] = "--child", forward[] = "--forward";
 	static char *const worker_argv[] = { weir, worker, NULL };
 	static char *const consumer_argv[] = { weir, consume, child, NULL };
+	static char *const forward_argv[] = { weir, consume, child, forward, NULL };
 	const bool is_worker = c->kind == MEMBER_WORKER;
 	const struct child_program program = {
 		.file = p->program,
-		.argv = is_worker ? worker_argv : consumer_argv,
+		.argv = is_worker	  ? worker_argv
+			: p->forward_only ? forward_argv
+					  : consumer_argv,
 		.stdin_fd = is_worker ? p->listen_fd : p->null_fd,
 		.lifeline_fd = p->lifeline_read,
 	};

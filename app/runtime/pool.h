@@ -21,7 +21,8 @@ struct pool {
 	const char *program;
 	int listen_fd, null_fd;
 	int lifeline_read, lifeline_write; /* our end closes when we die, however we die */
-	bool filling;			   /* false: who ends is not replaced */
+	bool forward_only;
+	bool filling; /* false: who ends is not replaced */
 };
 
 #define POOL_CLOSED                                                                                \
@@ -32,6 +33,7 @@ struct pool_options {
 	int listen_fd;	     /* duplicated */
 	size_t workers;
 	bool consumer;
+	bool forward_only; /* the consumer applies nothing */
 };
 
 enum err pool_open(const struct pool_options *o, struct pool *out);

@@ -19,9 +19,12 @@
 #include "policy/l1.h"
 #include "policy/limiter.h"
 #include "policy/tickets.h"
+#include "service/forward.h"
 #include "service/guard.h"
 #include "service/ingest.h"
+#include "service/purges.h"
 #include "service/queue.h"
+#include "service/tenant.h"
 #include "telemetry/scoreboard.h"
 
 enum {
@@ -141,6 +144,21 @@ spool_init(void *mem, const struct regions_options *o, const struct region_seeds
 }
 
 static size_t
+purges_size(const struct regions_options *o)
+{
+	(void)o;
+	return purges_shared_size();
+}
+
+static void
+purges_init(void *mem, const struct regions_options *o, const struct region_seeds *seeds)
+{
+	(void)o;
+	(void)seeds;
+	purges_shared_init(mem);
+}
+
+static size_t
 ingest_size(const struct regions_options *o)
 {
 	(void)o;
@@ -148,11 +166,32 @@ ingest_size(const struct regions_options *o)
 }
 
 static void
-ingest_init(void *mem, const struct regions_options *o, const struct region_seeds *seeds)
+leave_zeroed(void *mem, const struct regions_options *o, const struct region_seeds *seeds)
 {
-	(void)mem; /* a new segment is zeroed, which is an idle consumer */
+	(void)mem; /* a new segment is zeroed, which is a consumer or forwarder that does nothing */
 	(void)o;
 	(void)seeds;
+}
+
+static size_t
+keys_size(const struct regions_options *o)
+{
+	(void)o;
+	return tenant_shared_size();
+}
+
+static void
+keys_init(void *mem, const struct regions_options *o, const struct region_seeds *seeds)
+{
+	(void)o;
+	tenant_shared_init(mem, seeds->keys);
+}
+
+static size_t
+forward_size(const struct regions_options *o)
+{
+	(void)o;
+	return sizeof(struct forward_shared);
 }
 
 static size_t
@@ -182,8 +221,11 @@ static const struct region table[] = {
 	    offsetof(struct regions, read_tickets) },
 	{ "write tickets", 1, tickets_region_size, tickets_region_init,
 	    offsetof(struct regions, write_tickets) },
-	{ "queue", 1, spool_size, spool_init, offsetof(struct regions, queue) },
-	{ "ingest", 1, ingest_size, ingest_init, offsetof(struct regions, ingest) },
+	{ "queue", 2, spool_size, spool_init, offsetof(struct regions, queue) },
+	{ "purges", 1, purges_size, purges_init, offsetof(struct regions, purges) },
+	{ "ingest", 1, ingest_size, leave_zeroed, offsetof(struct regions, ingest) },
+	{ "forward", 1, forward_size, leave_zeroed, offsetof(struct regions, forward) },
+	{ "api keys", 1, keys_size, keys_init, offsetof(struct regions, tenants) },
 };
 
 enum { REGIONS = sizeof table / sizeof *table };

@@ -9,12 +9,15 @@
 
 struct flights;
 struct guards;
+struct forward_shared;
 struct ingest_shared;
 struct l1;
 struct limiter;
+struct purges_shared;
 struct queue_shared;
 struct scoreboard;
 struct shm;
+struct tenant_shared;
 struct tickets;
 
 /*
@@ -22,7 +25,7 @@ struct tickets;
  * every row's name, version and size, so processes that would lay it out otherwise never meet.
  */
 struct region_seeds { /* random, made with the segment */
-	uint64_t limiter, l1, cache;
+	uint64_t limiter, l1, cache, keys;
 };
 
 struct regions {
@@ -33,9 +36,12 @@ struct regions {
 	struct l1 *l1;
 	struct flights *flights;
 	struct guards *guards;
+	struct purges_shared *purges;
 	struct tickets *read_tickets, *write_tickets;
 	struct queue_shared *queue;
 	struct ingest_shared *ingest;
+	struct tenant_shared *tenants;
+	struct forward_shared *forward;
 };
 
 struct regions_options {

@@ -8,10 +8,12 @@
 
 #include <limits.h>
 #include <stdio.h>
+#include <string.h>
 #include <unistd.h>
 
 #include "base/clock.h"
 #include "base/fault.h"
+#include "base/hash.h"
 #include "base/log.h"
 #include "client/shm.h"
 #include "pipeline/handler.h"
@@ -23,12 +25,14 @@
 #include "service/ledger.h"
 #include "service/pg_url.h"
 #include "service/primary.h"
+#include "service/purges.h"
 #include "service/queue.h"
 #include "service/shards.h"
 #include "service/store.h"
 #include "telemetry/scoreboard.h"
 
 enum { LEDGER_CONNECTIONS = 2 }; /* of one process: a look at one row by its key */
+enum { HOST_NAME_BYTES = 65 };
 
 struct opening {
 	struct runtime *r;
@@ -88,6 +92,7 @@ open_segment(struct opening *o)
 	r->scoreboard = r->regions->scoreboard;
 	r->ingest = r->regions->ingest;
 	r->guards = r->regions->guards;
+	r->forward = r->regions->forward;
 	r->quota = (struct quota){ r->regions->limiter, r->regions->seeds->limiter };
 	r->cache = (struct cache){
 		.l1 = r->regions->l1,
@@ -163,19 +168,62 @@ runtime_catalog(const struct config *c, const struct handler_set *handlers,
 	return rc;
 }
 
+/* A host may run several weirs, and a container's host name may be all it has of its own. */
+static void
+name_instance(struct runtime *r)
+{
+	char host[HOST_NAME_BYTES] = "";
+	const char *dir = r->config->state_dir;
+
+	(void)gethostname(host, sizeof host - 1);
+	(void)snprintf(r->kafka_instance, sizeof r->kafka_instance, "weir-%s-%08x", host,
+	    (unsigned)(hash64(0, dir, strlen(dir)) & UINT32_MAX));
+}
+
 static enum err
 open_catalog(struct opening *o)
 {
-	return runtime_catalog(o->c, o->handlers, o->faults, &o->r->catalog);
+	struct runtime *r = o->r;
+	const enum err rc = runtime_catalog(o->c, o->handlers, o->faults, &r->catalog);
+
+	if (rc != ERR_OK || o->c->kafka_brokers == NULL)
+		return rc;
+	name_instance(r);
+	r->kafka = (struct kafka_options){ .brokers = o->c->kafka_brokers,
+		.client_id = "weir",
+		.settings = o->c->kafka_settings,
+		.setting_count = o->c->kafka_setting_count };
+	return topics_make(r->catalog, o->c->kafka_topic, &r->topics);
 }
 
-/* This process's share of the host's connections: never none, never more than it has threads. */
+/* What a probe may take before another is sent: slower, its answer would count as a failure anyway. */
+struct breaker_rules
+runtime_breaker_rules(const struct config *c)
+{
+	return (struct breaker_rules){
+		.slow_ms = c->circuit_breaker_timeout_ms,
+		.failure_pct = (unsigned)c->circuit_breaker_threshold_pct,
+		.reset_ms = c->circuit_breaker_reset_timeout_ms,
+		.volume = (unsigned)c->circuit_breaker_volume_threshold,
+		.probe_lease_ms = c->circuit_breaker_timeout_ms,
+	};
+}
+
+/* A resolver that never answers may delay a start by this, and no request ever. */
+enum {
+	RESOLVE_WAIT_MS = 1000,
+	BACKGROUND_CALLS = 4,
+	BLOCK_PER_ANSWER = 4 /* a copy block: the text, and an offset for each cell of it */
+};
+
+/* This process's share of the host's connections, and never more than it has threads.  Only where no ticket is needed for
+ * one, it has one in any case. */
 static size_t
 share_of_pool(const struct config *c)
 {
 	const int64_t share = c->db_read_pool_max / c->workers;
 
-	if (share < 1)
+	if (share < 1 && !config_on_postgresql(c))
 		return 1;
 	return (size_t)(share < c->threads ? share : c->threads);
 }
@@ -183,25 +231,37 @@ share_of_pool(const struct config *c)
 static enum err
 open_store(struct opening *o)
 {
+	const struct breaker_rules rules = runtime_breaker_rules(o->c);
 	const struct store_options options = {
 		.url = o->c->db_read_url,
 		.timeout_ms = o->c->db_timeout_ms,
 		.idle_timeout_ms = o->c->db_idle_timeout_ms,
 		.max_connections = share_of_pool(o->c),
 		.max_response_bytes = (size_t)o->c->max_response_bytes,
+		.primary_url = config_on_postgresql(o->c) ? o->c->db_write_url : NULL,
+		.max_lag_ms = o->c->db_read_max_lag_ms,
+		.tickets = o->r->regions == NULL ? NULL : o->r->regions->read_tickets,
+		.host_connections = (size_t)o->c->db_read_pool_max,
+		.guards = o->r->guards,
+		.rules = &rules,
 	};
+	const enum err rc = store_open(&options, &o->r->store);
 
-	return store_open(&options, &o->r->store);
+	if (rc == ERR_OK)
+		store_wait(o->r->store, clock_mono_ms() + RESOLVE_WAIT_MS);
+	return rc;
 }
 
 enum err
-runtime_database_open(const struct config *c, struct guards *guards, struct database *out)
+runtime_database_open(const struct config *c, const struct regions *regions, struct database *out)
 {
 	const struct breaker_rules rules = runtime_breaker_rules(c);
 	const struct primary_options options = { .url = c->db_write_url,
 		.timeout_ms = c->db_timeout_ms,
-		.guards = guards,
-		.rules = &rules };
+		.guards = regions == NULL ? NULL : regions->guards,
+		.rules = &rules,
+		.tickets = regions == NULL ? NULL : regions->write_tickets,
+		.host_connections = (size_t)c->db_write_pool_max };
 	enum err rc = ERR_OK;
 
 	*out = (struct database){ .options.url = c->db_write_url };
@@ -221,10 +281,22 @@ static enum err
 open_database(struct opening *o)
 {
 	struct runtime *r = o->r;
-	const enum err rc = runtime_database_open(o->c, r->guards, &r->database);
+	const enum err rc = runtime_database_open(o->c, r->regions, &r->database);
 
 	return rc == ERR_OK ? ledger_open(&r->database.options, LEDGER_CONNECTIONS, &r->ledger)
 			    : rc;
+}
+
+static enum err
+open_tenants(struct opening *o)
+{
+	struct runtime *r = o->r;
+
+	r->tenants = (struct tenants){ .shared = r->regions->tenants,
+		.limiter = r->regions->limiter,
+		.seed = r->regions->seeds->limiter,
+		.ledger = r->ledger };
+	return ERR_OK;
 }
 
 static enum err
@@ -235,27 +307,12 @@ open_queue(struct opening *o)
 		.state_dir = o->c->state_dir,
 		.max_bytes = o->c->spool_bytes,
 		.key_ttl_ms = o->c->idempotency_ttl_ms,
+		.ack_forwarded = o->c->ack == CONFIG_ACK_KAFKA,
 		.shared = o->r->regions->queue,
 	};
 
 	return queue_open(&options, &o->r->queue);
 }
-
-/* What a probe may take before another is sent: slower, its answer would count as a failure anyway. */
-struct breaker_rules
-runtime_breaker_rules(const struct config *c)
-{
-	return (struct breaker_rules){
-		.slow_ms = c->circuit_breaker_timeout_ms,
-		.failure_pct = (unsigned)c->circuit_breaker_threshold_pct,
-		.reset_ms = c->circuit_breaker_reset_timeout_ms,
-		.volume = (unsigned)c->circuit_breaker_volume_threshold,
-		.probe_lease_ms = c->circuit_breaker_timeout_ms,
-	};
-}
-
-/* A resolver that never answers may delay a start by this, and no request ever. */
-enum { RESOLVE_WAIT_MS = 1000, BACKGROUND_CALLS = 4 };
 
 static enum err
 open_redis(struct opening *o)
@@ -278,6 +335,33 @@ open_redis(struct opening *o)
 	return rc;
 }
 
+static enum err
+open_l2(struct opening *o)
+{
+	struct runtime *r = o->r;
+	const struct purges_options options = {
+		.shards = r->shards,
+		.shared = r->regions->purges,
+		.l1 = r->regions->l1,
+		.seed = r->regions->seeds->cache,
+		.state_dir_fd = r->state_dir_fd,
+		.timeout_ms = o->c->redis_timeout_ms,
+	};
+	const uint64_t host =
+	    hash64(options.seed, "host", 4); /* the seed itself is nobody's to know */
+	enum err rc;
+
+	if (r->shards == NULL)
+		return ERR_OK;
+	rc = purges_open(&options, &r->purges);
+	r->cache.purges = r->purges;
+	r->l2 = (struct l2){ .shards = r->shards,
+		.purges = r->purges,
+		.max_block_bytes = BLOCK_PER_ANSWER * (size_t)o->c->max_response_bytes };
+	hex_encode(&host, sizeof host, r->l2.host);
+	return rc;
+}
+
 /* In this order. */
 static const struct part {
 	unsigned need; /* 0: always */
@@ -290,8 +374,10 @@ static const struct part {
 	{ RUNTIME_CATALOG, "the endpoint files", open_catalog },
 	{ RUNTIME_STORE, "the read database", open_store },
 	{ RUNTIME_DATABASE, "the write database", open_database },
+	{ RUNTIME_KEYS, "the API keys", open_tenants },
 	{ RUNTIME_QUEUE, "the spool", open_queue },
 	{ RUNTIME_REDIS, "the shards of REDIS_URL", open_redis },
+	{ RUNTIME_REDIS, "the cache in Redis", open_l2 },
 };
 
 enum err
@@ -320,11 +406,13 @@ runtime_open(const struct config *c, const struct handler_set *handlers, unsigne
 void
 runtime_close(struct runtime *r)
 {
+	purges_close(&r->purges);
 	shards_close(&r->shards);
 	queue_close(&r->queue);
 	ledger_close(&r->ledger);
 	runtime_database_close(&r->database);
 	store_close(&r->store);
+	topics_free(&r->topics);
 	catalog_release(&r->catalog);
 	if (r->doorbell != NULL) {
 		doorbell_close(&r->doorbell);

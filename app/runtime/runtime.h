@@ -5,9 +5,13 @@
 #include <stdint.h>
 
 #include "base/err.h"
+#include "client/kafka.h"
 #include "policy/breaker.h"
 #include "service/cache.h"
+#include "service/cache_l2.h"
 #include "service/quota.h"
+#include "service/tenant.h"
+#include "service/topics.h"
 #include "service/writer.h"
 
 /*
@@ -18,6 +22,7 @@ struct catalog;
 struct config;
 struct fault_list;
 struct guards;
+struct forward_shared;
 struct handler_set; /* pipeline/handler.h */
 struct ingest_shared;
 struct ledger;
@@ -35,10 +40,13 @@ enum runtime_need {	     /* bits: what this process is going to use */
 	RUNTIME_QUEUE = 16,
 	RUNTIME_REDIS = 64,	/* the shards of REDIS_URL, when it is set; needs RUNTIME_SEGMENT */
 	RUNTIME_DATABASE = 128, /* the write database; connects to nothing yet */
+	RUNTIME_KEYS = 256,	/* API keys; needs RUNTIME_SEGMENT and RUNTIME_DATABASE */
 	RUNTIME_JOIN =
 	    32 /* only look: make neither state folder nor segment; ERR_NOT_FOUND without a
 	                       * fault when there is none */
 };
+
+enum { RUNTIME_INSTANCE_BYTES = 96 };
 
 /* The write database, as it is opened by who writes or looks at it. */
 struct database {
@@ -53,6 +61,7 @@ struct runtime {
 	struct scoreboard *scoreboard;
 	struct ingest_shared *ingest;
 	struct guards *guards;
+	struct forward_shared *forward;
 	unsigned member; /* our scoreboard slot */
 	struct doorbell *doorbell;
 	const struct catalog *catalog;
@@ -60,9 +69,15 @@ struct runtime {
 	struct database database;
 	struct ledger *ledger; /* of it */
 	struct queue *queue;
-	struct shards *shards; /* NULL: limits and cache are in shared memory only */
+	struct purges *purges;	    /* NULL: no Redis */
+	struct l2 l2;		    /* of use only with shards */
+	struct shards *shards;	    /* NULL: limits and cache are in shared memory only */
+	struct kafka_options kafka; /* when KAFKA_BROKERS is set */
+	struct topics topics;
+	char kafka_instance[RUNTIME_INSTANCE_BYTES]; /* of this state folder: static membership */
 	struct cache cache;
 	struct quota quota;
+	struct tenants tenants;
 };
 
 /* ${kind}: enum member_kind, for RUNTIME_MEMBER.  ${handlers}: for RUNTIME_CATALOG, else NULL; lent for the
@@ -73,8 +88,9 @@ enum err runtime_open(const struct config *c, const struct handler_set *handlers
 void runtime_close(struct runtime *r);
 
 /* The write database as the settings tell it, for who holds no runtime; ${c} is lent.  Connects to nothing yet.
- * ${guards} NULL: none, for who has joined no segment.  Not to be moved while open. */
-enum err runtime_database_open(const struct config *c, struct guards *guards, struct database *out);
+ * ${regions} NULL: without guard and tickets, for who has joined no segment.  Not to be moved while open. */
+enum err runtime_database_open(
+    const struct config *c, const struct regions *regions, struct database *out);
 void runtime_database_close(struct database *d);
 
 /* The rules of every breaker, as the settings have them. */

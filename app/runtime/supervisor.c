@@ -343,7 +343,8 @@ open_pool(struct supervisor *s)
 		.program = s->o->program == NULL ? "/proc/self/exe" : s->o->program,
 		.listen_fd = s->listen.fd,
 		.workers = (size_t)c->workers,
-		.consumer = s->o->consumer,
+		.consumer = s->o->consumer || s->o->config->kafka_brokers != NULL,
+		.forward_only = !s->o->consumer,
 	};
 	const enum err rc = config_export(c);
 

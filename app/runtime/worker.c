@@ -19,11 +19,13 @@
 #include "runtime/config.h"
 #include "runtime/consumer.h"
 #include "runtime/desk.h"
+#include "runtime/forwarder.h"
 #include "runtime/regions.h"
 #include "runtime/runtime.h"
 #include "runtime/signals.h"
 #include "service/catalog.h"
 #include "service/ledger.h"
+#include "service/purges.h"
 #include "service/store.h"
 #include "telemetry/scoreboard.h"
 
@@ -43,6 +45,7 @@ struct worker {
 	struct pipeline_env env;
 	struct desk desk;
 	struct consumer *consumer;
+	struct forwarder *forwarder; /* of a worker without a supervisor, as the consumer */
 	struct source signals, lifeline;
 	enum { RUNNING, DRAINING, STOPPING, ENDED } state;
 	int64_t end_ms, checked_ms;
@@ -149,9 +152,11 @@ fill_env(struct worker *w)
 	w->env = (struct pipeline_env){
 		.catalog = w->rt.catalog,
 		.cache = &w->rt.cache,
+		.l2 = w->rt.shards == NULL ? NULL : &w->rt.l2,
 		.quota = &w->rt.quota,
 		.queue = w->rt.queue,
 		.store = w->rt.store,
+		.tenants = &w->rt.tenants,
 		.scoreboard = w->rt.scoreboard,
 		.member = w->rt.member,
 		.ledger = w->rt.ledger,
@@ -189,8 +194,12 @@ open_parts(struct worker *w, int signal_fd)
 		rc = watch(w, &w->lifeline, w->o->supervisor_fd, supervisor_died);
 	if (rc == ERR_OK)
 		rc = queue_start(w->rt.queue);
+	if (rc == ERR_OK && w->rt.purges != NULL)
+		rc = purges_listen(w->rt.purges);
 	if (rc == ERR_OK && w->o->supervisor_fd == -1)
 		rc = consumer_start(&w->rt, &w->consumer);
+	if (rc == ERR_OK && w->o->supervisor_fd == -1)
+		rc = forwarder_start(&w->rt, &w->forwarder);
 	if (rc == ERR_OK)
 		rc = reactor_listen(
 		    w->desk.reactor, w->o->listen_fd, c->listen_allow.list, c->listen_allow.count);
@@ -201,7 +210,7 @@ int
 worker_run(const struct worker_options *o)
 {
 	const unsigned needs = RUNTIME_SEGMENT | RUNTIME_MEMBER | RUNTIME_CATALOG | RUNTIME_STORE |
-			       RUNTIME_DATABASE | RUNTIME_QUEUE | RUNTIME_REDIS;
+			       RUNTIME_DATABASE | RUNTIME_KEYS | RUNTIME_QUEUE | RUNTIME_REDIS;
 	struct worker *w = calloc(1, sizeof *w);
 	struct fault_list faults;
 	int signal_fd = -1, code = 1;
@@ -233,6 +242,7 @@ worker_run(const struct worker_options *o)
 	if (!desk_is_empty(&w->desk))
 		_exit(0);
 	consumer_stop(&w->consumer);
+	forwarder_stop(&w->forwarder);
 	desk_close(&w->desk);
 	runtime_close(&w->rt);
 	(void)close(signal_fd);

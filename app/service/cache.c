@@ -12,6 +12,7 @@
 #include "base/hash.h"
 #include "base/json.h"
 #include "http/percent.h"
+#include "service/purges.h"
 
 enum {
 	KEY_VERSION = 1,
@@ -34,10 +35,25 @@ shape_of(const struct endpoint *e)
 	return h;
 }
 
+/* Only where there is `vary:`, so that all other keys stay what they were.  The names too: another header is
+ * another question. */
+static void
+add_vary(const struct endpoint *e, const struct slice *vary, struct strbuf *b)
+{
+	for (size_t i = 0; i < e->vary_count; i++) {
+		const uint32_t bytes[2] = { (uint32_t)e->vary[i].param.len, (uint32_t)vary[i].len };
+
+		strbuf_add_char(b, vary[i].ptr == NULL ? 'v' : 'V');
+		strbuf_add(b, bytes, sizeof bytes);
+		strbuf_add_slice(b, e->vary[i].param);
+		strbuf_add_slice(b, vary[i]);
+	}
+}
+
 /* Numbers and lengths come first, so that no two different lists of parts give the same bytes. */
 static enum err
-add_key(const struct endpoint *e, const struct value *values, struct slice tenant, struct arena *a,
-    struct strbuf *b)
+add_key(const struct endpoint *e, const struct value *values, const struct slice *vary,
+    struct slice tenant, struct arena *a, struct strbuf *b)
 {
 	const uint64_t shape = shape_of(e);
 	const uint32_t name_bytes = (uint32_t)e->name.len, count = (uint32_t)e->param_count;
@@ -53,6 +69,7 @@ add_key(const struct endpoint *e, const struct value *values, struct slice tenan
 		if (rc != ERR_OK)
 			return rc;
 	}
+	add_vary(e, vary, b);
 	strbuf_add_char(b, e->uses_tenant ? 'T' : '-');
 	if (e->uses_tenant)
 		strbuf_add_slice(b, tenant);
@@ -60,11 +77,11 @@ add_key(const struct endpoint *e, const struct value *values, struct slice tenan
 }
 
 enum err
-cache_key(const struct endpoint *e, const struct value *values, struct slice tenant,
-    struct arena *a, struct slice *key_out)
+cache_key(const struct endpoint *e, const struct value *values, const struct slice *vary,
+    struct slice tenant, struct arena *a, struct slice *key_out)
 {
 	struct strbuf b = STRBUF_INIT(TEXT_BYTES_MAX);
-	enum err rc = add_key(e, values, tenant, a, &b);
+	enum err rc = add_key(e, values, vary, tenant, a, &b);
 
 	*key_out = (struct slice){ 0 };
 	if (rc == ERR_OK) {
@@ -130,30 +147,65 @@ tag_hash(const struct cache *c, struct slice tag)
 	return hash64(c->seed, tag.ptr, tag.len);
 }
 
+/* One text after the other, each in the same buffer. */
+struct tag_walk {
+	const struct endpoint *e;
+	const struct value *values;
+	struct arena *a;
+	struct strbuf b;
+	size_t at;
+};
+
+/* The first is the path; the endpoint's name counts when there are no tags.  False: no more. */
+static bool
+next_tag(struct tag_walk *w, enum err *rc)
+{
+	const size_t at = w->at++;
+
+	w->b.len = 0;
+	if (at == 0)
+		*rc = add_path(&w->b, w->e, w->values, w->a);
+	else if (at <= w->e->tag_count)
+		*rc = add_template(&w->b, &w->e->tags[at - 1], w->values, w->a);
+	else if (at == 1)
+		strbuf_add_slice(&w->b, w->e->name);
+	else
+		return false;
+	if (*rc == ERR_OK && w->b.failed)
+		*rc = ERR_NOMEM;
+	return *rc == ERR_OK;
+}
+
 enum err
 cache_tags(const struct cache *c, const struct endpoint *e, const struct value *values,
     struct arena *a, uint64_t tags_out[CACHE_MAX_TAGS], size_t *count_out)
 {
-	struct strbuf b = STRBUF_INIT(TEXT_BYTES_MAX);
+	struct tag_walk w = { e, values, a, STRBUF_INIT(TEXT_BYTES_MAX), 0 };
+	enum err rc = e->tag_count > ENDPOINT_MAX_TAGS ? ERR_TOO_LARGE : ERR_OK;
 	size_t n = 0;
-	enum err rc;
 
-	*count_out = 0;
-	if (e->tag_count > ENDPOINT_MAX_TAGS)
-		return ERR_TOO_LARGE;
-	if (e->tag_count == 0)
-		tags_out[n++] = tag_hash(c, e->name);
-	rc = add_path(&b, e, values, a);
-	for (size_t i = 0; rc == ERR_OK && i < e->tag_count; i++) {
-		tags_out[n++] = tag_hash(c, strbuf_slice(&b));
-		b.len = 0;
-		rc = add_template(&b, &e->tags[i], values, a);
+	while (rc == ERR_OK && next_tag(&w, &rc))
+		tags_out[n++] = tag_hash(c, strbuf_slice(&w.b));
+	strbuf_free(&w.b);
+	*count_out = rc == ERR_OK ? n : 0;
+	return rc;
+}
+
+enum err
+cache_tag_texts(const struct endpoint *e, const struct value *values, struct arena *a,
+    struct slice texts_out[CACHE_MAX_TAGS], size_t *count_out)
+{
+	struct tag_walk w = { e, values, a, STRBUF_INIT(TEXT_BYTES_MAX), 0 };
+	enum err rc = e->tag_count > ENDPOINT_MAX_TAGS ? ERR_TOO_LARGE : ERR_OK;
+	size_t n = 0;
+
+	while (rc == ERR_OK && next_tag(&w, &rc)) {
+		texts_out[n] = arena_slice(a, strbuf_slice(&w.b));
+		if (texts_out[n++].ptr == NULL)
+			rc = ERR_NOMEM;
 	}
-	if (rc == ERR_OK) {
-		tags_out[n++] = tag_hash(c, strbuf_slice(&b));
-		*count_out = n;
-	}
-	strbuf_free(&b);
+	strbuf_free(&w.b);
+	*count_out = rc == ERR_OK ? n : 0;
 	return rc;
 }
 
@@ -234,19 +286,27 @@ land(const struct cache *c, struct cache_fill *f, enum flight_state outcome, uin
 		ring_members(c, ring);
 }
 
-enum l1_answer
-cache_begin(const struct cache *c, struct cache_fill *f, const struct endpoint *e,
-    const struct value *values, int64_t now_ms, int64_t wait_ms, struct arena *a,
-    struct cache_hit *hit_out)
+void
+cache_note_tags(const struct cache *c, struct cache_fill *f, const struct endpoint *e,
+    const struct value *values, struct arena *a)
 {
 	uint64_t tags[CACHE_MAX_TAGS];
 	size_t count;
-	enum l1_answer answer;
 
 	if (cache_tags(c, e, values, a, tags, &count) == ERR_OK)
 		l1_tags_read(c->l1, tags, count, &f->tags);
 	else
 		f->tags.count = L1_MAX_TAGS + 1; /* nothing could purge it: l1_put() refuses */
+}
+
+enum l1_answer
+cache_begin(const struct cache *c, struct cache_fill *f, const struct endpoint *e,
+    const struct value *values, int64_t now_ms, int64_t wait_ms, struct arena *a,
+    struct cache_hit *hit_out)
+{
+	enum l1_answer answer;
+
+	cache_note_tags(c, f, e, values, a);
 	answer = cache_lookup(c, f->key, now_ms, wait_ms, a, hit_out);
 	if (answer == L1_FRESH)
 		land(c, f, FLIGHT_STORED, 0);
@@ -271,7 +331,15 @@ cache_fill_land(const struct cache *c, struct cache_fill *f, const struct cache_
 		.stale_until = later(fresh_until, rule->stale_ms),
 		.error_until = later(fresh_until, rule->if_error_ms),
 	};
-	const enum err rc = l1_put(c->l1, f->key, block, &f->tags, &times, wait_ms, evicted_out);
+
+	return cache_copy_land(c, f, &times, block, wait_ms, evicted_out);
+}
+
+enum err
+cache_copy_land(const struct cache *c, struct cache_fill *f, const struct l1_times *times,
+    struct slice block, int64_t wait_ms, uint32_t *evicted_out)
+{
+	const enum err rc = l1_put(c->l1, f->key, block, &f->tags, times, wait_ms, evicted_out);
 
 	if (rc == ERR_OK)
 		land(c, f, FLIGHT_STORED, 0);
@@ -305,6 +373,14 @@ void
 cache_purge_tag(const struct cache *c, struct slice tag)
 {
 	l1_purge(c->l1, tag_hash(c, tag));
+	if (c->purges != NULL)
+		purges_add(c->purges, &tag);
+}
+
+enum err
+cache_purge_send(const struct cache *c)
+{
+	return c->purges == NULL ? ERR_OK : purges_send(c->purges);
 }
 
 enum err
@@ -335,6 +411,8 @@ void
 cache_purge_all(const struct cache *c)
 {
 	l1_purge_all(c->l1);
+	if (c->purges != NULL)
+		purges_add(c->purges, NULL);
 }
 
 size_t

@@ -12,6 +12,8 @@
 #include "policy/flight.h"
 #include "policy/l1.h"
 
+struct purges;
+
 /*
  * The reads' cache as the pipeline uses it: keys, tags, L1, and one query for all who miss.
  *
@@ -30,6 +32,7 @@
  */
 struct cache {
 	struct l1 *l1;
+	struct purges *purges; /* NULL: this host is alone */
 	struct flights *flights;
 	uint64_t seed;				  /* the segment's */
 	unsigned member;			  /* our scoreboard slot */
@@ -53,18 +56,23 @@ struct cache_hit {
 };
 
 /*
- * Endpoint, parameters in canonical form, and the tenant where the endpoint varies by it; in the arena.
+ * Endpoint, parameters in canonical form, the values of its `vary:` headers (one for each, in order; absent: not
+ * sent; ${vary} may be NULL when it has none), and the tenant where the endpoint varies by it; in the arena.
  * Two requests have the same key only when they ask the same thing of the same statement: an endpoint file
  * that was changed does not read the copies of the old one.  ERR_NOMEM, ERR_TOO_LARGE.
  */
-enum err cache_key(const struct endpoint *e, const struct value *values, struct slice tenant,
-    struct arena *a, struct slice *key_out);
+enum err cache_key(const struct endpoint *e, const struct value *values, const struct slice *vary,
+    struct slice tenant, struct arena *a, struct slice *key_out);
 
 /* Hashes of the copy's tags: the endpoint's `tags:` (its name when there is none) with the parameters'
  * canonical text, and `path:` with its path.  Tenants share tags. */
 enum { CACHE_MAX_TAGS = L1_MAX_TAGS - 1 };
 enum err cache_tags(const struct cache *c, const struct endpoint *e, const struct value *values,
     struct arena *a, uint64_t tags_out[CACHE_MAX_TAGS], size_t *count_out);
+
+/* Their texts, in the arena, and the same in every process of every host: for what lies in Redis. */
+enum err cache_tag_texts(const struct endpoint *e, const struct value *values, struct arena *a,
+    struct slice texts_out[CACHE_MAX_TAGS], size_t *count_out);
 
 enum l1_answer cache_lookup(const struct cache *c, struct slice key, int64_t now_ms,
     int64_t wait_ms, struct arena *a, struct cache_hit *hit_out);
@@ -98,6 +106,13 @@ enum l1_answer cache_begin(const struct cache *c, struct cache_fill *f, const st
 enum err cache_fill_land(const struct cache *c, struct cache_fill *f, const struct cache_rule *rule,
     struct slice block, int64_t now_ms, int64_t wait_ms, uint32_t *evicted_out);
 
+/* The same for a copy that another host has made, under its own times. */
+enum err cache_copy_land(const struct cache *c, struct cache_fill *f, const struct l1_times *times,
+    struct slice block, int64_t wait_ms, uint32_t *evicted_out);
+/* Notes the generations anew: what is fetched from now on is as new as that. */
+void cache_note_tags(const struct cache *c, struct cache_fill *f, const struct endpoint *e,
+    const struct value *values, struct arena *a);
+
 /* The query failed, also for the waiters; nothing is stored.  ${reason} is theirs to read (an enum err). */
 void cache_fail_land(const struct cache *c, struct cache_fill *f, uint8_t reason);
 /* The query was never tried: one of the waiters shall.  Fine, and nothing, when we do not lead. */
@@ -106,7 +121,10 @@ void cache_give_up(const struct cache *c, struct cache_fill *f);
 /* Once, after the process has got its member slot: frees the flights of the slot's last, dead owner. */
 void cache_sweep(const struct cache *c);
 
-/* Purges take effect at once in all processes of the host; what is being queried now is not kept. */
+/* Purges take effect at once in all processes of the host; what is being queried now is not kept.  Other hosts are told
+ * by cache_purge_send(), once for many: without Redis there is nobody to tell, and it is ERR_OK.
+ * ERR_UNAVAILABLE: not all could be told; the rest will be when it answers again. */
+enum err cache_purge_send(const struct cache *c);
 void cache_purge_tag(const struct cache *c, struct slice tag);
 /* All copies of that path, whatever their query parameters and tenants.  Parameters in it are written in
  * canonical form (7, not 007).  ERR_INVALID: *${why_out}; ERR_NOMEM. */

@@ -227,6 +227,7 @@ purge_letter(struct retry *r, const struct endpoint *e, const struct event *ev, 
 		cache_purge_all(r->cache);
 	else
 		(void)cache_purge_event(r->cache, e, values, a);
+	(void)cache_purge_send(r->cache); /* what cannot be told is owed */
 }
 
 static bool

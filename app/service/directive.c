@@ -15,7 +15,7 @@
 
 static const int64_t year_ms = INT64_C(366) * 24 * 3600 * 1000;
 
-enum { MAX_SUGGESTIONS = 16, MAX_TAG_BYTES = 200 };
+enum { MAX_SUGGESTIONS = 16, MAX_TAG_BYTES = 200, TOPIC_BYTES_MAX = 245 /* and ".dlq" */ };
 
 bool
 directive_is_name(struct slice s, const char *extra)
@@ -238,6 +238,72 @@ directive_cache(struct draft *d)
 		cache_item(d, c, slice_trim(slice_cut(&rest, ',')));
 }
 
+/* A token of RFC 9110 that a front server can pass as HTTP_NAME. */
+static bool
+is_header_name(struct slice s)
+{
+	for (size_t i = 0; i < s.len; i++)
+		if (!directive_is_name((struct slice){ s.ptr + i, 1 }, "") && s.ptr[i] != '-' &&
+		    (s.ptr[i] < '0' || s.ptr[i] > '9'))
+			return false;
+	/* The body's own two come under other names, and no read has a body. */
+	return s.len > 0 && s.len <= 64 && !slice_eq_nocase(s, "content-type") &&
+	       !slice_eq_nocase(s, "content-length");
+}
+
+/* As CGI names it: HTTP_ACCEPT_LANGUAGE. */
+static struct slice
+cgi_name(struct draft *d, struct slice name)
+{
+	char *text = arena_printf(d->arena, "HTTP_%.*s", (int)name.len, name.ptr);
+
+	for (char *c = text; c != NULL && *c != '\0'; c++) {
+		if (*c >= 'a' && *c <= 'z')
+			*c = (char)(*c - 'a' + 'A');
+		if (*c == '-')
+			*c = '_';
+	}
+	return slice_of(text);
+}
+
+static void
+vary_item(struct draft *d, struct slice item)
+{
+	struct endpoint *e = d->e;
+	const struct slice name = after_word(item, "header");
+	const struct slice param = is_header_name(name) ? cgi_name(d, name) : name;
+
+	if (!is_header_name(name)) {
+		DRAFT_FAULT(d,
+		    "vary: \"%.*s\", expected header NAME, such as header Accept-Language",
+		    SHOWN(item));
+		return;
+	}
+	for (size_t i = 0; i < e->vary_count; i++) {
+		if (slice_eq(e->vary[i].param, param)) {
+			DRAFT_FAULT(
+			    d, "vary: header %.*s a second time, expected it once", SHOWN(name));
+			return;
+		}
+	}
+	if (e->vary_count == ENDPOINT_MAX_VARY) {
+		DRAFT_FAULT(d, "vary: header %.*s is one too many, expected at most %d",
+		    SHOWN(name), ENDPOINT_MAX_VARY);
+		return;
+	}
+	e->vary[e->vary_count++] = (struct vary_header){ name, param };
+}
+
+void
+directive_vary(struct draft *d)
+{
+	struct slice rest = d->value;
+
+	d->e->vary = arena_alloc(d->arena, ENDPOINT_MAX_VARY * sizeof *d->e->vary);
+	while (rest.ptr != NULL && d->e->vary != NULL)
+		vary_item(d, slice_trim(slice_cut(&rest, ',')));
+}
+
 void
 directive_tags(struct draft *d)
 {
@@ -311,6 +377,47 @@ template_param(struct draft *d, struct slice name, struct template_part *part)
 		    SHOWN(name), value_type_name(d->e->params[part->param].type));
 	else
 		d->used[part->param] = true;
+}
+
+void
+directive_queue(struct draft *d)
+{
+	const struct slice s = d->value;
+	bool good = s.len <= TOPIC_BYTES_MAX && !slice_eq_cstr(s, ".") && !slice_eq_cstr(s, "..");
+
+	for (size_t i = 0; i < s.len; i++)
+		good = good && (is_word_byte(s.ptr[i]) || s.ptr[i] == '.' || s.ptr[i] == '-');
+	if (good)
+		d->e->topic = arena_copy(d->arena, s);
+	else
+		DRAFT_FAULT(d,
+		    "queue: \"%.*s\", expected a topic of Kafka: letters, digits, '.', '_' and "
+		    "'-' (%d at most)",
+		    SHOWN(s), TOPIC_BYTES_MAX);
+}
+
+void
+directive_key(struct draft *d)
+{
+	d->partition = (struct template_source){ d->value, d->line };
+}
+
+void
+directive_partition(struct draft *d)
+{
+	const struct slice text = d->partition.text;
+	struct template_part part = { .param = -1 };
+
+	d->line = d->partition.line;
+	if (text.ptr == NULL || slice_eq_cstr(text, "idempotency-key"))
+		return;
+	if (text.len < 2 || *text.ptr != ':') {
+		DRAFT_FAULT(d, "key: \"%.*s\", expected idempotency-key or :NAME", SHOWN(text));
+		return;
+	}
+	template_param(d, (struct slice){ text.ptr + 1, text.len - 1 }, &part);
+	if (part.param >= 0)
+		d->e->partition_param = d->e->params[part.param].name;
 }
 
 /* Visible ASCII without quotes: a tag goes into headers and command lines. */

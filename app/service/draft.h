@@ -47,7 +47,7 @@ struct draft {
 	struct slice route_names[ROUTER_MAX_SEGMENTS];
 	size_t route_name_count;
 	unsigned first_line[DIRECTIVE_MAX]; /* of each directive that may stand once; 0: not seen */
-	struct template_source tags, invalidates;
+	struct template_source tags, invalidates, partition;
 	unsigned suggestions; /* made so far: each costs memory, a hostile file wants thousands */
 
 	struct param params[ENDPOINT_MAX_PARAMS];
@@ -87,13 +87,16 @@ bool draft_is_directive(struct slice comment);
 typedef void directive_parser(struct draft *d);
 
 directive_parser directive_param, directive_body, directive_column, directive_returns,
-    directive_max_rows, directive_cache, directive_tags, directive_limit, directive_auth,
-    directive_read, directive_timeout, directive_idempotency, directive_invalidates,
-    directive_max_body;
+    directive_max_rows, directive_cache, directive_vary, directive_tags, directive_limit,
+    directive_auth, directive_read, directive_timeout, directive_idempotency, directive_invalidates,
+    directive_max_body, directive_queue, directive_key;
 
 /* Reads the templates of ${source} into the arena; marks their parameters as used. */
 void directive_templates(struct draft *d, const struct template_source *source,
     struct template **items_out, size_t *count_out);
+
+/* Resolves `key:`; marks its parameter as used. */
+void directive_partition(struct draft *d);
 
 /* What RATE_LIMIT_* say. */
 struct limit_rule directive_default_rule(const struct catalog_options *o);

@@ -8,14 +8,15 @@
 
 enum {
 	MAX_STATEMENT_BYTES = 1 << 20, /* of the rewritten text: ":a" may become "?64" */
-	MAX_BINDS = ENDPOINT_MAX_PARAMS + 8,
+	MAX_BINDS = 2 * (ENDPOINT_MAX_PARAMS + 8), /* each may also stand before IS NULL */
 };
 
 static int
 find_bind(const struct endpoint *e, struct bind b)
 {
 	for (size_t i = 0; i < e->bind_count; i++)
-		if (e->binds[i].source == b.source && e->binds[i].param == b.param)
+		if (e->binds[i].source == b.source && e->binds[i].param == b.param &&
+		    e->binds[i].null_test == b.null_test)
 			return (int)i;
 	return -1;
 }
@@ -48,26 +49,81 @@ is_in_word(char c)
 	       c == '_' || c == '$' || (c & 0x80) != 0;
 }
 
-/* The same name is the same number. */
-static void
-bind_name(struct draft *d, struct slice name, struct strbuf *sql)
+static struct sql_token
+next_code(struct sql_scan *s)
 {
-	struct bind b;
-	int at;
+	struct sql_token t;
 
-	if (!resolve(d, name, &b)) {
-		strbuf_add_cstr(sql, "NULL"); /* so that the rest can still be prepared */
+	do
+		t = sql_next(s);
+	while (t.kind == SQL_COMMENT);
+	return t;
+}
+
+/* Whether ${scan} goes on with IS NULL or IS NOT NULL; it is a copy. */
+static bool
+is_null_test(struct sql_scan scan)
+{
+	struct sql_token t = next_code(&scan);
+
+	if (slice_eq_nocase(t.text, "ISNULL") || slice_eq_nocase(t.text, "NOTNULL"))
+		return true;
+	if (!slice_eq_nocase(t.text, "IS"))
+		return false;
+	t = next_code(&scan);
+	if (slice_eq_nocase(t.text, "NOT"))
+		t = next_code(&scan);
+	return slice_eq_nocase(t.text, "NULL");
+}
+
+/* PostgreSQL takes the type of these from where they stand (service/pg_bind.h). */
+static bool
+is_untyped(const struct endpoint *e, const struct bind *b)
+{
+	const enum value_type t = b->source == BIND_PARAM ? e->params[b->param].type : VALUE_TEXT;
+
+	return t != VALUE_INTEGER && t != VALUE_NUMBER && t != VALUE_BOOLEAN;
+}
+
+static int
+number_of(struct endpoint *e, struct bind b)
+{
+	int at = find_bind(e, b);
+
+	if (at < 0) {
+		at = (int)e->bind_count++;
+		e->binds[at] = b;
+	}
+	return at + 1;
+}
+
+/*
+ * The same name is the same number.  But in `:x IS NULL OR day = :x` PostgreSQL would not find the type of the first,
+ * and were it text, it would not fit the second: before IS NULL stands a text with a number of its own.
+ */
+static void
+add_placeholder(struct draft *d, struct bind b, const struct sql_scan *scan, struct strbuf *sql)
+{
+	if (d->dialect != SQL_POSTGRESQL) {
+		strbuf_addf(sql, "?%d", number_of(d->e, b));
 		return;
 	}
-	at = find_bind(d->e, b);
-	if (at < 0) {
-		at = (int)d->e->bind_count++;
-		d->e->binds[at] = b;
-	}
-	/* A name may hold a '$', so PostgreSQL must not see one grow out of a keyword: WHEN:x. */
-	if (d->dialect == SQL_POSTGRESQL && sql->len > 0 && is_in_word(sql->ptr[sql->len - 1]))
+	/* A name may hold a '$', so none must grow out of a keyword: WHEN:x. */
+	if (sql->len > 0 && is_in_word(sql->ptr[sql->len - 1]))
 		strbuf_add_char(sql, ' ');
-	strbuf_addf(sql, d->dialect == SQL_POSTGRESQL ? "$%d" : "?%d", at + 1);
+	b.null_test = is_untyped(d->e, &b) && is_null_test(*scan);
+	strbuf_addf(sql, b.null_test ? "CAST($%d AS text)" : "$%d", number_of(d->e, b));
+}
+
+static void
+bind_name(struct draft *d, struct slice name, const struct sql_scan *scan, struct strbuf *sql)
+{
+	struct bind b;
+
+	if (resolve(d, name, &b))
+		add_placeholder(d, b, scan, sql);
+	else
+		strbuf_add_cstr(sql, "NULL"); /* so that the rest can still be prepared */
 }
 
 /* True when nothing but blanks stands before ${at} on its line. */
@@ -91,11 +147,13 @@ check_comment(struct draft *d, struct slice text, const struct sql_token *t)
 		    SHOWN(comment));
 }
 
+/* ${scan}: behind the token. */
 static void
-read_token(struct draft *d, const struct sql_token *t, struct strbuf *sql)
+read_token(
+    struct draft *d, const struct sql_token *t, const struct sql_scan *scan, struct strbuf *sql)
 {
 	if (t->kind == SQL_PARAM) {
-		bind_name(d, draft_part(t->text, 1, t->text.len), sql);
+		bind_name(d, draft_part(t->text, 1, t->text.len), scan, sql);
 		return;
 	}
 	strbuf_add_slice(sql, t->text);
@@ -136,7 +194,7 @@ rewrite(struct draft *d, struct slice text, struct strbuf *sql)
 		if (ended)
 			continue;
 		strbuf_add_slice(sql, draft_part(text, from, (size_t)(t.text.ptr - text.ptr)));
-		read_token(d, &t, sql);
+		read_token(d, &t, &scan, sql);
 	}
 }
 
@@ -211,5 +269,8 @@ draft_statement(struct draft *d, struct slice text)
 bool
 draft_binds_tenant(const struct endpoint *e)
 {
-	return find_bind(e, (struct bind){ .source = BIND_TENANT }) >= 0;
+	for (size_t i = 0; i < e->bind_count; i++)
+		if (e->binds[i].source == BIND_TENANT)
+			return true;
+	return false;
 }

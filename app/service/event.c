@@ -279,11 +279,17 @@ get_fixed(struct reading *r, uint8_t *out, size_t len)
 	memcpy(out, s.ptr, s.len);
 }
 
-static bool
-type_of_letter(uint64_t letter, enum value_type *out)
+char
+event_letter_of(enum value_type type)
+{
+	return type_letters[type];
+}
+
+bool
+event_type_of(char letter, enum value_type *out)
 {
 	for (size_t i = 0; i < VALUE__COUNT; i++)
-		if (type_letters[i] == (char)letter) {
+		if (type_letters[i] == letter) {
 			*out = (enum value_type)i;
 			return true;
 		}
@@ -296,7 +302,7 @@ get_param(struct reading *r, struct event_param *out)
 	uint64_t bits;
 
 	out->name = get_blob(r);
-	if (!type_of_letter(get_number(r, 1), &out->value.type))
+	if (!event_type_of((char)get_number(r, 1), &out->value.type))
 		r->bad = true;
 	out->value.null = get_number(r, 1) != 0;
 	out->value.text = get_blob(r);

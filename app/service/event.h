@@ -1,6 +1,7 @@
 #ifndef SERVICE_EVENT_H
 #define SERVICE_EVENT_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -50,6 +51,10 @@ enum err event_encode(const struct event *ev, struct arena *a, struct slice *rec
 /* ERR_INVALID: not a record of a version that we know.  Slices point into ${record}, the parameters lie in the
  * arena; an empty slice is never absent.  ${seq} is 0. */
 enum err event_decode(struct slice record, struct arena *a, struct event *out);
+
+/* The letter of a type, for records and envelopes: it never changes. */
+char event_letter_of(enum value_type type);
+bool event_type_of(char letter, enum value_type *out);
 
 /*
  * The event's values in the order of ${e->params}, one for each; the file may have changed since the

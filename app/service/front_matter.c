@@ -337,6 +337,7 @@ settle(struct draft *d)
 
 	directive_templates(d, &d->tags, &e->tags, &e->tag_count);
 	directive_templates(d, &d->invalidates, &e->invalidates, &e->invalidate_count);
+	directive_partition(d);
 	check_unused(d);
 	if (e->tag_count == 0 && !http_method_writes(e->method))
 		default_tag(d);

@@ -5,7 +5,7 @@
  *
  * What fails is undone whole, and the next step takes half as much from the same place, until the event that
  * fails stands alone at the head; then its SQLSTATE decides.  What succeeds makes the next batch larger again.  A
- * process that is killed anywhere leaves the spool as it was, or the key table tells what had been applied.
+ * process that is killed anywhere leaves the source as it was, or the key table tells what had been applied.
  */
 #include "service/ingest.h"
 
@@ -21,7 +21,8 @@
 #include "policy/backoff.h"
 #include "service/cache.h"
 #include "service/catalog.h"
-#include "service/queue.h"
+#include "service/event.h"
+#include "service/source.h"
 #include "service/writer.h"
 #include "telemetry/scoreboard.h"
 
@@ -125,10 +126,11 @@ count(struct ingest *g, enum metric m, uint64_t n)
 }
 
 static void
-log_dead(const struct event *ev, const struct writer_failure *reason)
+tell_dead(struct ingest *g, const struct event *ev, const struct writer_failure *reason)
 {
 	char id[EVENT_ID_TEXT];
 
+	source_bury(g->o.source, ev, reason);
 	event_id_text(ev->id, id);
 	log_warn("dead_letter", LOG_STR("event_id", id), LOG_SLICE("endpoint", ev->endpoint),
 	    LOG_STR("sqlstate", reason->sqlstate), LOG_STR("reason", reason->message));
@@ -217,7 +219,8 @@ apply_all(struct ingest *g, struct batch *b, struct writer_failure *why)
 static enum err
 expire(struct ingest *g, const struct batch *b, struct writer_failure *why)
 {
-	const int64_t before_us = b->events[0].accepted_us - g->o.key_ttl_ms * 1000 - SKEW_US;
+	const int64_t before_us =
+	    source_oldest_us(g->o.source, b->events, b->count) - g->o.key_ttl_ms * 1000 - SKEW_US;
 
 	return writer_expire_keys(g->writer, before_us, 2 * b->count + EXPIRE_MIN, why);
 }
@@ -272,6 +275,7 @@ purge(struct ingest *g, const struct batch *b)
 		purge_event(g, &b->events[i], &a);
 		arena_reset(&a);
 	}
+	(void)cache_purge_send(g->o.cache); /* what cannot be told is owed */
 	arena_free(&a);
 }
 
@@ -317,8 +321,9 @@ settle(struct ingest *g, struct batch *b, int64_t *wait_ms_out)
 	pass(g, INGEST_COMMITTED);
 	purge(g, b);
 	pass(g, INGEST_PURGED);
-	if (queue_acknowledge(g->o.queue, b->events[b->count - 1].seq, b->now_us) != ERR_OK) {
-		writer_failure_set(&why, WRITER_BAD_MOMENT, "58030", "the spool cannot be written");
+	if (source_acknowledge(g->o.source, b->events, b->count, b->now_us) != ERR_OK) {
+		writer_failure_set(
+		    &why, WRITER_BAD_MOMENT, "58030", "the queue cannot be acknowledged");
 		return wait_for_better(g, NULL, &why, wait_ms_out);
 	}
 	pass(g, INGEST_ACKNOWLEDGED);
@@ -351,7 +356,7 @@ bury_head(
 		writer_rollback(g->writer);
 		return wait_for_better(g, &b->events[0], &why, wait_ms_out);
 	}
-	log_dead(&b->events[0], reason);
+	tell_dead(g, &b->events[0], reason);
 	b->applied = b->duplicates = 0;
 	b->dead = 1;
 	return settle(g, b, wait_ms_out);
@@ -401,10 +406,10 @@ cannot_read(struct ingest *g, enum err rc, int64_t *wait_ms_out)
 
 	if (rc == ERR_INVALID) {
 		writer_failure_set(&why, WRITER_BAD_DEPLOYMENT, "0A000",
-		    "the spool holds a record of a version that this weir does not know");
+		    "the queue holds a record of a version that this weir does not know");
 		return stop_before(g, NULL, &why, wait_ms_out);
 	}
-	writer_failure_set(&why, WRITER_BAD_MOMENT, "58030", "the spool cannot be read");
+	writer_failure_set(&why, WRITER_BAD_MOMENT, "58030", "the queue cannot be read");
 	return wait_for_better(g, NULL, &why, wait_ms_out);
 }
 
@@ -431,7 +436,7 @@ ingest_step(struct ingest *g, int64_t *wait_ms_out)
 
 	*wait_ms_out = 0;
 	arena_reset(&g->arena);
-	rc = queue_read(g->o.queue, g->limit, &g->arena, &b.events, &b.count);
+	rc = source_read(g->o.source, g->limit, &g->arena, &b.events, &b.count);
 	if (rc == ERR_NOT_FOUND) {
 		show(g, INGEST_IDLE);
 		return rc;
@@ -448,7 +453,7 @@ ingest_step(struct ingest *g, int64_t *wait_ms_out)
 		return failed(g, &b, &why, wait_ms_out);
 	for (size_t i = 0; i < b.count; i++)
 		if (b.claims[i] == WRITER_CLASH)
-			log_dead(&b.events[i], &clash);
+			tell_dead(g, &b.events[i], &clash);
 	return settle(g, &b, wait_ms_out);
 }
 

@@ -10,12 +10,12 @@
 
 struct cache;
 struct catalog;
-struct queue;
 struct scoreboard;
+struct source;
 
 /*
- * The consumer: takes runs of events from the spool and applies each batch in one transaction of the write
- * database; then purges the tags, also of events that had been applied before; then acknowledges the spool.
+ * The consumer: takes runs of events from its source (the spool, or Kafka) and applies each batch in one transaction of the write
+ * database; then purges the tags, also of events that had been applied before; then acknowledges them to the source.
  * Killed between any two of these, nothing is lost, doubled or left stale.  A failed batch is cut in
  * halves until the bad event stands alone.  Logs one line per batch.
  */
@@ -35,7 +35,7 @@ enum ingest_arrow {
 
 struct ingest_options {
 	struct writer_options database;
-	struct queue *queue;
+	struct source *source;
 	const struct catalog *catalog; /* lent for the ingest's life */
 	struct cache *cache;	       /* for purges; NULL: none */
 	struct scoreboard *scoreboard;

@@ -52,17 +52,11 @@ init_lock(struct ledger *l)
 }
 
 enum err
-ledger_open(const struct writer_options *o, size_t max_connections, struct ledger **out)
+ledger_open_driver(const struct ledger_driver *driver, const struct writer_options *o,
+    size_t max_connections, struct ledger **out)
 {
-	const struct ledger_driver *driver = NULL;
-	struct ledger *l;
+	struct ledger *l = calloc(1, sizeof *l);
 
-	for (size_t i = 0; i < sizeof drivers / sizeof *drivers && driver == NULL; i++)
-		if (writer_scheme_fits(drivers[i]->schemes, o->url))
-			driver = drivers[i];
-	if (driver == NULL)
-		return ERR_INVALID;
-	l = calloc(1, sizeof *l);
 	if (l == NULL || init_lock(l) != ERR_OK) {
 		free(l);
 		return ERR_NOMEM;
@@ -74,6 +68,15 @@ ledger_open(const struct writer_options *o, size_t max_connections, struct ledge
 						     : max_connections;
 	*out = l;
 	return ERR_OK;
+}
+
+enum err
+ledger_open(const struct writer_options *o, size_t max_connections, struct ledger **out)
+{
+	for (size_t i = 0; i < sizeof drivers / sizeof *drivers; i++)
+		if (writer_scheme_fits(drivers[i]->schemes, o->url))
+			return ledger_open_driver(drivers[i], o, max_connections, out);
+	return ERR_INVALID;
 }
 
 void
@@ -236,4 +239,30 @@ operation_find(struct ledger *l, const uint8_t *event_id, int64_t deadline_ms, s
 	out->state = shown(out->state, a);
 	out->reason = shown(out->reason, a);
 	return a->overflowed ? ERR_NOMEM : ERR_OK;
+}
+
+enum err
+ledger_key(struct ledger *l, struct slice id, int64_t deadline_ms, struct api_key_found *out)
+{
+	void *connection;
+	enum err rc = borrow(l, deadline_ms, &connection);
+
+	if (rc != ERR_OK)
+		return rc;
+	rc = l->driver->key(connection, id, deadline_ms, out);
+	return_one(l, connection, rc);
+	return rc;
+}
+
+enum err
+ledger_keys(struct ledger *l, int64_t deadline_ms, api_key_row_fn *fn, void *ctx)
+{
+	void *connection;
+	enum err rc = borrow(l, deadline_ms, &connection);
+
+	if (rc != ERR_OK)
+		return rc;
+	rc = l->driver->keys(connection, deadline_ms, fn, ctx);
+	return_one(l, connection, rc);
+	return rc;
 }

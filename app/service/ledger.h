@@ -6,12 +6,14 @@
 
 #include "base/err.h"
 #include "base/str.h"
+#include "service/api_key.h"
 
 struct arena;
 struct writer_options; /* service/writer.h */
 
 /*
- * weir's own tables in the write database, for those who only look: what became of an event, and dead letters.
+ * weir's own tables in the write database, for those who only look: what became of an event, dead letters, and API
+ * keys.
  *
  * A few connections that cannot write, opened when first needed and kept; a driver behind one door.  Any thread
  * may call; a call blocks at most until its deadline.  Failures are logged by client/.
@@ -48,5 +50,11 @@ struct operation {
 };
 enum err operation_find(struct ledger *l, const uint8_t *event_id, int64_t deadline_ms,
     struct arena *a, struct operation *out);
+
+/* The row of an API key.  ERR_NOT_FOUND: there is none that can be used. */
+enum err ledger_key(
+    struct ledger *l, struct slice id, int64_t deadline_ms, struct api_key_found *out);
+/* All keys, in the order in which they were made. */
+enum err ledger_keys(struct ledger *l, int64_t deadline_ms, api_key_row_fn *fn, void *ctx);
 
 #endif

@@ -12,9 +12,11 @@
 #include "service/primary.h"
 #include "service/writer.h"
 
+enum { KEY_BYTES_MAX = 4096 };
+
 struct ledger_pg {
 	const struct primary *primary;
-	struct pg *pg;
+	struct primary_link link;
 };
 
 /* As RFC 3339 with six decimals, whatever the server's time zone and style are. */
@@ -37,7 +39,7 @@ close_connection(void *connection)
 {
 	struct ledger_pg *l = connection;
 
-	pg_close(&l->pg);
+	primary_hang_up(l->primary, &l->link);
 	free(l);
 }
 
@@ -51,7 +53,7 @@ open_connection(const struct writer_options *o, int64_t deadline_ms, void **out)
 	if (l == NULL)
 		return ERR_NOMEM;
 	l->primary = o->primary;
-	rc = said(primary_connect(o->primary, deadline_ms, &l->pg, &why), &why);
+	rc = said(primary_connect(o->primary, PRIMARY_REQUEST, deadline_ms, &l->link, &why), &why);
 	if (rc == ERR_OK)
 		*out = l;
 	else
@@ -59,13 +61,20 @@ open_connection(const struct writer_options *o, int64_t deadline_ms, void **out)
 	return rc;
 }
 
-/* One row, or ERR_NOT_FOUND. */
+/* Rows, or ERR_NOT_FOUND.  What was closed while it lay idle is opened anew. */
 static enum err
 ask(struct ledger_pg *l, const struct pg_statement *s, int64_t deadline_ms, struct pg_result **out)
 {
 	struct pg_fault why = { .sqlstate = "08006" };
-	enum err rc = said(primary_ask(l->primary, l->pg, s, deadline_ms, out, &why), &why);
+	enum err rc = ERR_OK;
 
+	if (!pg_is_fresh(l->link.pg)) {
+		primary_hang_up(l->primary, &l->link);
+		rc = primary_connect(l->primary, PRIMARY_REQUEST, deadline_ms, &l->link, &why);
+	}
+	if (rc == ERR_OK)
+		rc = primary_ask(l->primary, l->link.pg, s, deadline_ms, out, &why);
+	rc = said(rc, &why);
 	if (rc != ERR_OK || pg_rows(*out) > 0)
 		return rc;
 	pg_result_free(out);
@@ -172,10 +181,59 @@ operation(void *connection, const uint8_t *event_id, int64_t deadline_ms, struct
 	return rc;
 }
 
+static enum err
+key(void *connection, struct slice id, int64_t deadline_ms, struct api_key_found *out)
+{
+	const struct pg_param param = { .value = id, .oid = PG_TEXT };
+	const struct pg_statement s = { "weir",
+		"SELECT encode(hash, 'hex'), tenant, revoked_at IS NOT NULL"
+		" FROM weir_api_keys WHERE id = $1",
+		&param, 1 };
+	struct pg_result *r = NULL;
+	struct arena a;
+	enum err rc = ask(connection, &s, deadline_ms, &r);
+
+	arena_init(&a, KEY_BYTES_MAX);
+	if (rc == ERR_OK)
+		rc = api_key_found_fill(
+		    out, bytes(r, 0, &a), pg_text(r, 0, 1), slice_eq_cstr(pg_text(r, 0, 2), "t"));
+	arena_free(&a);
+	pg_result_free(&r);
+	return rc;
+}
+
+/* Absent when null. */
+static struct slice
+lent(const struct pg_result *r, size_t row, size_t column)
+{
+	return pg_is_null(r, row, column) ? (struct slice){ NULL, 0 } : pg_text(r, row, column);
+}
+
+static enum err
+keys(void *connection, int64_t deadline_ms, api_key_row_fn *fn, void *ctx)
+{
+	const struct pg_statement s = { .name = "weir",
+		.sql = "SELECT id, tenant, plan, " MOMENT("created_at") ", " MOMENT(
+		    "revoked_at") " FROM weir_api_keys ORDER BY created_at, id" };
+	struct pg_result *r = NULL;
+	const enum err rc = ask(connection, &s, deadline_ms, &r);
+
+	for (size_t i = 0; rc == ERR_OK && i < pg_rows(r); i++)
+		fn(ctx, &(struct api_key_row){ .id = lent(r, i, 0),
+			    .tenant = lent(r, i, 1),
+			    .plan = lent(r, i, 2),
+			    .created_at = lent(r, i, 3),
+			    .revoked_at = lent(r, i, 4) });
+	pg_result_free(&r);
+	return rc == ERR_NOT_FOUND ? ERR_OK : rc;
+}
+
 const struct ledger_driver ledger_driver_postgresql = {
 	.schemes = { "postgres:", "postgresql:" },
 	.open = open_connection,
 	.close = close_connection,
 	.letter = letter,
 	.operation = operation,
+	.key = key,
+	.keys = keys,
 };

@@ -106,10 +106,78 @@ operation(void *connection, const uint8_t *event_id, int64_t deadline_ms, struct
 	return rc == ERR_OK && !row ? ERR_NOT_FOUND : rc;
 }
 
+static enum err
+key(void *connection, struct slice id, int64_t deadline_ms, struct api_key_found *out)
+{
+	static const struct slice sql =
+	    TEXT("SELECT hash, tenant, revoked_at IS NOT NULL FROM weir_api_keys WHERE id = ?1");
+	struct sqlite_statement *s = NULL;
+	bool row = false;
+	enum err rc;
+
+	sqlite_deadline(connection, deadline_ms);
+	rc = sqlite_take(connection, SLICE("weir"), sql, &s);
+	if (rc == ERR_OK) {
+		sqlite_bind_text(s, 1, id);
+		rc = sqlite_step(s, &row);
+	}
+	if (rc == ERR_OK)
+		rc = row ? api_key_found_fill(out, sqlite_cell(s, 0).bytes, sqlite_cell(s, 1).bytes,
+			       sqlite_cell(s, 2).integer != 0)
+			 : ERR_NOT_FOUND;
+	sqlite_give(&s);
+	return rc;
+}
+
+/* Absent when null. */
+static struct slice
+lent(struct sqlite_statement *s, int column)
+{
+	const struct sqlite_cell c = sqlite_cell(s, column);
+
+	return c.kind == SQLITE_KIND_NULL ? (struct slice){ NULL, 0 } : c.bytes;
+}
+
+static void
+tell(struct sqlite_statement *s, api_key_row_fn *fn, void *ctx)
+{
+	const struct api_key_row row = { .id = lent(s, 0),
+		.tenant = lent(s, 1),
+		.plan = lent(s, 2),
+		.created_at = lent(s, 3),
+		.revoked_at = lent(s, 4) };
+
+	fn(ctx, &row);
+}
+
+static enum err
+keys(void *connection, int64_t deadline_ms, api_key_row_fn *fn, void *ctx)
+{
+	static const struct slice sql =
+	    TEXT("SELECT id, tenant, plan, created_at, revoked_at FROM weir_api_keys"
+		 " ORDER BY created_at, id");
+	struct sqlite_statement *s = NULL;
+	bool row = false;
+	enum err rc;
+
+	sqlite_deadline(connection, deadline_ms);
+	rc = sqlite_take(connection, SLICE("weir"), sql, &s);
+	if (rc == ERR_OK)
+		rc = sqlite_step(s, &row);
+	while (rc == ERR_OK && row) {
+		tell(s, fn, ctx);
+		rc = sqlite_step(s, &row);
+	}
+	sqlite_give(&s);
+	return rc;
+}
+
 const struct ledger_driver ledger_driver_sqlite = {
 	.schemes = { SCHEME },
 	.open = open_reader,
 	.close = close_reader,
 	.letter = letter,
 	.operation = operation,
+	.key = key,
+	.keys = keys,
 };

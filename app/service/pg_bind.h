@@ -16,7 +16,7 @@ struct value;
  *
  * Integers, numbers and booleans are sent as bigint, double precision and boolean.  All else is sent as text whose
  * type the server takes from where it stands, as it does for a literal in quotes: one file may so compare `:id` with a
- * text column here and a uuid column there, and JSON keeps the client's own bytes in a `json` or `text` column.
+ * text column here and a uuid column there (but one name in one type everywhere, apart from IS NULL), and JSON keeps the client's own bytes in a `json` or `text` column.
  * Moments are text with six decimals, the same bytes that SQLite is given.
  */
 struct pg_ambient {

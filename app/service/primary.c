@@ -11,6 +11,8 @@
 #include "base/clock.h"
 #include "client/pg.h"
 #include "client/resolver.h"
+#include "policy/tickets.h"
+#include "service/pg_pool.h"
 #include "service/pg_url.h"
 
 enum { URL_BYTES_MAX = 64 << 10, CONNECT_MS_MAX = 5000 };
@@ -21,7 +23,10 @@ struct primary {
 	struct resolver *resolver; /* NULL: a unix socket */
 	int64_t timeout_ms;
 	bool guarded;
-	struct guard guard;
+	struct guard guards[2]; /* by caller; the same row */
+	struct tickets *tickets;
+	size_t host_connections;
+	uint64_t owner;
 };
 
 /* Several in a list are for reads; writes have one place to go. */
@@ -52,9 +57,14 @@ primary_open(const struct primary_options *o, struct primary **out)
 	arena_init(&p->arena, URL_BYTES_MAX);
 	p->timeout_ms = o->timeout_ms;
 	p->guarded = o->guards != NULL;
+	p->tickets = o->tickets;
+	p->host_connections = o->host_connections;
+	p->owner = pg_pool_owner();
 	rc = read_url(p, o->url);
-	if (rc == ERR_OK && p->guarded)
-		rc = guard_open(o->guards, "primary", o->rules, false, &p->guard);
+	for (int who = PRIMARY_CONSUMER; who <= PRIMARY_REQUEST && rc == ERR_OK && p->guarded;
+	     who++)
+		rc = guard_open(
+		    o->guards, "primary", o->rules, who == PRIMARY_REQUEST, &p->guards[who]);
 	if (rc == ERR_OK)
 		*out = p;
 	else
@@ -92,10 +102,16 @@ fault_set(struct pg_fault *f, const char *sqlstate, const char *message)
 	(void)snprintf(f->message, sizeof f->message, "%s", message);
 }
 
-static enum err
-pass_in(const struct primary *p, struct guard_pass *pass, struct pg_fault *why)
+static const struct guard *
+guard_for(const struct primary *p, enum primary_caller who)
 {
-	const enum err rc = p->guarded ? guard_enter(&p->guard, clock_mono_ms(), pass) : ERR_OK;
+	return p->guarded ? &p->guards[who] : NULL;
+}
+
+static enum err
+pass_in(const struct guard *g, struct guard_pass *pass, struct pg_fault *why)
+{
+	const enum err rc = g != NULL ? guard_enter(g, clock_mono_ms(), pass) : ERR_OK;
 
 	if (rc != ERR_OK)
 		fault_set(why, "08000", "the breaker of the primary is open");
@@ -103,10 +119,10 @@ pass_in(const struct primary *p, struct guard_pass *pass, struct pg_fault *why)
 }
 
 static void
-pass_out(const struct primary *p, const struct guard_pass *pass, enum err seen)
+pass_out(const struct guard *g, const struct guard_pass *pass, enum err seen)
 {
-	if (p->guarded)
-		guard_leave(&p->guard, pass, seen, clock_mono_ms());
+	if (g != NULL)
+		guard_leave(g, pass, seen, clock_mono_ms());
 }
 
 /* What the guard is told: whatever a living server says about a statement is an answer, unless it says that it is not
@@ -145,36 +161,75 @@ address_of(const struct primary *p, struct resolver_addresses *found, int64_t de
 	return ERR_OK;
 }
 
-enum err
-primary_connect(const struct primary *p, int64_t deadline_ms, struct pg **out, struct pg_fault *why)
+static enum err
+take_ticket(const struct primary *p, enum primary_caller who, size_t *out, struct pg_fault *why)
 {
+	const size_t kept_back = who == PRIMARY_REQUEST && p->host_connections > 1 ? 1 : 0;
+	enum err rc = ERR_OK;
+
+	if (p->tickets != NULL)
+		rc = tickets_take(
+		    p->tickets, p->host_connections - kept_back, p->owner, pg_pool_is_alive, out);
+	if (rc == ERR_OK)
+		return ERR_OK;
+	fault_set(why, "53300", "all connections of DB_WRITE_POOL_MAX are in use");
+	return ERR_OVERLOADED;
+}
+
+void
+primary_hang_up(const struct primary *p, struct primary_link *link)
+{
+	if (link->pg == NULL)
+		return;
+	pg_close(&link->pg);
+	if (p->tickets != NULL)
+		tickets_give(p->tickets, link->ticket);
+}
+
+static enum err
+dial(const struct primary *p, int64_t deadline_ms, struct pg **out, struct pg_fault *why)
+{
+	struct resolver_addresses found;
+	struct pg_address address;
+	enum err rc = address_of(p, &found, deadline_ms, &address, why);
+
+	return rc == ERR_OK ? pg_connect(&address, true, deadline_ms, out, why) : rc;
+}
+
+enum err
+primary_connect(const struct primary *p, enum primary_caller who, int64_t deadline_ms,
+    struct primary_link *out, struct pg_fault *why)
+{
+	const struct guard *guard = guard_for(p, who);
 	const int64_t ms =
 	    p->timeout_ms > 0 && p->timeout_ms < CONNECT_MS_MAX ? p->timeout_ms : CONNECT_MS_MAX;
 	const int64_t own_ms = clock_mono_ms() + ms;
-	struct resolver_addresses found;
-	struct pg_address address;
 	struct guard_pass pass;
 	enum err rc;
 
+	*out = (struct primary_link){ .pg = NULL };
 	if (own_ms < deadline_ms)
 		deadline_ms = own_ms;
-	rc = pass_in(p, &pass, why);
+	rc = take_ticket(p, who, &out->ticket, why);
 	if (rc != ERR_OK)
 		return rc;
-	rc = address_of(p, &found, deadline_ms, &address, why);
-	if (rc == ERR_OK)
-		rc = pg_connect(&address, true, deadline_ms, out, why);
-	pass_out(p, &pass, seen_of(why->sqlstate, rc, false));
+	rc = pass_in(guard, &pass, why);
+	if (rc == ERR_OK) {
+		rc = dial(p, deadline_ms, &out->pg, why);
+		pass_out(guard, &pass, seen_of(why->sqlstate, rc, false));
+	}
+	if (rc != ERR_OK && p->tickets != NULL)
+		tickets_give(p->tickets, out->ticket);
 	return rc;
 }
 
 enum err
-primary_enter(const struct primary *p, struct pg *pg, int64_t deadline_ms, struct primary_call *out,
-    struct pg_fault *why)
+primary_enter(const struct primary *p, enum primary_caller who, struct pg *pg, int64_t deadline_ms,
+    struct primary_call *out, struct pg_fault *why)
 {
-	*out = (struct primary_call){ .primary = p, .pg = pg };
+	*out = (struct primary_call){ .guard = guard_for(p, who), .pg = pg };
 	pg_deadline(pg, deadline_ms);
-	return pass_in(p, &out->pass, why);
+	return pass_in(out->guard, &out->pass, why);
 }
 
 enum err
@@ -186,7 +241,7 @@ primary_leave(struct primary_call *c, enum err rc, struct pg_fault *why)
 		rc = end;
 	if (rc != ERR_OK)
 		*why = *pg_last_fault(c->pg);
-	pass_out(c->primary, &c->pass, seen_of(why->sqlstate, rc, pg_is_dead(c->pg)));
+	pass_out(c->guard, &c->pass, seen_of(why->sqlstate, rc, pg_is_dead(c->pg)));
 	return rc;
 }
 
@@ -196,7 +251,7 @@ primary_ask(const struct primary *p, struct pg *pg, const struct pg_statement *s
 {
 	struct primary_call c;
 	struct pg_result *r = NULL;
-	enum err rc = primary_enter(p, pg, deadline_ms, &c, why);
+	enum err rc = primary_enter(p, PRIMARY_REQUEST, pg, deadline_ms, &c, why);
 
 	if (rc != ERR_OK)
 		return rc;

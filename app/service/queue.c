@@ -14,8 +14,10 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "base/log.h"
 #include "base/wake.h"
 #include "service/queue_spool.h"
@@ -26,6 +28,7 @@ enum {
 	COMMIT_MAX_BYTES = 16 << 20, /* held in memory until the commit */
 	REBUILD_STEP = 4096,
 	MAP_SPARE_BYTES = 64 << 20,
+	GATHER_NS = 500000,
 };
 
 static const char *const table_names[SPOOL__TABLES] = {
@@ -86,6 +89,7 @@ queue_open(const struct queue_options *o, struct queue **out)
 	q->o = *o;
 	q->spool_fd = -1;
 	q->tail = &q->head;
+	q->acking_tail = &q->acking;
 	(void)pthread_mutex_init(&q->lock, NULL);
 	(void)pthread_cond_init(&q->wakes, NULL);
 	rc = open_folder(q);
@@ -108,12 +112,15 @@ queue_close(struct queue **qp)
 	if (q == NULL)
 		return;
 	*qp = NULL;
-	if (q->started) {
-		(void)pthread_mutex_lock(&q->lock);
-		q->stopping = true;
-		(void)pthread_cond_signal(&q->wakes);
-		(void)pthread_mutex_unlock(&q->lock);
+	(void)pthread_mutex_lock(&q->lock);
+	q->stopping = true;
+	(void)pthread_cond_signal(&q->wakes);
+	(void)pthread_mutex_unlock(&q->lock);
+	if (q->started)
 		(void)pthread_join(q->committer, NULL);
+	if (q->acks) {
+		wake_all(&q->o.shared->forwarded);
+		(void)pthread_join(q->acker, NULL);
 	}
 	lmdb_close(&q->db);
 	if (q->spool_fd != -1)
@@ -184,6 +191,19 @@ pick_up(struct queue *q)
 }
 
 /*
+ * Between two commits: more gather and share the next fsync, and the other workers get the host's write lock,
+ * which is not fair.  A lone write after a quiet time waits for nothing.
+ */
+static void
+let_gather(int64_t since_ns)
+{
+	const int64_t left_ns = GATHER_NS - (clock_mono_ns() - since_ns);
+
+	if (left_ns > 0)
+		(void)nanosleep(&(struct timespec){ .tv_nsec = (long)left_ns }, NULL);
+}
+
+/*
  * The host's write lock comes first: whoever holds it may have been stopped, and an item that nobody has
  * picked up can still be withdrawn.  What comes meanwhile goes along.
  */
@@ -193,15 +213,19 @@ commit_all(void *arg)
 	struct queue *q = arg;
 	struct queue_item *items, *next;
 	struct lmdb_txn *txn;
+	int64_t committed_ns = 0;
 	enum err rc;
 
 	while (wait_for_items(q)) {
+		let_gather(committed_ns);
 		rc = lmdb_begin_write(q->db, &txn);
 		items = pick_up(q);
 		queue_claim(q, txn, rc, items);
+		committed_ns = clock_mono_ns();
 		for (; items != NULL; items = next) {
 			next = items->next; /* done() gives the item away */
-			items->done(items);
+			if (!queue_ack_later(q, items))
+				items->done(items);
 		}
 	}
 	return NULL;
@@ -211,13 +235,19 @@ enum err
 queue_start(struct queue *q)
 {
 	sigset_t all, before;
-	int error;
+	int error = 0;
 
 	(void)sigfillset(&all); /* signals are for the main thread */
 	(void)pthread_sigmask(SIG_SETMASK, &all, &before);
-	error = pthread_create(&q->committer, NULL, commit_all, q);
+	if (q->o.ack_forwarded) {
+		error = pthread_create(&q->acker, NULL, queue_ack_thread, q);
+		q->acks = error == 0;
+	}
+	if (error == 0) {
+		error = pthread_create(&q->committer, NULL, commit_all, q);
+		q->started = error == 0;
+	}
 	(void)pthread_sigmask(SIG_SETMASK, &before, NULL);
-	q->started = error == 0;
 	return error == 0 ? ERR_OK : ERR_NOMEM;
 }
 
@@ -229,6 +259,7 @@ queue_submit(struct queue *q, struct queue_item *item)
 	if (item->record.len == 0 || !spool_key_fits(item->event))
 		return ERR_TOO_LARGE;
 	item->next = NULL;
+	item->seq = 0;
 	(void)pthread_mutex_lock(&q->lock);
 	if (!q->started || q->stopping) {
 		rc = ERR_UNAVAILABLE;
@@ -260,6 +291,8 @@ queue_withdraw(struct queue *q, struct queue_item *item)
 			q->tail = at;
 		item->waiting = false;
 		q->waiting--;
+	} else {
+		waiting = queue_ack_withdraw(q, item);
 	}
 	(void)pthread_mutex_unlock(&q->lock);
 	return waiting;

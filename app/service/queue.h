@@ -20,6 +20,9 @@
  * transaction and one fsync; the claim of an idempotency key is decided inside that transaction, so
  * it is exact among all processes.
  *
+ * With Kafka the log is what waits to be forwarded: the forwarder takes from its head, and what was applied is
+ * acknowledged later, when the consumer group has passed it.
+ *
  * Where a key stands is looked up in a hint table in the segment (hash of the event id -> sequence); a hint counts
  * only when the record there shows the same key.  What other segments or an older binary appended is
  * hinted by the next commit.
@@ -33,6 +36,7 @@ struct queue_options {
 	int64_t max_bytes;	  /* WEIR_SPOOL_BYTES: whole pages of all tables together */
 	int64_t key_ttl_ms;	  /* IDEMPOTENCY_TTL */
 	unsigned reserve_percent; /* of the disk, kept free; 0 means 5 */
+	bool ack_forwarded;	  /* WEIR_ACK=kafka: an item is done when its event was forwarded */
 	struct queue_shared *shared;
 };
 
@@ -65,13 +69,13 @@ struct queue_item {
 	int64_t accepted_us; /* of the first one, when replayed */
 	/* private */
 	struct queue_item *next;
-	bool waiting; /* under the queue's lock */
+	bool waiting, acking; /* under the queue's lock */
 };
 
 /* Never waits for a disk.  ERR_OVERLOADED: too many wait; ERR_UNAVAILABLE: no committer (any more). */
 enum err queue_submit(struct queue *q, struct queue_item *item);
-/* True: it was not picked up yet and never will be (${done} is not called).  False: it is being
- * committed, ${done} will come. */
+/* True: it is ours again and ${done} is not called; ${item->seq} is not 0 when it is durable all the same, and only
+ * waited to be forwarded.  False: it is being committed, ${done} will come. */
 bool queue_withdraw(struct queue *q, struct queue_item *item);
 
 /* For the operations endpoint: is ${id} in the spool?  ERR_NOT_FOUND; the slices are copied into the arena.
@@ -96,6 +100,20 @@ enum err queue_read(
 enum err queue_acknowledge(struct queue *q, uint64_t seq, int64_t now_us);
 /* Sleeps until something was committed after the last queue_read() began, at most ${timeout_ms}. */
 void queue_wait(struct queue *q, int64_t timeout_ms);
+
+/*
+ * The forwarder's side; the caller holds forwarder.lock, and no consumer takes from this spool.
+ */
+/* As queue_read(), behind ${after}. */
+enum err queue_read_after(struct queue *q, uint64_t after, size_t max, struct arena *a,
+    struct event **events_out, size_t *count_out);
+/* Kafka has all up to ${seq}: wakes the writes that waited for it, in all processes.  Costs nothing. */
+void queue_tell_forwarded(struct queue *q, uint64_t seq);
+uint64_t queue_forwarded_seq(const struct queue *q); /* what was told last */
+/* The same, for good: the head of the log goes.  One durable transaction. */
+enum err queue_forwarded(struct queue *q, uint64_t seq);
+/* Of the first event that is not forwarded; the number behind the last when all are. */
+enum err queue_first(struct queue *q, uint64_t *seq_out);
 
 struct queue_status {
 	uint64_t waiting;	    /* events in the log */

@@ -54,12 +54,13 @@ take_event(struct slice row, uint64_t seq, struct arena *a, struct event *out)
 
 /* What fails after the first event is left for the next call. */
 static enum err
-take_events(struct lmdb_txn *txn, size_t max, struct arena *a, struct event *events, size_t *count)
+take_events(struct lmdb_txn *txn, uint64_t from, size_t max, struct arena *a, struct event *events,
+    size_t *count)
 {
 	size_t bytes = 0;
 	struct slice row;
 	uint64_t seq;
-	enum err rc = lmdb_seek(txn, SPOOL_LOG, 0, &seq, &row);
+	enum err rc = lmdb_seek(txn, SPOOL_LOG, from, &seq, &row);
 
 	while (rc == ERR_OK && *count < max) {
 		bytes += row.len;
@@ -75,8 +76,8 @@ take_events(struct lmdb_txn *txn, size_t max, struct arena *a, struct event *eve
 }
 
 enum err
-queue_read(
-    struct queue *q, size_t max, struct arena *a, struct event **events_out, size_t *count_out)
+queue_read_after(struct queue *q, uint64_t after, size_t max, struct arena *a,
+    struct event **events_out, size_t *count_out)
 {
 	struct lmdb_txn *txn;
 	enum err rc;
@@ -90,7 +91,47 @@ queue_read(
 	q->wake_seen = atomic_load(&q->o.shared->wake);
 	rc = lmdb_begin_read(q->db, &txn);
 	if (rc == ERR_OK)
-		rc = take_events(txn, max, a, *events_out, count_out);
+		rc = take_events(txn, after + 1, max, a, *events_out, count_out);
+	lmdb_abort(&txn);
+	return rc;
+}
+
+enum err
+queue_read(
+    struct queue *q, size_t max, struct arena *a, struct event **events_out, size_t *count_out)
+{
+	return queue_read_after(q, 0, max, a, events_out, count_out);
+}
+
+enum err
+queue_first(struct queue *q, uint64_t *seq_out)
+{
+	struct spool_view v;
+	struct slice row;
+	enum err rc = look(q, &v);
+
+	if (rc != ERR_OK)
+		return rc;
+	rc = lmdb_seek(v.txn, SPOOL_LOG, 0, seq_out, &row);
+	if (rc == ERR_NOT_FOUND) {
+		*seq_out = v.range.last + 1;
+		rc = ERR_OK;
+	}
+	lmdb_abort(&v.txn);
+	return rc;
+}
+
+enum err
+queue_forwarded(struct queue *q, uint64_t seq)
+{
+	struct lmdb_txn *txn = NULL;
+	size_t dropped;
+	enum err rc = lmdb_begin_write(q->db, &txn);
+
+	if (rc == ERR_OK)
+		rc = lmdb_drop_head(txn, SPOOL_LOG, seq, SIZE_MAX, &dropped);
+	if (rc == ERR_OK)
+		rc = lmdb_commit(&txn);
 	lmdb_abort(&txn);
 	return rc;
 }

@@ -25,10 +25,12 @@ enum { HINT_BUCKET_WORDS = 16, HINT_TAG_BITS = 24, HINT_SEQ_BITS = 40 };
 struct queue_shared {
 	uint64_t seed;
 	uint64_t bucket_count;
-	_Atomic uint32_t wake;	     /* changes after each commit: the consumer sleeps on it */
-	_Atomic uint32_t full;	     /* the last commit refused something for want of room */
-	_Atomic uint64_t hinted_seq; /* everything durable up to here has its hint */
-	_Atomic uint64_t dropped;    /* hints that found both buckets full */
+	_Atomic uint32_t wake;		/* changes after each commit: the consumer sleeps on it */
+	_Atomic uint32_t full;		/* the last commit refused something for want of room */
+	_Atomic uint64_t hinted_seq;	/* everything durable up to here has its hint */
+	_Atomic uint64_t dropped;	/* hints that found both buckets full */
+	_Atomic uint64_t forwarded_seq; /* Kafka has everything up to here */
+	_Atomic uint32_t forwarded;	/* changes with it */
 	_Alignas(64) _Atomic uint64_t words[];
 };
 

@@ -9,7 +9,7 @@
 
 /*
  * The rooms of the queue know each other through this page and nobody else does: queue.c (committer
- * thread), queue_claim.c (what a commit decides), queue_consume.c (the consumer's side) and
+ * thread), queue_claim.c (what a commit decides), queue_ack.c (who waits for the forwarder), queue_consume.c (the consumer's side) and
  * queue_spool.c (the tables).
  */
 enum spool_table { SPOOL_LOG, SPOOL_KEYS, SPOOL_MARKS, SPOOL__TABLES };
@@ -19,12 +19,13 @@ struct queue {
 	int spool_fd;
 	struct lmdb *db;
 
-	pthread_t committer;
+	pthread_t committer, acker;
 	pthread_mutex_t lock; /* of all down to the next blank line */
 	pthread_cond_t wakes;
 	struct queue_item *head, **tail;
 	size_t waiting;
-	bool started, stopping;
+	struct queue_item *acking, **acking_tail; /* durable, and wait to be forwarded */
+	bool started, acks, stopping;
 
 	/* The committer's own. */
 	int64_t disk_asked_ms, early_said_ms;
@@ -66,6 +67,11 @@ enum err spool_forget(struct spool_view *v, uint64_t through, size_t max, size_t
 /* Hints what was appended without us, at most ${max} keys. */
 enum err spool_catch_up(struct queue *q, struct spool_view *v, size_t max, uint64_t *hinted_out);
 enum err spool_bytes(struct spool_view *v, uint64_t *log_out, uint64_t *all_out);
+
+/* Items that are to be told when they were forwarded; queue_ack.c. */
+bool queue_ack_later(struct queue *q, struct queue_item *item);
+bool queue_ack_withdraw(struct queue *q, struct queue_item *item); /* under the queue's lock */
+void *queue_ack_thread(void *queue);
 
 /* Decides and commits a list of items and sets their outcomes.  Takes ${txn}, which was begun for it;
  * ${begun}: or why it was not. */

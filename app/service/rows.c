@@ -334,6 +334,13 @@ write_timestamp(struct strbuf *out, const struct cell *c, struct arena *scratch)
 	return true;
 }
 
+/* " 04:09" or "T04:09", and not the " BC" of PostgreSQL. */
+static bool
+begins_time(const char *at, size_t len)
+{
+	return len > 1 && (*at == ' ' || *at == 'T') && at[1] >= '0' && at[1] <= '9';
+}
+
 /* Also the day of a moment that was stored in full. */
 static bool
 write_date(struct strbuf *out, const struct cell *c, struct arena *scratch)
@@ -343,7 +350,7 @@ write_date(struct strbuf *out, const struct cell *c, struct arena *scratch)
 
 	(void)scratch;
 	if (c->kind != CELL_TEXT || c->bytes.len < 10 ||
-	    (c->bytes.len > 10 && c->bytes.ptr[10] != ' ' && c->bytes.ptr[10] != 'T') ||
+	    (c->bytes.len > 10 && !begins_time(&c->bytes.ptr[10], c->bytes.len - 10)) ||
 	    moment_check_date(day, &why) != ERR_OK)
 		return false;
 	strbuf_add_json(out, day);

@@ -16,7 +16,8 @@ struct store {
 	void *state;
 };
 
-static const struct store_driver *const drivers[] = { &store_driver_sqlite };
+static const struct store_driver *const drivers[] = { &store_driver_sqlite,
+	&store_driver_postgresql };
 
 enum err
 store_open_driver(const struct store_driver *driver, const char *address,
@@ -39,12 +40,13 @@ store_open_driver(const struct store_driver *driver, const char *address,
 enum err
 store_open(const struct store_options *o, struct store **out)
 {
-	for (size_t i = 0; i < sizeof drivers / sizeof *drivers; i++) {
-		const size_t n = strlen(drivers[i]->scheme);
+	for (size_t i = 0; i < sizeof drivers / sizeof *drivers; i++)
+		for (size_t k = 0; k < 2 && drivers[i]->schemes[k] != NULL; k++) {
+			const size_t n = strlen(drivers[i]->schemes[k]);
 
-		if (strncmp(o->url, drivers[i]->scheme, n) == 0 && o->url[n] == ':')
-			return store_open_driver(drivers[i], o->url + n + 1, o, out);
-	}
+			if (strncmp(o->url, drivers[i]->schemes[k], n) == 0)
+				return store_open_driver(drivers[i], o->url + n, o, out);
+		}
 	return ERR_INVALID;
 }
 
@@ -70,6 +72,12 @@ store_read(struct store *s, const struct endpoint *e, const struct value *values
 	    e->timeout_ms > 0 && own_ms < deadline_ms ? own_ms : deadline_ms, block_out);
 }
 
+enum err
+store_look(struct store *s, struct consistency *c, int64_t deadline_ms)
+{
+	return s->driver->look(s->state, c, deadline_ms);
+}
+
 void
 store_check(struct store *s, const struct endpoint *e, struct fault_list *faults)
 {
@@ -90,4 +98,11 @@ store_expire(struct store *s, int64_t now_ms)
 {
 	if (s->driver->expire != NULL)
 		s->driver->expire(s->state, now_ms);
+}
+
+void
+store_wait(struct store *s, int64_t deadline_ms)
+{
+	if (s->driver->wait != NULL)
+		s->driver->wait(s->state, deadline_ms);
 }

@@ -8,29 +8,46 @@
 #include "base/str.h"
 #include "http/value.h"
 
+struct breaker_rules;
+struct consistency;
 struct endpoint;
 struct fault_list;
+struct guards;
+struct tickets;
 
 /*
  * The read database, whatever it is: a driver behind one door.
  *
- * Connections are opened on demand and kept until store_expire() finds them idle too long; statements are prepared once for a connection.  Any thread
- * may call; a call blocks at most until its deadline.
+ * Connections are opened on demand and kept until store_expire() finds them idle too long.  Any thread may call; a
+ * call blocks at most until its deadline.
  */
 struct store;
 
 struct store_options {
-	const char *url; /* sqlite:PATH */
+	const char
+	    *url; /* sqlite:PATH, or postgres://... (service/pg_url.h), several of them: replicas */
 	int64_t timeout_ms;
 	int64_t idle_timeout_ms; /* an unused connection is closed after this; 0: never */
-	size_t max_connections;
+	size_t
+	    max_connections; /* of this process; PostgreSQL: what it keeps while others wait for one */
 	size_t max_response_bytes;
+	/* What follows is for servers only. */
+	const char
+	    *primary_url;   /* stands in for replicas, and answers `read: primary`; NULL: none */
+	int64_t max_lag_ms; /* a replica further behind is asked only when nobody else answers */
+	struct tickets *tickets; /* policy/tickets.h; NULL: this store's own */
+	size_t host_connections; /* that many of the tickets */
+	struct guards *guards;	 /* service/guard.h; NULL: this store's own */
+	const struct breaker_rules *rules;
 };
 
 /* What statements may use beside their own parameters. */
 struct store_ambient {
 	struct slice tenant; /* empty, never absent */
 	int64_t now_us;	     /* wall */
+	/* Writes that the answer is to show, or NULL.  Where they are not seen at once, the read waits
+	 * shortly; then it answers all the same, and says in it what is missing. */
+	struct consistency *must_show;
 };
 
 enum err store_open(const struct store_options *o, struct store **out);
@@ -42,11 +59,15 @@ void store_close(struct store **sp);
  *   ERR_TOO_LARGE    over max-rows or WEIR_MAX_RESPONSE
  *   ERR_TIMEOUT      deadline
  *   ERR_UNAVAILABLE  database away, or its schema is not there yet (missing table)
+ *   ERR_OVERLOADED   every connection that the host may have is in use
  *   ERR_INVALID      the statement failed on these values
  * The failure is logged here (client/), flood-safe; ${block_out} is freed by the caller on ERR_OK.
  */
 enum err store_read(struct store *s, const struct endpoint *e, const struct value *values,
     const struct store_ambient *ambient, int64_t deadline_ms, struct strbuf *block_out);
+
+/* Looks, without waiting, which of ${c}'s writes can be seen where a read would go now.  Errors as store_read(). */
+enum err store_look(struct store *s, struct consistency *c, int64_t deadline_ms);
 
 /*
  * Checks one endpoint's statement.  Without a database (${s} NULL): syntax, and whether a GET writes, in
@@ -59,5 +80,8 @@ void store_expire(struct store *s, int64_t now_ms);
 
 /* Cheap "is it there": opens or reuses a connection and runs SELECT 1. */
 enum err store_ping(struct store *s, int64_t deadline_ms);
+
+/* Waits until the names of all servers have been looked up once, for who begins; no read ever waits for that. */
+void store_wait(struct store *s, int64_t deadline_ms);
 
 #endif

@@ -8,19 +8,21 @@
  * driver too.
  */
 struct store_driver {
-	const char *scheme; /* of the URL, without its colon */
-	/* ${address} is the URL behind the colon, lent; nothing is connected yet. */
+	const char *schemes[2]; /* of the URL, with the colon; the second may be NULL */
+	/* ${address} is the URL behind the first colon, lent (o->url is whole); nothing is connected yet. */
 	enum err (*open)(const char *address, const struct store_options *o, void **state_out);
 	void (*close)(void *state);
 	enum err (*read)(void *state, const struct endpoint *e, const struct value *values,
 	    const struct store_ambient *ambient, int64_t deadline_ms, struct strbuf *block_out);
+	enum err (*look)(void *state, struct consistency *c, int64_t deadline_ms);
 	/* ${state} NULL: without a database. */
 	void (*check)(void *state, const struct endpoint *e, struct fault_list *faults);
 	enum err (*ping)(void *state, int64_t deadline_ms);
-	void (*expire)(void *state, int64_t now_ms); /* NULL: it keeps no connections */
+	void (*expire)(void *state, int64_t now_ms);	/* NULL: it keeps no connections */
+	void (*wait)(void *state, int64_t deadline_ms); /* NULL: it has no names */
 };
 
-extern const struct store_driver store_driver_sqlite;
+extern const struct store_driver store_driver_sqlite, store_driver_postgresql;
 
 /* store_open() with a driver that is in no table. */
 enum err store_open_driver(const struct store_driver *driver, const char *address,

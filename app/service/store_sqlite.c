@@ -7,15 +7,22 @@
  */
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include "base/clock.h"
 #include "base/fault.h"
 #include "client/sqlite.h"
 #include "http/endpoint.h"
+#include "service/consistency.h"
 #include "service/reading.h"
 #include "service/sqlite_bind.h"
 #include "service/sqlite_pool.h"
 #include "service/store_driver.h"
+
+enum {
+	SHOW_WAIT_MS = 200, /* the consumer needs a few; a thread of the lane waits */
+	SHOW_NAP_MS = 5,
+};
 
 static struct cell
 cell_of(struct sqlite_statement *s, int column)
@@ -83,6 +90,59 @@ run(struct reading *r, struct sqlite_statement *s, size_t max_bytes, struct strb
 	return rc == ERR_OK ? reading_end(r, block_out) : rc;
 }
 
+static const char applied_sql[] =
+    "SELECT CAST(strftime('%s', substr(at, 1, 19)) AS INTEGER) * 1000000"
+    " + CAST(substr(at, 21, 6) AS INTEGER) FROM weir_keys WHERE event_id = ?1";
+
+static enum err
+look_for(struct sqlite *db, struct consistency *c)
+{
+	struct sqlite_statement *s;
+	enum err rc = ERR_OK;
+	bool row;
+
+	c->missing = c->count;
+	for (size_t i = 0; i < c->count && rc == ERR_OK; i++) {
+		rc = sqlite_take(db, SLICE("weir"), slice_of(applied_sql), &s);
+		if (rc != ERR_OK)
+			break;
+		sqlite_bind_blob(s, 1, (struct slice){ (const char *)c->ids[i], EVENT_ID_BYTES });
+		rc = sqlite_step(s, &row);
+		if (rc == ERR_OK && row) {
+			c->missing--;
+			if (sqlite_cell(s, 0).integer > c->applied_us)
+				c->applied_us = sqlite_cell(s, 0).integer;
+		}
+		sqlite_give(&s);
+	}
+	return rc;
+}
+
+/* Until all can be seen, or it has taken long enough: one file has no other copy to look at.  A key table that
+ * cannot be read, or is not there yet, shows nothing, and is no reason not to answer. */
+static void
+wait_for_writes(struct sqlite *db, struct consistency *c, int64_t deadline_ms)
+{
+	const int64_t most_ms = clock_mono_ms() + SHOW_WAIT_MS;
+	const int64_t until_ms = most_ms < deadline_ms ? most_ms : deadline_ms;
+
+	while ((look_for(db, c) != ERR_OK || c->missing > 0) && clock_mono_ms() < until_ms)
+		(void)nanosleep(&(struct timespec){ .tv_nsec = SHOW_NAP_MS * 1000000L }, NULL);
+}
+
+static enum err
+look_pool(void *state, struct consistency *c, int64_t deadline_ms)
+{
+	struct sqlite *db;
+	enum err rc = sqlite_pool_borrow(state, deadline_ms, &db);
+
+	if (rc != ERR_OK)
+		return rc;
+	rc = look_for(db, c);
+	sqlite_pool_return(state, &db, rc);
+	return rc;
+}
+
 static enum err
 read_pool(void *state, const struct endpoint *e, const struct value *values,
     const struct store_ambient *ambient, int64_t deadline_ms, struct strbuf *block_out)
@@ -96,6 +156,8 @@ read_pool(void *state, const struct endpoint *e, const struct value *values,
 	if (rc != ERR_OK)
 		return rc;
 	reading_open(&r, e);
+	if (ambient->must_show != NULL)
+		wait_for_writes(db, ambient->must_show, deadline_ms);
 	rc = sqlite_take(db, e->name, e->sql, &s);
 	if (rc == ERR_OK) {
 		sqlite_bind_endpoint(s, e, values,
@@ -231,10 +293,11 @@ expire_pool(void *state, int64_t now_ms)
 }
 
 const struct store_driver store_driver_sqlite = {
-	.scheme = "sqlite",
+	.schemes = { "sqlite:" },
 	.open = open_pool,
 	.close = close_pool,
 	.read = read_pool,
+	.look = look_pool,
 	.check = check_pool,
 	.ping = ping_pool,
 	.expire = expire_pool,

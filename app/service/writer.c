@@ -88,6 +88,16 @@ writer_values(
 	return ERR_UNAVAILABLE;
 }
 
+enum err
+writer_api_key_revoked(bool there, bool ours, struct writer_failure *why)
+{
+	if (there && ours)
+		return ERR_OK;
+	writer_failure_set(why, WRITER_BAD_EVENT, "02000",
+	    there ? "the key was revoked before" : "there is no such key");
+	return there ? ERR_CONFLICT : ERR_NOT_FOUND;
+}
+
 int64_t
 writer_timeout_ms(const struct endpoint *e)
 {
@@ -211,6 +221,19 @@ writer_drop_letters(
     struct writer *w, const uint8_t *event_id, uint64_t *dropped_out, struct writer_failure *why)
 {
 	return w->driver->drop_letters(w->state, event_id, dropped_out, why);
+}
+
+enum err
+writer_add_api_key(struct writer *w, const struct api_key_row *row,
+    const uint8_t digest[DIGEST_BYTES], int64_t now_us, struct writer_failure *why)
+{
+	return w->driver->add_api_key(w->state, row, digest, now_us, why);
+}
+
+enum err
+writer_revoke_api_key(struct writer *w, struct slice id, int64_t now_us, struct writer_failure *why)
+{
+	return w->driver->revoke_api_key(w->state, id, now_us, why);
 }
 
 enum err

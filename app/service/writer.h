@@ -7,6 +7,7 @@
 
 #include "base/err.h"
 #include "base/str.h"
+#include "service/api_key.h"
 #include "service/event.h"
 
 struct endpoint;
@@ -19,8 +20,8 @@ struct primary;
  * thread.  Every call has a deadline of its own, of 5 s at most.
  *
  * weir's own tables, made by writer_migrate(): weir_keys(tenant, endpoint, key, fingerprint, event_id, state,
- * reason, rows, at), unique by event_id, and weir_dead_letters.  Moments have six decimals.  Who only looks at them
- * has service/ledger.h.
+ * reason, rows, at), unique by event_id, weir_dead_letters, and weir_api_keys (service/api_key.h).  Moments have
+ * six decimals.  Who only looks at events has service/ledger.h.
  *
  * Whatever is not ERR_OK has *${why_out} filled; the batch's transaction is then to be rolled back.
  */
@@ -103,6 +104,13 @@ enum err writer_drop_letter(struct writer *w, int64_t letter_id, struct writer_f
 /* ${event_id} NULL: all of them. */
 enum err writer_drop_letters(struct writer *w, const uint8_t *event_id, uint64_t *dropped_out,
     struct writer_failure *why_out);
+
+/* API keys, each call for itself.  ${row}: id, tenant, plan; the moment is ${now_us}. */
+enum err writer_add_api_key(struct writer *w, const struct api_key_row *row,
+    const uint8_t digest[DIGEST_BYTES], int64_t now_us, struct writer_failure *why_out);
+/* ERR_NOT_FOUND: there is no such key; ERR_CONFLICT: it was revoked before. */
+enum err writer_revoke_api_key(
+    struct writer *w, struct slice id, int64_t now_us, struct writer_failure *why_out);
 
 /* Forgets keys applied before ${before_us}; looks at the oldest ${max}. */
 enum err writer_expire_keys(

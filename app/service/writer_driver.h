@@ -30,6 +30,10 @@ struct writer_driver {
 	enum err (*drop_letter)(void *state, int64_t letter_id, struct writer_failure *why);
 	enum err (*drop_letters)(void *state, const uint8_t *event_id, uint64_t *dropped_out,
 	    struct writer_failure *why);
+	enum err (*add_api_key)(void *state, const struct api_key_row *row,
+	    const uint8_t digest[DIGEST_BYTES], int64_t now_us, struct writer_failure *why);
+	enum err (*revoke_api_key)(
+	    void *state, struct slice id, int64_t now_us, struct writer_failure *why);
 	enum err (*expire_keys)(
 	    void *state, int64_t before_us, size_t max, struct writer_failure *why);
 };
@@ -48,6 +52,9 @@ enum err writer_values(const struct writer_job *job, struct arena *a, struct val
 /* How long the job's statement may take. */
 int64_t writer_timeout_ms(const struct endpoint *e);
 enum err writer_no_memory(struct writer_failure *why_out); /* ERR_NOMEM */
+
+/* How a revocation ended: there is such a key, and it was good until now. */
+enum err writer_api_key_revoked(bool there, bool ours, struct writer_failure *why_out);
 
 /* True when ${url} begins with one of ${schemes}; the second may be NULL. */
 bool writer_scheme_fits(const char *const schemes[2], const char *url);

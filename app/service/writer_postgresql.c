@@ -70,7 +70,7 @@ pg_writer_explain(
  */
 static const char first_settings[] =
     "SELECT set_config('statement_timeout', $1, true), set_config('lock_timeout', $2, true),"
-    " set_config('idle_in_transaction_session_timeout', '10000', true),"
+    " set_config('idle_in_transaction_session_timeout', '5000', true),"
     " CASE WHEN current_setting('synchronous_commit') = 'off'"
     " THEN set_config('synchronous_commit', 'on', true) END,"
     " CASE WHEN version() LIKE '%linux%'"
@@ -124,8 +124,8 @@ pg_call_begin(struct pg_writer *w, int64_t ms, int64_t all_ms, struct pg_call *o
     struct writer_failure *why)
 {
 	struct pg_fault fault = { .sqlstate = "08000" };
-	enum err rc = primary_enter(
-	    w->primary, w->pg, clock_mono_ms() + all_ms + GRACE_MS, &out->guarded, &fault);
+	enum err rc = primary_enter(w->primary, PRIMARY_CONSUMER, w->pg,
+	    clock_mono_ms() + all_ms + GRACE_MS, &out->guarded, &fault);
 
 	out->w = w;
 	out->before = 0;
@@ -269,16 +269,29 @@ close_writer(void *state)
 {
 	struct pg_writer *w = state;
 
-	pg_close(&w->pg);
+	primary_hang_up(w->primary, &w->link);
 	arena_free(&w->arena);
 	free(w);
+}
+
+static enum err
+connect(struct pg_writer *w, struct writer_failure *why)
+{
+	struct pg_fault fault = { .sqlstate = "08001" };
+	const enum err rc = primary_connect(
+	    w->primary, PRIMARY_CONSUMER, clock_mono_ms() + WRITER_DEADLINE_MS, &w->link, &fault);
+
+	w->pg = w->link.pg;
+	if (rc != ERR_OK)
+		pg_writer_explain(w, &fault, false, why);
+	w->stride = 1; /* its pace is not known yet */
+	return rc;
 }
 
 static enum err
 open_writer(const struct writer_options *o, void **out, struct writer_failure *why)
 {
 	const int64_t ms = o->primary == NULL ? 0 : primary_timeout_ms(o->primary);
-	struct pg_fault fault = { .sqlstate = "08001" };
 	struct pg_writer *w = calloc(1, sizeof *w);
 	enum err rc;
 
@@ -287,15 +300,12 @@ open_writer(const struct writer_options *o, void **out, struct writer_failure *w
 	arena_init(&w->arena, STATEMENT_BYTES_MAX);
 	w->primary = o->primary;
 	w->own_ms = ms > 0 && ms < WRITER_DEADLINE_MS ? ms : WRITER_DEADLINE_MS;
-	w->stride = 1;
-	rc = primary_connect(o->primary, clock_mono_ms() + WRITER_DEADLINE_MS, &w->pg, &fault);
-	if (rc != ERR_OK) {
-		pg_writer_explain(w, &fault, false, why);
+	rc = connect(w, why);
+	if (rc == ERR_OK)
+		*out = w;
+	else
 		close_writer(w);
-		return rc;
-	}
-	*out = w;
-	return ERR_OK;
+	return rc;
 }
 
 static enum err
@@ -303,7 +313,12 @@ begin(void *state, struct writer_failure *why)
 {
 	struct pg_writer *w = state;
 
-	(void)why;
+	/* A server or PgBouncer that was restarted in a quiet hour is no event. */
+	if (w->pg == NULL || !pg_is_fresh(w->pg)) {
+		primary_hang_up(w->primary, &w->link);
+		if (connect(w, why) != ERR_OK)
+			return ERR_UNAVAILABLE;
+	}
 	arena_reset(&w->arena);
 	w->wanted = true;
 	w->begun = false;
@@ -369,6 +384,10 @@ static const struct part {
 	    " accepted_at timestamptz NOT NULL, at timestamptz NOT NULL)" },
 	{ "weir_dead_letters_by_event", "CREATE INDEX IF NOT EXISTS weir_dead_letters_by_event"
 					" ON weir_dead_letters (event_id)" },
+	{ "weir_api_keys",
+	    "CREATE TABLE IF NOT EXISTS weir_api_keys (id text PRIMARY KEY, tenant text NOT NULL,"
+	    " plan text, hash bytea NOT NULL, created_at timestamptz NOT NULL,"
+	    " revoked_at timestamptz)" },
 };
 
 enum { PARTS = sizeof parts / sizeof *parts };
@@ -546,5 +565,7 @@ const struct writer_driver writer_driver_postgresql = {
 	.revive = revive,
 	.drop_letter = drop_letter,
 	.drop_letters = drop_letters,
+	.add_api_key = pg_writer_add_api_key,
+	.revoke_api_key = pg_writer_revoke_api_key,
 	.expire_keys = pg_writer_expire_keys,
 };

@@ -7,13 +7,14 @@
 #include "service/writer_driver.h"
 
 /*
- * The inside of the write database on PostgreSQL, shared by its three files: the connection and the dead letters
+ * The inside of the write database on PostgreSQL, shared by its four files: the connection and the dead letters
  * (writer_postgresql.c), the key table (writer_postgresql_keys.c), the endpoints' statements
- * (writer_postgresql_apply.c).
+ * (writer_postgresql_apply.c), the API keys (writer_postgresql_api_keys.c).
  */
 struct pg_writer {
 	const struct primary *primary;
-	struct pg *pg;
+	struct primary_link link;
+	struct pg *pg;	    /* of the link */
 	struct arena arena; /* of one call */
 	int64_t own_ms;	    /* the longest that a statement of weir's own may take */
 	bool wanted;	    /* writer_begin() was called; BEGIN goes out with the first statement */
@@ -63,5 +64,10 @@ enum err pg_writer_note_rows(struct pg_writer *w, const struct writer_job *jobs,
 
 enum err pg_writer_apply(void *state, const struct writer_job *jobs, size_t count, int64_t now_us,
     int64_t until_ms, size_t *done_out, struct writer_failure *why);
+
+enum err pg_writer_add_api_key(void *state, const struct api_key_row *row,
+    const uint8_t digest[DIGEST_BYTES], int64_t now_us, struct writer_failure *why);
+enum err pg_writer_revoke_api_key(
+    void *state, struct slice id, int64_t now_us, struct writer_failure *why);
 
 #endif

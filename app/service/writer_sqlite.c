@@ -34,7 +34,10 @@ static const char schema[] =
     " tenant TEXT NOT NULL, endpoint TEXT NOT NULL, key TEXT NOT NULL, sqlstate TEXT NOT NULL,"
     " message TEXT NOT NULL, record BLOB NOT NULL, accepted_at TIMESTAMP NOT NULL,"
     " at TIMESTAMP NOT NULL);"
-    "CREATE INDEX IF NOT EXISTS weir_dead_letters_by_event ON weir_dead_letters (event_id);";
+    "CREATE INDEX IF NOT EXISTS weir_dead_letters_by_event ON weir_dead_letters (event_id);"
+    "CREATE TABLE IF NOT EXISTS weir_api_keys (id TEXT PRIMARY KEY, tenant TEXT NOT NULL, plan "
+    "TEXT,"
+    " hash BLOB NOT NULL, created_at TIMESTAMP NOT NULL, revoked_at TIMESTAMP);";
 
 /* 64 MiB for the index by event id, whose pages are touched at random; 16 MiB between checkpoints. */
 static const char tuning[] = "PRAGMA cache_size = -65536; PRAGMA wal_autocheckpoint = 4000";
@@ -481,6 +484,56 @@ drop_letters(
 	return rc;
 }
 
+/*
+ * API keys.
+ */
+static enum err
+add_api_key(void *state, const struct api_key_row *row, const uint8_t digest[DIGEST_BYTES],
+    int64_t now_us, struct writer_failure *why)
+{
+	struct writer_sqlite *w = state;
+	char now[CLOCK_RFC3339_BYTES];
+	struct sqlite_statement *s;
+	enum err rc = take(w,
+	    "INSERT INTO weir_api_keys (id, tenant, plan, hash, created_at)"
+	    " VALUES (?1, ?2, ?3, ?4, ?5)",
+	    &s, why);
+
+	if (rc == ERR_OK) {
+		sqlite_bind_text(s, 1, row->id);
+		sqlite_bind_text(s, 2, row->tenant);
+		if (row->plan.ptr != NULL)
+			sqlite_bind_text(s, 3, row->plan);
+		sqlite_bind_blob(s, 4, (struct slice){ (const char *)digest, DIGEST_BYTES });
+		sqlite_bind_text(s, 5, slice_of(clock_rfc3339(now_us, now)));
+	}
+	return finish(w, s, rc, why);
+}
+
+/* A key that was revoked before keeps its moment, and shows by it. */
+static enum err
+revoke_api_key(void *state, struct slice id, int64_t now_us, struct writer_failure *why)
+{
+	struct writer_sqlite *w = state;
+	char now[CLOCK_RFC3339_BYTES];
+	struct sqlite_statement *s;
+	bool row = false, ours = false;
+	enum err rc = take(w,
+	    "UPDATE weir_api_keys SET revoked_at = coalesce(revoked_at, ?2) WHERE id = ?1"
+	    " RETURNING revoked_at = ?2",
+	    &s, why);
+
+	if (rc == ERR_OK) {
+		sqlite_bind_text(s, 1, id);
+		sqlite_bind_text(s, 2, slice_of(clock_rfc3339(now_us, now)));
+		rc = checked(w, sqlite_step(s, &row), why);
+	}
+	if (rc == ERR_OK && row)
+		ours = sqlite_cell(s, 0).integer != 0;
+	rc = finish(w, s, rc, why);
+	return rc == ERR_OK ? writer_api_key_revoked(row, ours, why) : rc;
+}
+
 const struct writer_driver writer_driver_sqlite = {
 	.schemes = { SCHEME },
 	.open = open_writer,
@@ -495,5 +548,7 @@ const struct writer_driver writer_driver_sqlite = {
 	.revive = revive,
 	.drop_letter = drop_letter,
 	.drop_letters = drop_letters,
+	.add_api_key = add_api_key,
+	.revoke_api_key = revoke_api_key,
 	.expire_keys = expire_keys,
 };

@@ -143,7 +143,10 @@ class LagWatch:
 
     def run(self):
         while not self.stop.wait(0.25):
-            self.worst_ms = max(self.worst_ms, self.weir.status()["spool"]["oldestMs"])
+            self.worst_ms = max(self.worst_ms, self.look())
+
+    def look(self):
+        return self.weir.status()["spool"]["oldestMs"]
 
     def __enter__(self):
         self.thread.start()

@@ -14,6 +14,7 @@
 #include "http/response.h"
 #include "http/router.h"
 #include "http/structured_field.h"
+#include "service/api_key.h"
 #include "telemetry/trace.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
@@ -178,6 +179,22 @@ check_bound(const struct request *r, const struct route_match *m, struct arena *
 		check_value(&m->endpoint->params[i], &values[i], a);
 }
 
+/* What is taken for an API key is whole, and its id lies in it. */
+static void
+check_key(const struct request *r)
+{
+	struct slice key, id, again;
+	const char *why = NULL;
+	const enum err rc = api_key_sent(r->authorization, r->api_key, &key, &id, &why);
+
+	must(rc == ERR_OK || rc == ERR_NOT_FOUND || (rc == ERR_INVALID && why != NULL));
+	if (rc != ERR_OK)
+		return;
+	must(key.len == API_KEY_TEXT - 1 && api_key_is_id(id));
+	must(id.ptr > key.ptr && id.ptr + id.len < key.ptr + key.len);
+	must(api_key_parse(key, &again) == ERR_OK && slice_eq(again, id));
+}
+
 static void
 check_headers(const struct request *r, struct arena *a)
 {
@@ -190,6 +207,7 @@ check_headers(const struct request *r, struct arena *a)
 	if (sf_idempotency_key(r->idempotency_key, a, &key) == ERR_OK)
 		must(key.len >= 1 && key.len <= 255);
 	(void)request_etag_matches(r->if_none_match, SLICE("\"abc\""));
+	check_key(r);
 	must(r->request_id.len >= 1 || a->overflowed);
 }
 

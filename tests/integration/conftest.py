@@ -1,6 +1,7 @@
 """Fixtures of the integration tests: real nginx, real weir, a fresh state folder under build/test.
 
-A module says what its weir is like by HANDLERS = {file: text}, SCHEMA = SQL and ENV = {setting: value}.
+A module says what its weir is like by HANDLERS = {file: text}, SCHEMA = SQL and ENV = {setting: value}, and with
+DATABASES = ("sqlite", "postgresql") its tests of `weir` run once on each.
 """
 
 import os
@@ -13,8 +14,11 @@ import pytest
 
 sys.path.insert(0, os.path.join(os.path.dirname(__file__), "..", "support"))
 
+import postgres as pg  # noqa: E402
 import processes  # noqa: E402  (found by the line above)
 import redis_server  # noqa: E402
+import kafka  # noqa: E402  (found by the line above)
+import processes  # noqa: E402
 import weir as house  # noqa: E402
 
 FOLDER = os.path.join(house.ROOT, "build", "test")
@@ -32,6 +36,12 @@ def pytest_report_header():
 
 def pytest_configure(config):
     config.addinivalue_line("markers", "storm: kills and stops processes at random under load")
+
+
+def pytest_generate_tests(metafunc):
+    databases = getattr(metafunc.module, "DATABASES", None)
+    if databases and "weir" in metafunc.fixturenames:
+        metafunc.parametrize("weir", databases, indirect=True, scope="module")
 
 
 def pytest_sessionfinish(session):
@@ -72,13 +82,21 @@ def atlas_db():
 
 
 @pytest.fixture(scope="session")
+def postgres():
+    """A primary, a streaming replica and PgBouncer, shared by who does nothing to them."""
+    servers = pg.Servers()
+    yield servers
+    servers.stop()
+
+
+@pytest.fixture(scope="session")
 def weirs(request, binary, atlas_db):
     """Makes a Weir that is not started yet, and keeps nothing."""
 
-    def make(handlers=None, env=None, schema=None, atlas=False, front=True):
+    def make(handlers=None, env=None, schema=None, atlas=False, front=True, database=None):
         folder = new_folder()
         folders = [house.write_handlers(os.path.join(folder, "handlers"), handlers)] if handlers else []
-        return house.Weir(folder, binary, folders, env, atlas_db if atlas else None, schema, front)
+        return house.Weir(folder, binary, folders, env, atlas_db if atlas else None, schema, front, database)
 
     return make
 
@@ -96,7 +114,11 @@ def end(weir, request):
 def weir(request, weirs):
     """The module's own, shared by its tests: none of them may break it.  Without HANDLERS it serves atlas."""
     settings = [getattr(request.module, name, None) for name in ("HANDLERS", "ENV", "SCHEMA")]
-    made = weirs(*settings, atlas=settings[0] is None)
+    atlas = settings[0] is None
+    database = None
+    if getattr(request, "param", "sqlite") == "postgresql":
+        database = request.getfixturevalue("postgres").database(house.atlas_sql() if atlas else None)
+    made = weirs(*settings, atlas=atlas, database=database)
     request.addfinalizer(lambda: end(made, request))
     return made.start()
 
@@ -129,3 +151,22 @@ def make_redis(request):
         return made.start() if start else made
 
     return make
+@pytest.fixture(scope="session")
+def one_broker():
+    folder = new_folder()
+    broker = kafka.Kafka(folder)
+    try:
+        yield broker.start()
+    finally:
+        broker.stop()
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture
+def broker(one_broker):
+    """A real Kafka, which a test may stop and freeze: the next one finds it at work again."""
+    yield one_broker
+    if one_broker.process.poll() is not None:
+        one_broker.start()
+    one_broker.thaw()
+    one_broker.wait()

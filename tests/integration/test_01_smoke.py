@@ -10,6 +10,8 @@ import sys
 import processes
 import weir as house
 
+DATABASES = ("sqlite", "postgresql")
+
 
 def test_health_is_ok_and_never_cached(weir):
     reply = weir.get("/api/v1/health")

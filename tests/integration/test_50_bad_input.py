@@ -227,6 +227,18 @@ def test_another_content_type_is_415_and_says_what_is_taken(weir, kind):
     assert "application/json" in reply.header("Accept")
 
 
+@pytest.mark.parametrize("accept", ["text/html", "application/json;q=0, */*", "application/xml, image/*"])
+def test_who_cannot_take_json_gets_406(weir, accept):
+    problem(weir.get("/t/echo/a", {"Accept": accept}), 406)
+    problem(weir.post("/t/jots", {"text": "x"}, "k-406", {"Accept": accept}), 406)
+    assert weir.rows("SELECT text FROM jots WHERE id = 'k-406'") == []
+
+
+@pytest.mark.parametrize("accept", ["*/*", "application/*", "text/html, */*;q=0.1", "application/json"])
+def test_who_can_take_json_gets_it(weir, accept):
+    assert weir.get("/t/echo/a", {"Accept": accept}).status == 200
+
+
 @pytest.mark.parametrize("kind", ["application/json; charset=utf-8", "Application/JSON", "application/json ;charset=UTF-8"])
 def test_json_is_json_however_it_is_spelled(weir, kind):
     assert weir.post("/t/jots", {"text": "x"}, "k-" + kind[:3] + str(len(kind)), {"Content-Type": kind}).status == 202

@@ -37,7 +37,7 @@ BAD_FILES = {
     "directive twice": ("-- GET /t/x\n-- cache: 1h\n-- cache: 2h\nSELECT 1 AS a;\n", 3, ["cache"]),
     "bad auth": ("-- GET /t/x\n-- auth: maybe\nSELECT 1 AS a;\n", 2, ["maybe"]),
     "unknown tag parameter": ("-- GET /t/x\n-- cache: 1h\n-- tags: a-:nope\nSELECT 1 AS a;\n", 3, ["nope"]),
-    "vary is later": ("-- GET /t/x\n-- vary: header Accept-Language\nSELECT 1 AS a;\n", 2, ["vary", "later version"]),
+    "vary by something else": ("-- GET /t/x\n-- vary: cookie x\nSELECT 1 AS a;\n", 2, ["vary", "header NAME"]),
     "priority is later": ("-- GET /t/x\n-- priority: bulk\nSELECT 1 AS a;\n", 2, ["later version"]),
     "bad read": ("-- GET /t/x\n-- read: secondary\nSELECT 1 AS a;\n", 2, ["secondary", "replica or primary"]),
     "queue is later": ("-- POST /t/x\n-- queue: other\nDELETE FROM a;\n", 2, ["later version"]),

@@ -5,6 +5,7 @@ the network any more.
 """
 
 import fcntl
+import json
 import os
 import shutil
 import signal
@@ -57,7 +58,7 @@ def jars():
         if not os.path.exists(stamp) or open(stamp, "rb").read() != wanted:
             shutil.rmtree(libs, ignore_errors=True)
             subprocess.run(
-                ["mvn", "--batch-mode", "--quiet", "--file", POM, "dependency:copy-dependencies", "-DincludeScope=runtime", f"-DoutputDirectory={libs}"],
+                ["mvn", "--batch-mode", "--quiet", "-Dstyle.color=never", "--file", POM, "dependency:copy-dependencies", "-DincludeScope=runtime", f"-DoutputDirectory={libs}"],
                 check=True,
                 stdin=subprocess.DEVNULL,
             )
@@ -126,3 +127,30 @@ class Kafka:
 
     def thaw(self):
         self.process.send_signal(signal.SIGCONT)
+
+    # -- looking inside, and writing as others do
+
+    def messages(self, topic):
+        """All of a topic: [{"partition", "offset", "ts", "key", "payload", "headers": {name: value}}]."""
+        run = subprocess.run(
+            ["kcat", "-b", self.brokers, "-C", "-t", topic, "-o", "beginning", "-e", "-q", "-J"],
+            capture_output=True,
+            text=True,
+            timeout=60,
+        )
+        found = [json.loads(line) for line in run.stdout.splitlines()]
+        for m in found:
+            flat = m.get("headers") or []
+            m["headers"] = dict(zip(flat[::2], flat[1::2]))
+        return found
+
+    def send(self, topic, value, key=None, headers=None):
+        options = [f"-k{key}"] if key else []
+        for name, text in (headers or {}).items():
+            options += ["-H", f"{name}={text}"]
+        subprocess.run(
+            ["kcat", "-b", self.brokers, "-P", "-t", topic, "-D", "\x1e", *options],
+            input=value,
+            check=True,
+            timeout=60,
+        )

@@ -18,10 +18,12 @@ struct postgres_ports {
 	uint16_t direct, bouncer; /* 0: they could not be started */
 };
 
-static int postgres_stdin = -1;
-static pid_t postgres_pid;
+/* One for all files of the program that include this. */
+__attribute__((weak)) int postgres_stdin = -1;
+__attribute__((weak)) pid_t postgres_pid;
+__attribute__((weak)) struct postgres_ports postgres_ports;
 
-static void
+static inline void
 postgres_stop(void)
 {
 	if (postgres_pid == 0 || getpid() == postgres_pid)
@@ -34,13 +36,12 @@ postgres_stop(void)
 static inline struct postgres_ports
 postgres_servers(void)
 {
-	static struct postgres_ports ports;
 	unsigned direct = 0, bouncer = 0;
 	int to[2], from[2];
 	FILE *said;
 
-	if (ports.direct != 0)
-		return ports;
+	if (postgres_ports.direct != 0)
+		return postgres_ports;
 	CU_ASSERT_EQUAL_FATAL(pipe2(to, O_CLOEXEC), 0);
 	CU_ASSERT_EQUAL_FATAL(pipe2(from, O_CLOEXEC), 0);
 	postgres_pid = fork();
@@ -58,8 +59,8 @@ postgres_servers(void)
 	CU_ASSERT_PTR_NOT_NULL_FATAL(said);
 	CU_ASSERT_EQUAL_FATAL(fscanf(said, "%u %u", &direct, &bouncer), 2);
 	(void)fclose(said);
-	ports = (struct postgres_ports){ (uint16_t)direct, (uint16_t)bouncer };
-	return ports;
+	postgres_ports = (struct postgres_ports){ (uint16_t)direct, (uint16_t)bouncer };
+	return postgres_ports;
 }
 
 #endif

@@ -12,6 +12,7 @@ A killed server has lost nothing that it had committed: without fsync the kernel
 """
 
 import glob
+import itertools
 import os
 import pwd
 import shutil
@@ -224,7 +225,7 @@ class Bouncer(Server):
     """PgBouncer in transaction mode, strict: no startup parameter is ignored for us."""
 
     def __init__(self, folder, user, databases):
-        """`databases`: name to server."""
+        """`databases`: name to server; any other name is a database of the primary."""
         super().__init__(folder, user)
         rows = "".join(
             f"{name} = host=127.0.0.1 port={server.port} dbname={DATABASE}\n" for name, server in databases.items()
@@ -232,7 +233,7 @@ class Bouncer(Server):
         users = self.write("users.txt", f'"{ROLE}" "{PASSWORD}"\n')
         self.ini = self.write(
             "pgbouncer.ini",
-            f"[databases]\n{rows}\n[pgbouncer]\nlisten_addr = 127.0.0.1\nlisten_port = {self.port}\n"
+            f"[databases]\n{rows}* = host=127.0.0.1 port={databases[DATABASE].port}\n\n[pgbouncer]\nlisten_addr = 127.0.0.1\nlisten_port = {self.port}\n"
             f"unix_socket_dir =\nauth_type = scram-sha-256\nauth_file = {users}\npool_mode = transaction\n"
             f"max_client_conn = 500\ndefault_pool_size = 30\nserver_login_retry = 0.2\nadmin_users = {ROLE}\n"
             f"log_connections = 0\nlog_disconnections = 0\nserver_connect_timeout = 5\nquery_wait_timeout = 10\n",
@@ -256,6 +257,26 @@ def psql(url, text):
     return done.stdout.strip()
 
 
+class Database:
+    """One database of some servers, as a weir is told of it: writes through PgBouncer, reads from the replicas."""
+
+    def __init__(self, servers, name):
+        self.servers = servers
+        self.name = name
+        writes = servers.bouncer or servers.primary
+        self.settings = {
+            "DB_WRITE_URL": writes.url(name),
+            "DB_READ_URL": ",".join(r.url(name) for r in servers.replicas) or writes.url(name),
+        }
+
+    def write(self, text):
+        """Changes it behind weir's back, and waits until every replica shows it."""
+        answer = self.servers.primary.sql(text, self.name)
+        for replica in self.servers.replicas:
+            replica.catch_up(self.servers.primary)
+        return answer
+
+
 class Servers:
     """A primary, its replicas and PgBouncer, which knows them as `weir`, `read-1`, `read-2` ..."""
 
@@ -263,6 +284,7 @@ class Servers:
         self.user = unprivileged()
         self.temporary = folder is None
         self.folder = folder or tempfile.mkdtemp(prefix="weir-pg-")
+        self.numbers = itertools.count(1)
         self.primary = self.bouncer = None
         self.replicas = []
         os.makedirs(self.folder, exist_ok=True)
@@ -282,6 +304,14 @@ class Servers:
 
     def all(self):
         return [s for s in (self.bouncer, *self.replicas, self.primary) if s is not None]
+
+    def database(self, load=None):
+        """A new database for one weir; `load` is SQL for its tables."""
+        name = f"{DATABASE}_{next(self.numbers)}"
+        self.primary.admin(f"CREATE DATABASE {name} OWNER {ROLE}")
+        made = Database(self, name)
+        made.write(load or "")
+        return made
 
     def stop(self):
         """All of them, whatever a test has done to them; then what they left behind, when the folder was ours."""

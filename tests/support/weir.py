@@ -55,21 +55,26 @@ def has_atlas(database):
 
 
 def atlas_sql():
-    """The demo data, for SQLite and for PostgreSQL."""
+    """The demo data as SQL, for SQLite and PostgreSQL."""
     importer = [sys.executable, "-B", os.path.join(ATLAS, "schema", "import.py"), ISO_CODES]
-    return subprocess.run(importer, check=True, stdout=subprocess.PIPE, text=True).stdout
+    return subprocess.run(importer, check=True, stdout=subprocess.PIPE, text=True, encoding="utf-8").stdout
 
 
-def load_atlas(state):
-    """Puts the demo data into the embedded database of `state` when it is not there; safe to repeat.
-
-    In the consumer's place, for there is one writer of that database at any time.
-    """
-    path = os.path.join(state, "weir.db")
+@contextlib.contextmanager
+def consumer_place(state):
+    """Holds the consumer's place: nothing is applied meanwhile, and the database has no other writer."""
     with contextlib.ExitStack() as stack:
         for name in ("consumer.want", "consumer.lock"):
             lock = stack.enter_context(open(os.path.join(state, name), "a", opener=open_private))
             fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def load_atlas(state):
+    """Puts the demo data into the embedded database of `state` when it is not there; safe to repeat."""
+    path = os.path.join(state, "weir.db")
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(consumer_place(state))
         os.close(open_private(path, os.O_RDWR | os.O_CREAT))
         database = stack.enter_context(contextlib.closing(sqlite3.connect(path, timeout=20)))
         if not has_atlas(database):
@@ -137,7 +142,7 @@ class Weir:
 
     addresses = itertools.count(1)
 
-    def __init__(self, folder, binary, handlers=(), env=None, atlas_db=None, schema=None, front=True):
+    def __init__(self, folder, binary, handlers=(), env=None, atlas_db=None, schema=None, front=True, database=None):
         self.folder = os.path.realpath(folder)
         self.binary = os.path.realpath(binary)
         self.state = os.path.join(self.folder, "var")
@@ -146,6 +151,7 @@ class Weir:
         self.log_path = os.path.join(self.folder, "weir.log")
         self.atlas_db = atlas_db
         self.schema = schema
+        self.database = database  # of postgres.py; None: the embedded one
         self.front = front
         self.port = processes.free_port() if front else None
         folders = ([ATLAS] if atlas_db else []) + [os.path.realpath(h) for h in handlers]
@@ -159,6 +165,7 @@ class Weir:
             "RATE_LIMIT_POINTS": 1000000,
             "LOG_LEVEL": "info",
         }
+        settings.update(database.settings if database else {})
         settings.update(env or {})
         self.env = clean_environment(**{k: v for k, v in settings.items() if v is not None})
         self.health = "/api/v1/health"
@@ -181,6 +188,9 @@ class Weir:
     def make_database(self):
         """The demo data and the test's own tables, before anybody else has the file open."""
         path = os.path.join(self.state, "weir.db")
+        if self.database:
+            self.write(self.schema or "")
+            return
         if os.path.exists(path):
             return
         if self.atlas_db:
@@ -354,7 +364,10 @@ class Weir:
             connection.close()
 
     def write(self, sql):
-        """Changes the embedded database behind weir's back, as a migration or an importer does."""
+        """Changes the database behind weir's back, as a migration or an importer does."""
+        if self.database:
+            self.database.write(sql)
+            return
         connection = sqlite3.connect(os.path.join(self.state, "weir.db"), timeout=20)
         try:
             connection.executescript(sql)

@@ -87,7 +87,25 @@ moving_a_border_between_parts_changes_the_digest(void)
 	    digest_hex(two, 2), "9a8acca1b6c6c0befd3fbc756aed625da998c998f7252e738c4ef061906b9b21");
 }
 
+static void
+digests_are_equal_in_every_byte_or_not_at_all(void)
+{
+	uint8_t a[DIGEST_BYTES], b[DIGEST_BYTES];
+	unsigned equal = 0;
+
+	memset(a, 0x5a, sizeof a);
+	memcpy(b, a, sizeof b);
+	CU_ASSERT_TRUE(digest_equal(a, b));
+	for (size_t i = 0; i < sizeof b; i++) {
+		b[i] ^= 0x80;
+		equal += digest_equal(a, b);
+		b[i] ^= 0x80;
+	}
+	CU_ASSERT_EQUAL(equal, 0);
+}
+
 UNIT_SUITE(hash, TEST(hex_is_lower_case_and_ends_with_nul),
     TEST(xxh3_of_nothing_is_the_published_value), TEST(seed_and_every_byte_change_the_hash),
     TEST(sha256_of_framed_parts_is_what_the_standard_says),
-    TEST(moving_a_border_between_parts_changes_the_digest));
+    TEST(moving_a_border_between_parts_changes_the_digest),
+    TEST(digests_are_equal_in_every_byte_or_not_at_all));

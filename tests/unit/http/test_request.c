@@ -371,7 +371,22 @@ test_entity_tags_are_compared_weakly(void)
 	arena_free(&arena);
 }
 
-UNIT_SUITE(request, TEST(test_a_plain_request_is_read), TEST(test_each_parameter_reaches_its_field),
+static void
+test_any_header_can_be_asked_for_by_its_parameter(void)
+{
+	const char *const envp[] = { "HTTP_A=1", "HTTP_AB=2", "HTTP_A=", "HTTP_A= 3 ", NULL };
+	struct slice value;
+
+	setup();
+	CU_ASSERT_EQUAL(request_header(envp, SLICE("HTTP_A"), 4, &arena, &value), ERR_OK);
+	CHECK_TEXT("joined", value, "1, 3");
+	CU_ASSERT_EQUAL(request_header(envp, SLICE("HTTP_A"), 3, &arena, &value), ERR_TOO_LARGE);
+	CU_ASSERT_EQUAL(request_header(envp, SLICE("HTTP_"), 3, &arena, &value), ERR_OK);
+	CHECK_TEXT("absent", value, NULL);
+}
+
+UNIT_SUITE(request, TEST(test_any_header_can_be_asked_for_by_its_parameter),
+    TEST(test_a_plain_request_is_read), TEST(test_each_parameter_reaches_its_field),
     TEST(test_the_target_is_split_at_the_first_question_mark),
     TEST(test_repeated_headers_are_joined_in_order), TEST(test_a_header_beats_what_a_rewrite_left),
     TEST(test_of_what_only_the_front_says_the_last_counts),

@@ -28,6 +28,9 @@ static const char *const files[] = {
 	 "INSERT INTO t (k, n) VALUES (:idempotency_key, :name);\n"),
 	"-- POST /free\n-- idempotency: optional\nINSERT INTO t (k) VALUES (:event_id);\n",
 	"-- GET /soon\n-- cache: 1s, stale 10m, if-error 1d\nSELECT 1 AS v;\n",
+	("-- GET /varied\n-- auth: optional\n-- cache: 1h\n-- vary: header Accept-Language, header "
+	 "X-Kind\n"
+	 "SELECT 1 AS v;\n"),
 };
 
 static struct house h;
@@ -52,6 +55,49 @@ expect(const char *method, const char *uri, int status)
 	go(&v, method, uri);
 	CU_ASSERT_EQUAL(v.x.response.status, status);
 	visit_end(&v);
+}
+
+static int
+queries_of_varied(const char *language, const char *kind)
+{
+	const int before = fake_read.queries;
+
+	visit_begin(&v, &h, "GET", "/varied");
+	if (language != NULL)
+		visit_param(&v, "HTTP_ACCEPT_LANGUAGE", language);
+	if (kind != NULL)
+		visit_param(&v, "HTTP_X_KIND", kind);
+	visit_run(&v);
+	CU_ASSERT_EQUAL(v.x.response.status, 200);
+	CU_ASSERT_STRING_EQUAL(
+	    visit_header(&v, "Vary"), "Authorization, X-API-Key, Accept-Language, X-Kind");
+	visit_end(&v);
+	return fake_read.queries - before;
+}
+
+static void
+test_each_value_of_a_vary_header_has_a_copy_of_its_own(void)
+{
+	char huge[240];
+
+	open_house();
+	CU_ASSERT_EQUAL(queries_of_varied("de", NULL), 1);
+	CU_ASSERT_EQUAL(queries_of_varied("de", NULL), 0);
+	CU_ASSERT_EQUAL(queries_of_varied(" de ", ""), 0); /* blanks, and empty: the same */
+	CU_ASSERT_EQUAL(queries_of_varied("en", NULL), 1);
+	CU_ASSERT_EQUAL(queries_of_varied(NULL, "de"), 1);
+	CU_ASSERT_EQUAL(queries_of_varied(NULL, NULL), 1);
+	CU_ASSERT_EQUAL(queries_of_varied(NULL, NULL), 0);
+	memset(huge, 'x', sizeof huge - 1);
+	huge[sizeof huge - 1] = '\0';
+	visit_begin(&v, &h, "GET", "/varied");
+	visit_param(&v, "HTTP_X_KIND", huge);
+	visit_param(&v, "HTTP_X_KIND", huge); /* two lines, joined: over the bound */
+	visit_run(&v);
+	CU_ASSERT_EQUAL(v.x.key.len, 0);
+	CU_ASSERT_EQUAL(v.x.response.status, 200);
+	visit_end(&v);
+	house_close(&h);
 }
 
 static void
@@ -616,6 +662,7 @@ test_fields_are_cut_from_the_copy_and_unknown_ones_are_named(void)
 }
 
 UNIT_SUITE(pipeline, TEST(test_a_second_read_is_a_hit),
+    TEST(test_each_value_of_a_vary_header_has_a_copy_of_its_own),
     TEST(test_the_clients_own_copy_is_answered_304),
     TEST(test_what_is_not_cached_is_asked_every_time),
     TEST(test_who_misses_what_is_being_fetched_waits_and_is_answered_from_the_fill),

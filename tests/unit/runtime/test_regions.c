@@ -77,6 +77,8 @@ what_one_member_writes_another_reads_in_every_region(void)
 	CU_ASSERT_TRUE(shm_made(a->shm));
 	CU_ASSERT_FALSE(shm_made(b->shm));
 	CU_ASSERT_PTR_NOT_EQUAL(a->limiter, b->limiter); /* mapped twice */
+	CU_ASSERT_EQUAL(
+	    (char *)a->tenants - (char *)a->limiter, (char *)b->tenants - (char *)b->limiter);
 	CU_ASSERT_EQUAL(limiter_take(a->limiter, &rule, 1, 0, &st), ERR_OK);
 	CU_ASSERT_EQUAL(limiter_take(b->limiter, &rule, 1, 0, &st), ERR_LIMITED);
 	CU_ASSERT_EQUAL(scoreboard_join(a->scoreboard, MEMBER_WORKER, 5, &member), ERR_OK);

@@ -132,7 +132,7 @@ key_of(struct house *h, const struct endpoint *e, struct asked v, const char *te
 {
 	struct slice key;
 
-	CU_ASSERT_EQUAL(cache_key(e, v.v, slice_of(tenant), &h->a, &key), ERR_OK);
+	CU_ASSERT_EQUAL(cache_key(e, v.v, NULL, slice_of(tenant), &h->a, &key), ERR_OK);
 	return key;
 }
 

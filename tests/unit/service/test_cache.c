@@ -28,8 +28,8 @@ equal_requests_have_equal_keys_and_others_never(void)
 static void
 a_changed_endpoint_file_does_not_read_the_copies_of_the_old_one(void)
 {
-	static struct bind straight[] = { { BIND_PARAM, 0 }, { BIND_PARAM, 2 } };
-	static struct bind crossed[] = { { BIND_PARAM, 2 }, { BIND_PARAM, 0 } };
+	static struct bind straight[] = { { BIND_PARAM, 0, 0 }, { BIND_PARAM, 2, 0 } };
+	static struct bind crossed[] = { { BIND_PARAM, 2, 0 }, { BIND_PARAM, 0, 0 } };
 	static struct column_rule column[] = { { { "n", 1 }, VALUE_INTEGER } };
 	struct house *h = house_open();
 	const struct endpoint e = countries();
@@ -83,7 +83,7 @@ a_key_that_does_not_fit_the_arena_says_so(void)
 	struct slice key;
 
 	arena_init(&small, 16);
-	CU_ASSERT_EQUAL(cache_key(&e, v.v, SLICE(""), &small, &key), ERR_NOMEM);
+	CU_ASSERT_EQUAL(cache_key(&e, v.v, NULL, SLICE(""), &small, &key), ERR_NOMEM);
 	CU_ASSERT_PTR_NULL(key.ptr);
 	arena_free(&small);
 	house_close(h);

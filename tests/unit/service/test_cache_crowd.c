@@ -46,7 +46,7 @@ read_once(const struct cache *c, struct crowd *crowd, unsigned round, struct are
 	struct slice key;
 	uint8_t reason;
 
-	if (cache_key(&e, v.v, SLICE(""), a, &key) != ERR_OK)
+	if (cache_key(&e, v.v, NULL, SLICE(""), a, &key) != ERR_OK)
 		return false;
 	for (;;) {
 		if (cache_lookup(c, key, NOW_MS, 0, a, &hit) == L1_FRESH)

@@ -76,7 +76,7 @@ other_figures_are_another_bucket(void)
 static void
 later_directives_are_refused(void)
 {
-	static const char *const words[] = { "vary", "priority", "queue", "key", "cors", "run" };
+	static const char *const words[] = { "priority", "cors", "run" };
 	char line[64], want[128];
 
 	for (size_t i = 0; i < sizeof words / sizeof *words; i++) {
@@ -127,6 +127,29 @@ values_of_directives_are_checked(void)
 	refuses("-- POST /t\n-- idempotency: no\n-- max-body: 0\nDELETE FROM t",
 	    "2: idempotency: \"no\", expected required or optional\n"
 	    "3: max-body: \"0\", expected a size from 1 to 1g, such as 64k");
+}
+
+static void
+a_read_may_vary_by_headers(void)
+{
+	struct parsed p =
+	    takes("-- GET /t\n-- vary: header Accept-Language, header x_y\nSELECT 1 AS n");
+
+	CU_ASSERT_EQUAL(p.e.vary_count, 2);
+	CU_ASSERT_TRUE(slice_eq_cstr(p.e.vary[0].name, "Accept-Language"));
+	CU_ASSERT_TRUE(slice_eq_cstr(p.e.vary[0].param, "HTTP_ACCEPT_LANGUAGE"));
+	CU_ASSERT_TRUE(slice_eq_cstr(p.e.vary[1].param, "HTTP_X_Y"));
+	parsed_free(&p);
+	refuses_line("vary: Accept",
+	    "vary: \"Accept\", expected header NAME, such as header Accept-Language");
+	refuses_line("vary: header Content-Type",
+	    "vary: \"header Content-Type\", expected header NAME, such as header Accept-Language");
+	refuses_line(
+	    "vary: header X-A, header x_a", "vary: header x_a a second time, expected it once");
+	refuses_line("vary: header A, header B, header C, header D, header E",
+	    "vary: header E is one too many, expected at most 4");
+	refuses("-- POST /t\n-- vary: header A\nDELETE FROM t",
+	    "2: vary: on a POST, expected it on a GET only");
 }
 
 static void
@@ -245,6 +268,6 @@ UNIT_SUITE(directive, TEST(limits_are_read_in_all_forms),
     TEST(a_burst_makes_a_bucket_whatever_the_default_algorithm),
     TEST(other_figures_are_another_bucket), TEST(later_directives_are_refused),
     TEST(a_directive_has_its_own_form), TEST(values_of_directives_are_checked),
-    TEST(bad_limits_are_refused), TEST(bad_parameters_are_refused),
-    TEST(bad_names_of_parameters_are_refused), TEST(a_parameter_that_only_a_tag_uses_is_used),
-    TEST(bad_tags_are_refused));
+    TEST(a_read_may_vary_by_headers), TEST(bad_limits_are_refused),
+    TEST(bad_parameters_are_refused), TEST(bad_names_of_parameters_are_refused),
+    TEST(a_parameter_that_only_a_tag_uses_is_used), TEST(bad_tags_are_refused));

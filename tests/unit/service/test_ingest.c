@@ -21,7 +21,7 @@ open_fresh(void)
 {
 	write_house_make(&h);
 	CU_ASSERT_EQUAL_FATAL(spool_house_open(&h.s), ERR_OK);
-	h.o.queue = h.s.q;
+	h.o.source = open_spool_source();
 	CU_ASSERT_EQUAL_FATAL(ingest_open(&h.o, &g), ERR_OK);
 }
 
@@ -430,7 +430,7 @@ count_is_cached(void)
 	bool cached;
 
 	arena_init(&a, 1 << 20);
-	CU_ASSERT_EQUAL(cache_key(e, NULL, SLICE(""), &a, &key), ERR_OK);
+	CU_ASSERT_EQUAL(cache_key(e, NULL, NULL, SLICE(""), &a, &key), ERR_OK);
 	cached = cache_lookup(&cache, key, 1000, 1000, &a, &hit) == L1_FRESH;
 	if (!cached) {
 		CU_ASSERT_EQUAL(cache_join(&cache, key, 1000, 1000, &f), FLIGHT_LEAD);
@@ -486,7 +486,7 @@ consume(void)
 
 	if (spool_house_open(&h.s) != ERR_OK)
 		_exit(1);
-	h.o.queue = h.s.q;
+	h.o.source = open_spool_source();
 	if (ingest_open(&h.o, &g) != ERR_OK)
 		_exit(1);
 	rc = drain();

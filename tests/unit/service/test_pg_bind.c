@@ -8,7 +8,7 @@
 static const char file[] =
     "-- GET /t\n-- param i: integer\n-- param n: number, optional\n"
     "-- param b: boolean\n-- param t: timestamp\n-- param s: text, optional\n"
-    "SELECT :b AS b, :i + :i AS i, CASE WHEN:s IS NULL THEN ':i' END, :n, :t,\n"
+    "SELECT :b AS b, :i + :i AS i, CASE WHEN:s > 'a' THEN ':i' END, :n, :t,\n"
     "  :tenant, :now";
 
 static void
@@ -18,8 +18,25 @@ names_become_numbers_in_the_order_of_their_first_use(void)
 
 	CU_ASSERT_EQUAL(p.rc, ERR_OK);
 	CU_ASSERT_TRUE(p.e.postgresql);
-	is(p.e.sql, "SELECT $1 AS b, $2 + $2 AS i, CASE WHEN $3 IS NULL THEN ':i' END, $4, $5,\n"
+	is(p.e.sql, "SELECT $1 AS b, $2 + $2 AS i, CASE WHEN $3 > 'a' THEN ':i' END, $4, $5,\n"
 		    "  $6, $7");
+	parsed_free(&p);
+}
+
+static void
+before_is_null_stands_a_text_with_a_number_of_its_own(void)
+{
+	struct parsed p = parse_named("t.postgresql.sql",
+	    SLICE("-- GET /t\n-- param d: date, optional\n-- param i: integer, optional\n"
+		  "SELECT 1 AS n WHERE (:d IS NULL OR :d /* is */ is not null OR :d = day)\n"
+		  "  AND (:i IS NULL OR :i = n) AND :d IS NOT DISTINCT FROM day"));
+
+	CU_ASSERT_EQUAL(p.rc, ERR_OK);
+	is(p.e.sql, "SELECT 1 AS n WHERE (CAST($1 AS text) IS NULL OR CAST($1 AS text) /* is */ is "
+		    "not null OR $2 = day)\n"
+		    "  AND ($3 IS NULL OR $3 = n) AND $2 IS NOT DISTINCT FROM day");
+	CU_ASSERT_EQUAL(p.e.bind_count, 3);
+	CU_ASSERT_EQUAL(p.e.binds[0].param, p.e.binds[1].param);
 	parsed_free(&p);
 }
 
@@ -72,4 +89,5 @@ a_null_keeps_the_type_of_its_parameter(void)
 }
 
 UNIT_SUITE(pg_bind, TEST(names_become_numbers_in_the_order_of_their_first_use),
+    TEST(before_is_null_stands_a_text_with_a_number_of_its_own),
     TEST(each_value_goes_out_as_its_declared_type), TEST(a_null_keeps_the_type_of_its_parameter));

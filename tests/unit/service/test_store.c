@@ -409,7 +409,7 @@ static void
 the_earlier_of_two_deadlines_holds(void)
 {
 	static const struct store_driver fake = {
-		.scheme = "fake", .open = fake_open, .close = fake_close, .read = fake_read
+		.schemes = { "fake:" }, .open = fake_open, .close = fake_close, .read = fake_read
 	};
 	struct endpoint e = { .timeout_ms = 1000 };
 	struct strbuf block = { 0 };

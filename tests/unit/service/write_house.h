@@ -19,6 +19,7 @@ struct write_house {
 	const struct catalog *catalog;
 	struct ingest_options o;
 	struct ingest_shared *shared;
+	bool postgresql; /* see pg_house.h; then db and url are of nothing */
 };
 
 static inline void
@@ -35,6 +36,7 @@ static inline void
 house_load(struct write_house *h)
 {
 	const struct catalog_options o = { .handlers = h->s.dir,
+		.postgresql = h->postgresql,
 		.timeout_ms = 3000,
 		.max_body_bytes = 1 << 20,
 		.limit_quota = 100,
@@ -134,10 +136,11 @@ house_files(struct write_house *h)
 	    " SELECT i + 1 FROM n) SELECT :tenant, count(*), :payload FROM n\n");
 }
 
+/* All but the database. */
 static inline void
-write_house_make(struct write_house *h)
+write_house_lay(struct write_house *h, bool postgresql)
 {
-	*h = (struct write_house){ 0 };
+	*h = (struct write_house){ .postgresql = postgresql };
 	spool_house_make(&h->s, 64 << 20);
 	(void)snprintf(h->db, sizeof h->db, "%s/weir.db", h->s.dir);
 	(void)snprintf(h->url, sizeof h->url, "sqlite:%s", h->db);
@@ -147,15 +150,21 @@ write_house_make(struct write_house *h)
 	h->shared = mmap(
 	    NULL, sizeof *h->shared, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	CU_ASSERT_NOT_EQUAL_FATAL((void *)h->shared, MAP_FAILED);
+	h->o.database.url = h->url;
+	h->o.key_ttl_ms = 1000;
+	h->o.batch_max = 1000;
+	h->o.shared = h->shared;
+}
+
+static inline void
+write_house_make(struct write_house *h)
+{
+	write_house_lay(h, false);
 	CU_ASSERT_EQUAL_FATAL(
 	    house_run(h,
 		"CREATE TABLE things (tenant TEXT, id TEXT, payload TEXT CHECK (payload <> 'bad'),"
 		" note TEXT, event_id TEXT, now TEXT, accepted_at TEXT)"),
 	    ERR_OK);
-	h->o.database.url = h->url;
-	h->o.key_ttl_ms = 1000;
-	h->o.batch_max = 1000;
-	h->o.shared = h->shared;
 }
 
 static inline void

@@ -1,0 +1,15 @@
+#ifndef HTTP_ACCEPT_H
+#define HTTP_ACCEPT_H
+
+#include <stdbool.h>
+
+#include "base/str.h"
+
+/*
+ * Whether an Accept header (RFC 9110 §12.5.1; its lines joined, absent: none was sent) lets an answer be
+ * application/json.  The most specific range that covers it decides; a weight of 0 forbids.  What is not a
+ * media range is skipped, and a header without any counts as not sent.
+ */
+bool accept_allows_json(struct slice accept);
+
+#endif

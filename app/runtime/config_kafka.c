@@ -1,0 +1,116 @@
+/*
+ * KAFKA_CONFIG_*: settings of librdkafka, which has some two hundred of them and judges them itself.
+ *
+ * KAFKA_CONFIG_SASL_MECHANISM is sasl.mechanism; the names have no line in our table, so they are listed
+ * from what was set.
+ */
+#include <ctype.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/fault.h"
+#include "client/kafka.h"
+#include "runtime/config_source.h"
+
+enum { WHY_BYTES = 256 };
+
+#define PREFIX	    "KAFKA_CONFIG_"
+#define FILE_SUFFIX "_FILE"
+
+bool
+config_is_kafka(const char *name)
+{
+	return strncmp(name, PREFIX, sizeof PREFIX - 1) == 0;
+}
+
+/* Our name without the suffix of NAME_FILE. */
+static const char *
+plain_name(const char *name, struct arena *a)
+{
+	struct slice s = slice_of(name);
+	const size_t n = sizeof FILE_SUFFIX - 1;
+
+	if (s.len > n && memcmp(s.ptr + s.len - n, FILE_SUFFIX, n) == 0)
+		s.len -= n;
+	return arena_copy(a, s);
+}
+
+static const char *
+their_name(const char *ours, struct arena *a)
+{
+	char *name = arena_copy(a, slice_of(ours + sizeof PREFIX - 1));
+
+	for (char *p = name; p != NULL && *p != '\0'; p++)
+		*p = *p == '_' ? '.' : (char)tolower((unsigned char)*p);
+	return name;
+}
+
+static bool
+is_known(const struct kafka_setting *settings, size_t count, const char *name)
+{
+	for (size_t i = 0; i < count; i++)
+		if (strcmp(settings[i].name, name) == 0)
+			return true;
+	return false;
+}
+
+/* A value may be a password, so no fault quotes it; librdkafka's reason does for some, but never for those. */
+static void
+check(const struct config_entries *all, const struct config_entry *e, const char *ours,
+    const struct kafka_setting *s, struct fault_list *faults)
+{
+	char why[WHY_BYTES];
+
+	if (kafka_check_setting(s, why, sizeof why) != ERR_OK)
+		fault_add(faults, config_entry_where(all, e), e->line,
+		    "%s is %s for librdkafka, which refuses it (%s)", ours, s->name, why);
+}
+
+enum err
+config_kafka(const struct config_entries *all, struct arena *a, struct fault_list *faults,
+    struct kafka_setting **settings_out, size_t *count_out)
+{
+	struct kafka_setting *settings = arena_alloc(a, (all->count + 1) * sizeof *settings);
+	const struct config_entry *e;
+	size_t count = 0;
+
+	for (size_t i = 0; i < all->count && settings != NULL; i++) {
+		struct kafka_setting *s = &settings[count];
+		const char *ours;
+
+		if (!config_is_kafka(all->items[i].name))
+			continue;
+		ours = plain_name(all->items[i].name, a);
+		s->name = ours == NULL ? NULL : their_name(ours, a);
+		s->value = NULL;
+		if (s->name == NULL || is_known(settings, count, s->name))
+			continue;
+		if (config_lookup(all, ours, a, faults, &e, &s->value) != ERR_OK || e == NULL)
+			continue; /* said, or empty */
+		check(all, e, ours, s, faults);
+		count++;
+	}
+	*settings_out = settings;
+	*count_out = count;
+	return a->overflowed ? ERR_NOMEM : ERR_OK;
+}
+
+enum err
+config_kafka_export(const struct kafka_setting *settings, size_t count)
+{
+	char name[256];
+
+	for (size_t i = 0; i < count; i++) {
+		size_t n = sizeof PREFIX - 1;
+
+		memcpy(name, PREFIX, sizeof PREFIX);
+		for (const char *p = settings[i].name; *p != '\0' && n < sizeof name - 8; p++)
+			name[n++] = *p == '.' ? '_' : (char)toupper((unsigned char)*p);
+		name[n] = '\0';
+		if (setenv(name, settings[i].value, 1) == -1)
+			return ERR_NOMEM;
+		memcpy(name + n, FILE_SUFFIX, sizeof FILE_SUFFIX);
+		(void)unsetenv(name);
+	}
+	return ERR_OK;
+}

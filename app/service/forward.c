@@ -1,0 +1,356 @@
+/*
+ * The forwarder, one turn a step.
+ *
+ * What is out is a ring, in the order of the log.  Reports come in any order among partitions, so
+ * an event counts as forwarded when it and all before it were reported.  Clients are told at once; the log's head goes in a
+ * durable transaction that many share, for until then a second delivery does no harm.
+ */
+#include "service/forward.h"
+
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/arena.h"
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/wake.h"
+#include "service/catalog.h"
+#include "service/event.h"
+#include "service/event_envelope.h"
+#include "service/queue.h"
+#include "service/topics.h"
+
+enum {
+	WINDOW = 8192, /* events that are out; a power of two */
+	WINDOW_BYTES = 64 << 20,
+	READ_MAX = 512,
+	MARK_EVERY_MS = 100,
+	IDLE_MS = 250,
+	POLL_MS = 2, /* while something is out: new events must not wait for old reports */
+	FULL_POLL_MS = 50,
+	AGAIN_MS = 2000, /* after a refusal, or when no producer can be had */
+	SAY_AGAIN_MS = 60000,
+};
+
+struct sent {
+	uint64_t seq;
+	size_t bytes;
+	int64_t at_ms;
+	bool reported;
+};
+
+struct forward {
+	struct forward_options o;
+	struct kafka_producer *producer; /* NULL: to be opened */
+	struct arena arena;
+	struct sent ring[WINDOW];
+	uint64_t first, end; /* places in the ring: out are [first, end) */
+	size_t bytes;	     /* that are out */
+	uint64_t read_seq;   /* produced up to here */
+	uint64_t told_seq, marked_seq;
+	int64_t marked_ms, resume_ms, said_ms;
+	enum err refused; /* the first report that was bad */
+	bool begun;
+};
+
+const struct forward_driver forward_driver_kafka = {
+	.open = kafka_producer_open,
+	.close = kafka_producer_close,
+	.produce = kafka_produce,
+	.poll = kafka_producer_poll,
+	.failed = kafka_producer_failed,
+};
+
+static void
+pass(const struct forward *f, enum forward_arrow arrow)
+{
+	if (f->o.passed != NULL)
+		f->o.passed(f->o.ctx, arrow);
+}
+
+static struct sent *
+sent_at(struct forward *f, uint64_t place)
+{
+	return &f->ring[place & (WINDOW - 1)];
+}
+
+/*
+ * What the others see: one line for each change, and one a minute while it is stopped.
+ */
+static void
+show(struct forward *f, enum forward_state state, const char *why)
+{
+	struct forward_shared *s = f->o.shared;
+	const int64_t now_ms = clock_mono_ms();
+	const enum forward_state before =
+	    (enum forward_state)atomic_exchange(&s->state, (uint32_t)state);
+
+	atomic_store(&s->pid, (uint32_t)getpid());
+	if (before == state && (state != FORWARD_STOPPED || now_ms - f->said_ms < SAY_AGAIN_MS))
+		return;
+	atomic_store(&s->since_ms, now_ms);
+	f->said_ms = now_ms;
+	if (state == FORWARD_STALLED)
+		log_warn(
+		    "kafka_stalled", LOG_STR("so", "writes stay in the spool until it answers"));
+	else if (state == FORWARD_STOPPED)
+		log_warn("forwarder_stopped", LOG_INT("before_seq", f->told_seq + 1),
+		    LOG_STR("reason", why));
+	else if (before == FORWARD_STALLED || before == FORWARD_STOPPED)
+		log_info("forwarder_goes_on", LOG_INT("seq", f->told_seq));
+}
+
+/* Inside of poll(). */
+static void
+reported(void *ctx, uint64_t ticket, enum err result)
+{
+	struct forward *f = ctx;
+
+	if (ticket < f->first || ticket >= f->end)
+		return;
+	if (result == ERR_OK)
+		sent_at(f, ticket)->reported = true;
+	else if (f->refused == ERR_OK)
+		f->refused = result;
+}
+
+static bool
+open_producer(struct forward *f)
+{
+	const struct kafka_producer_options o = {
+		.common = *f->o.kafka, .idempotent = true, .delivered = reported, .ctx = f
+	};
+
+	if (f->producer != NULL)
+		return true;
+	if (clock_mono_ms() < f->resume_ms)
+		return false;
+	if (f->o.driver->open(&o, &f->producer) == ERR_OK)
+		return true;
+	f->resume_ms = clock_mono_ms() + AGAIN_MS;
+	return false;
+}
+
+/* Back to what is known to be forwarded; what was out goes again. */
+static void
+start_again(struct forward *f, int64_t pause_ms)
+{
+	f->o.driver->close(&f->producer);
+	f->first = f->end;
+	f->bytes = 0;
+	f->read_seq = f->told_seq;
+	f->refused = ERR_OK;
+	f->resume_ms = clock_mono_ms() + pause_ms;
+	(void)atomic_fetch_add(&f->o.shared->restarts, 1);
+}
+
+/*
+ * Reports.
+ */
+static void
+settle(struct forward *f)
+{
+	uint64_t seq = f->told_seq;
+
+	for (; f->first < f->end && sent_at(f, f->first)->reported; f->first++) {
+		seq = sent_at(f, f->first)->seq;
+		f->bytes -= sent_at(f, f->first)->bytes;
+		(void)atomic_fetch_add(&f->o.shared->delivered, 1);
+	}
+	if (seq == f->told_seq)
+		return;
+	pass(f, FORWARD_REPORTED);
+	f->told_seq = seq;
+	queue_tell_forwarded(f->o.queue, seq);
+	pass(f, FORWARD_TOLD);
+	show(f, FORWARD_GOING, "");
+}
+
+/* A spool that cannot be written keeps its head, and the same events go again some day. */
+static void
+mark(struct forward *f, int64_t now_ms)
+{
+	const bool due = f->first == f->end || now_ms - f->marked_ms >= MARK_EVERY_MS;
+
+	if (f->told_seq == f->marked_seq || !due)
+		return;
+	f->marked_ms = now_ms;
+	if (queue_forwarded(f->o.queue, f->told_seq) != ERR_OK)
+		return;
+	f->marked_seq = f->told_seq;
+	pass(f, FORWARD_MARKED);
+}
+
+static void
+look_for_stall(struct forward *f, int64_t now_ms)
+{
+	if (f->first < f->end && now_ms - sent_at(f, f->first)->at_ms > f->o.stalled_ms)
+		show(f, FORWARD_STALLED, "");
+}
+
+/*
+ * Sending.
+ */
+static enum err
+send_one(struct forward *f, const struct event *ev, int64_t now_ms)
+{
+	const struct endpoint *e = catalog_find(f->o.catalog, ev->endpoint);
+	struct event_envelope env;
+	struct kafka_message m;
+	enum err rc = event_envelope_encode(ev, e, &f->arena, &env);
+
+	if (rc != ERR_OK)
+		return rc;
+	m = (struct kafka_message){ .topic = topics_of(f->o.topics, e),
+		.key = env.key,
+		.value = env.value,
+		.headers = env.headers,
+		.header_count = env.header_count,
+		.timestamp_ms = env.timestamp_ms,
+		.ticket = f->end };
+	*sent_at(f, f->end) =
+	    (struct sent){ .seq = ev->seq, .bytes = env.value.len, .at_ms = now_ms };
+	f->end++; /* before the call: a report may come from within */
+	rc = f->o.driver->produce(f->producer, &m);
+	if (rc != ERR_OK) {
+		f->end--;
+		return rc;
+	}
+	f->bytes += env.value.len;
+	f->read_seq = ev->seq;
+	return ERR_OK;
+}
+
+static bool
+has_room(const struct forward *f)
+{
+	return f->end - f->first + READ_MAX <= WINDOW && f->bytes < WINDOW_BYTES;
+}
+
+/* ERR_NOT_FOUND: nothing is new. */
+static enum err
+send_new(struct forward *f, int64_t now_ms)
+{
+	struct event *events;
+	size_t count;
+	enum err rc;
+
+	arena_reset(&f->arena);
+	rc = queue_read_after(f->o.queue, f->read_seq, READ_MAX, &f->arena, &events, &count);
+	if (rc == ERR_INVALID)
+		show(f, FORWARD_STOPPED, "a record of a version that this weir does not know");
+	if (rc != ERR_OK)
+		return rc;
+	pass(f, FORWARD_READ);
+	for (size_t i = 0; i < count && rc == ERR_OK; i++)
+		rc = send_one(f, &events[i], now_ms);
+	pass(f, FORWARD_PRODUCED);
+	/* What was sent before it is out by now; alone, it would wait for ever. */
+	if (rc == ERR_TOO_LARGE && f->first == f->end) {
+		show(f, FORWARD_STOPPED,
+		    "the event is larger than Kafka takes: see KAFKA_CONFIG_MESSAGE_MAX_BYTES and "
+		    "the topic's max.message.bytes");
+		start_again(f, AGAIN_MS);
+	}
+	return rc;
+}
+
+/* What is stored in the spool is where we begin, whatever the segment says. */
+static enum err
+begin(struct forward *f)
+{
+	uint64_t first;
+	const enum err rc = queue_first(f->o.queue, &first);
+
+	if (rc != ERR_OK)
+		return rc;
+	f->read_seq = f->told_seq = f->marked_seq = first - 1;
+	queue_tell_forwarded(f->o.queue, f->told_seq);
+	f->begun = true;
+	show(f, FORWARD_GOING, "");
+	return ERR_OK;
+}
+
+static void
+nap(int64_t ms)
+{
+	static _Atomic uint32_t never;
+
+	wake_wait(&never, 0, ms);
+}
+
+/* True: the producer has failed, or Kafka refused an event, and all begins again. */
+static bool
+is_beyond_help(struct forward *f)
+{
+	if (f->o.driver->failed(f->producer)) {
+		log_warn("kafka_producer_failed", LOG_INT("out", f->end - f->first),
+		    LOG_STR(
+			"so", "a new producer begins behind the last event that was delivered"));
+		start_again(f, 0);
+		return true;
+	}
+	if (f->refused == ERR_OK)
+		return false;
+	show(f, FORWARD_STOPPED,
+	    f->refused == ERR_TOO_LARGE ? "the event is larger than the topic's max.message.bytes"
+					: "Kafka refused the event: see kafka_delivery_failed");
+	start_again(f, AGAIN_MS);
+	return true;
+}
+
+enum err
+forward_step(struct forward *f)
+{
+	int64_t now_ms;
+	enum err rc = f->begun ? ERR_OK : begin(f);
+
+	if (rc != ERR_OK || !open_producer(f)) {
+		nap(IDLE_MS);
+		return rc;
+	}
+	f->o.driver->poll(f->producer, f->first == f->end ? 0
+				       : has_room(f)	  ? POLL_MS
+							  : FULL_POLL_MS);
+	now_ms = clock_mono_ms();
+	settle(f);
+	mark(f, now_ms);
+	if (is_beyond_help(f))
+		return ERR_OK;
+	look_for_stall(f, now_ms);
+	rc = has_room(f) ? send_new(f, now_ms) : ERR_OK;
+	if (rc != ERR_NOT_FOUND || f->first < f->end)
+		return ERR_OK;
+	queue_wait(f->o.queue, IDLE_MS);
+	return f->marked_seq == f->told_seq ? ERR_NOT_FOUND : ERR_OK;
+}
+
+enum err
+forward_open(const struct forward_options *o, struct forward **out)
+{
+	struct forward *f = calloc(1, sizeof *f);
+
+	*out = f;
+	if (f == NULL)
+		return ERR_NOMEM;
+	f->o = *o;
+	arena_init(&f->arena, SIZE_MAX / 2); /* bounded by queue_read_after() */
+	return ERR_OK;
+}
+
+void
+forward_close(struct forward **fp)
+{
+	struct forward *f = *fp;
+
+	if (f == NULL)
+		return;
+	*fp = NULL;
+	if (f->told_seq > f->marked_seq) /* or the next one would send it twice */
+		(void)queue_forwarded(f->o.queue, f->told_seq);
+	f->o.driver->close(&f->producer);
+	arena_free(&f->arena);
+	free(f);
+}
