@@ -22,6 +22,7 @@ static const struct command *const commands[] = {
 	&command_dlq,
 	&command_breaker,
 	&command_key,
+	&command_limit,
 };
 
 enum { COMMANDS = sizeof commands / sizeof *commands };

@@ -1,9 +1,9 @@
 /*
  * GET /api/v1/operations/:event_id: what became of an accepted write.
  *
- * The spool knows what waits, the key table of the write database what is finished.  The spool is asked
- * first: it forgets an event only after the table knows it, so the other order could miss both.  When one that might
- * know cannot be asked, the answer is 503, never 404.
+ * The spool knows what waits on this host, the key table of the write database what is finished, Redis what another
+ * host has accepted.  The spool is asked first: it forgets an event only after the table knows it, so the other order
+ * could miss both.  When one that might know cannot be asked, the answer is 503, never 404.
  */
 #include <string.h>
 
@@ -12,6 +12,7 @@
 #include "handlers/handlers.h"
 #include "http/response.h"
 #include "service/event.h"
+#include "service/idempotency.h"
 #include "service/ledger.h"
 #include "service/queue.h"
 
@@ -64,6 +65,19 @@ answer(struct handler_call *call, const struct state *s)
 	return HANDLER_PROBLEM;
 }
 
+/* Neither applied nor waiting here; ${spool}: whether the spool could say so. */
+static enum err
+find_elsewhere(struct handler_call *call, const uint8_t *id, enum err spool, struct state *s)
+{
+	enum err rc = ERR_NOT_FOUND;
+
+	*s = (struct state){ .status = SLICE("accepted"), .tenant = call->tenant };
+	if (call->idempotency != NULL)
+		rc = idempotency_find(
+		    call->idempotency, call->tenant, id, clock_mono_ms(), &s->accepted_us);
+	return rc == ERR_NOT_FOUND && spool != ERR_NOT_FOUND ? ERR_UNAVAILABLE : rc;
+}
+
 /* ERR_OK, ERR_NOT_FOUND, or ERR_UNAVAILABLE: a store that might know cannot be asked. */
 static enum err
 find(struct handler_call *call, const uint8_t *id, struct state *s)
@@ -89,7 +103,9 @@ find(struct handler_call *call, const uint8_t *id, struct state *s)
 			.accepted_us = rec.accepted_us };
 		return ERR_OK;
 	}
-	return table == ERR_NOT_FOUND && spool == ERR_NOT_FOUND ? ERR_NOT_FOUND : ERR_UNAVAILABLE;
+	if (table != ERR_NOT_FOUND)
+		return ERR_UNAVAILABLE; /* what another host has accepted may be applied by now */
+	return find_elsewhere(call, id, spool, s);
 }
 
 static enum handler_result

@@ -17,6 +17,7 @@
 #include "cmd/command.h"
 #include "runtime/regions.h"
 #include "runtime/runtime.h"
+#include "service/forward.h"
 #include "service/guard.h"
 #include "service/ingest.h"
 #include "service/queue.h"
@@ -41,6 +42,14 @@ struct picture {
 	enum ingest_state consumer;
 	uint32_t consumer_pid;
 	char consumer_reason[sizeof((struct ingest_shared *)0)->reason];
+	enum forward_state forwarder;
+	uint64_t delivered, restarts;
+	struct lag {
+		char topic[FORWARD_TOPIC_BYTES];
+		int partition;
+		int64_t committed, high, behind; /* -1: nothing was ever committed */
+	} lags[FORWARD_LAGS];
+	size_t lag_count;
 };
 
 static const char *const member_names[] = {
@@ -55,6 +64,13 @@ static const char *const consumer_names[] = {
 	[INGEST_APPLYING] = "applying",
 	[INGEST_WAITING] = "waiting",
 	[INGEST_STOPPED] = "stopped",
+};
+
+static const char *const forwarder_names[] = {
+	[FORWARD_NONE] = "none",
+	[FORWARD_GOING] = "going",
+	[FORWARD_STALLED] = "stalled",
+	[FORWARD_STOPPED] = "stopped",
 };
 
 static void
@@ -87,6 +103,32 @@ look_at_consumer(const struct ingest_shared *shared, struct picture *p)
 }
 
 static void
+look_at_lag(const struct forward_lag *from, struct lag *out)
+{
+	memcpy(out->topic, from->topic, sizeof out->topic);
+	out->topic[sizeof out->topic - 1] = '\0';
+	if (!utf8_valid(slice_of(out->topic), NULL)) /* torn by its writer */
+		out->topic[0] = '\0';
+	out->partition = atomic_load(&from->partition);
+	out->high = atomic_load(&from->high);
+	out->committed = atomic_load(&from->committed);
+	out->behind = out->high - (out->committed < 0 ? 0 : out->committed);
+}
+
+static void
+look_at_forwarder(const struct forward_shared *shared, struct picture *p)
+{
+	const uint32_t state = atomic_load(&shared->state), lags = atomic_load(&shared->lag_count);
+
+	p->forwarder = state <= FORWARD_STOPPED ? (enum forward_state)state : FORWARD_NONE;
+	p->delivered = atomic_load(&shared->delivered);
+	p->restarts = atomic_load(&shared->restarts);
+	p->lag_count = lags < FORWARD_LAGS ? lags : FORWARD_LAGS;
+	for (size_t i = 0; i < p->lag_count; i++)
+		look_at_lag(&shared->lags[i], &p->lags[i]);
+}
+
+static void
 look(const struct runtime *rt, struct picture *p)
 {
 	memset(p, 0, sizeof *p);
@@ -96,6 +138,7 @@ look(const struct runtime *rt, struct picture *p)
 	p->now_us = clock_wall_us();
 	look_at_members(rt->scoreboard, p);
 	look_at_consumer(rt->ingest, p);
+	look_at_forwarder(rt->forward, p);
 	l1_stats_read(rt->regions->l1, &p->cache);
 	p->breaker_count = guards_look(rt->guards, p->now_ms, p->breakers);
 	p->spool_known = queue_status_read(rt->queue, &p->spool) == ERR_OK;
@@ -137,6 +180,19 @@ text_members(const struct picture *p, struct strbuf *b)
 	}
 }
 
+/* Nothing without Kafka. */
+static void
+text_forwarder(const struct picture *p, struct strbuf *b)
+{
+	if (p->forwarder == FORWARD_NONE)
+		return;
+	strbuf_addf(b, "forwarder    %s, %" PRIu64 " delivered, %" PRIu64 " restarts\n",
+	    forwarder_names[p->forwarder], p->delivered, p->restarts);
+	for (size_t i = 0; i < p->lag_count; i++)
+		strbuf_addf(b, "  %s/%d: %" PRId64 " behind\n", p->lags[i].topic,
+		    p->lags[i].partition, p->lags[i].behind);
+}
+
 static void
 text(const struct picture *p, struct strbuf *b)
 {
@@ -152,6 +208,7 @@ text(const struct picture *p, struct strbuf *b)
 		    p->spool.max_bytes, p->spool.full ? ", full" : "");
 	else
 		strbuf_add_cstr(b, "spool        cannot be read\n");
+	text_forwarder(p, b);
 	strbuf_addf(b, "consumer     %s%s%s\n\n", consumer_names[p->consumer],
 	    *p->consumer_reason == '\0' ? "" : ": ", p->consumer_reason);
 	text_members(p, b);
@@ -213,6 +270,30 @@ json_parts(const struct picture *p, struct strbuf *b)
 }
 
 static void
+json_forwarder(const struct picture *p, struct strbuf *b)
+{
+	if (p->forwarder == FORWARD_NONE) {
+		strbuf_add_cstr(b, ",\"forwarder\":null");
+		return;
+	}
+	strbuf_addf(b,
+	    ",\"forwarder\":{\"state\":\"%s\",\"delivered\":%" PRIu64 ",\"restarts\":%" PRIu64
+	    ",\"partitions\":[",
+	    forwarder_names[p->forwarder], p->delivered, p->restarts);
+	for (size_t i = 0; i < p->lag_count; i++) {
+		const struct lag *lag = &p->lags[i];
+
+		strbuf_add_cstr(b, i == 0 ? "{" : ",{");
+		json_string(b, "topic", lag->topic);
+		strbuf_addf(b,
+		    ",\"partition\":%d,\"committed\":%" PRId64 ",\"high\":%" PRId64
+		    ",\"lag\":%" PRId64 "}",
+		    lag->partition, lag->committed, lag->high, lag->behind);
+	}
+	strbuf_add_cstr(b, "]}");
+}
+
+static void
 json(const struct picture *p, struct strbuf *b)
 {
 	strbuf_add_char(b, '{');
@@ -223,6 +304,7 @@ json(const struct picture *p, struct strbuf *b)
 	json_members(p, b);
 	strbuf_add_char(b, ',');
 	json_parts(p, b);
+	json_forwarder(p, b);
 	strbuf_add_cstr(b, ",\"breakers\":");
 	breakers_json(p->breakers, p->breaker_count, p->now_ms, b);
 	strbuf_add_cstr(b, ",\"counters\":{");

@@ -15,6 +15,7 @@
 #include "service/cache_l2.h"
 #include "service/copy.h"
 #include "service/event.h"
+#include "service/idempotency.h"
 #include "service/queue.h"
 #include "service/quota.h"
 #include "telemetry/trace.h"
@@ -40,6 +41,7 @@ struct transport {
 /* What a parked exchange waits for. */
 enum exchange_wait {
 	EXCHANGE_RUNS,
+	EXCHANGE_WAITS_CLAIM, /* a second at most; nobody can hurry it */
 	EXCHANGE_WAITS_QUEUE,
 	EXCHANGE_WAITS_FLIGHT,
 	EXCHANGE_WAITS_TURN /* until wake_ms, then it looks again */
@@ -101,7 +103,9 @@ struct exchange {
 	int64_t dead_leader; /* member known to be dead, -1 none */
 	struct handler_call call;
 	struct event event;
+	struct idempotency_claim claim;
 	struct queue_item item;
+	bool decided; /* item.outcome, by another host */
 
 	/* The answer. */
 	enum exchange_source source;

@@ -11,6 +11,7 @@
 #include "http/problem.h"
 
 struct consistency;
+struct idempotency;
 struct ledger;
 struct queue;
 struct queue_item;
@@ -44,11 +45,12 @@ struct handler_call {
 	struct arena *arena;
 	struct store *store;
 	struct queue *queue;
-	struct ledger *ledger;	       /* for operations */
-	struct slice base_path;	       /* put back in Location */
-	struct queue_item *item;       /* a write, ready to be submitted */
-	bool resumed;		       /* the item is done */
-	struct consistency *must_show; /* what a read is to show, or NULL; the store fills it */
+	struct idempotency *idempotency; /* NULL: no Redis */
+	struct ledger *ledger;		 /* for operations */
+	struct slice base_path;		 /* put back in Location */
+	struct queue_item *item;	 /* a write, ready to be submitted */
+	bool resumed;			 /* the item is done */
+	struct consistency *must_show;	 /* what a read is to show, or NULL; the store fills it */
 
 	struct strbuf block;	   /* out; the exchange frees it */
 	struct response *response; /* out */

@@ -30,9 +30,10 @@ static const struct step steps[] = {
 	{ "bind", LANE_INLINE, step_bind },   /* 400 415 */
 	{ "authenticate", LANE_ASKED,
 	    step_authenticate },	      /* 401 403 429; a lane for what is not remembered */
-	{ "limit", LANE_INLINE, step_limit }, /* 429 */
+	{ "limit", LANE_ASKED, step_limit },  /* 429 503; a lane when Redis must be asked */
 	{ "consistency", LANE_INLINE, step_consistency }, /* reads: 400 */
 	{ "replay", LANE_INLINE, step_replay },	   /* writes: 400; the claim is the committer's */
+	{ "claim", LANE_INLINE, step_claim }, /* writes: has another host its key? 202 409 422 */
 	{ "lookup", LANE_INLINE, step_lookup },	   /* reads: fresh, stale, lead or wait */
 	{ "recheck", LANE_HANDLER, step_recheck }, /* leaders: has another flight just landed? */
 	{ "fetch", LANE_HANDLER, step_fetch }, /* leaders: has another host a copy, or makes one? */
@@ -174,6 +175,7 @@ expire_write(struct exchange *x)
 
 	p.retry_after_s = 1;
 	if (queue_withdraw(x->env->queue, &x->item)) {
+		write_give_up(x);
 		p.detail = x->item.seq == 0
 			       ? "the queue did not take this in time; nothing was accepted"
 			       : "stored here, but not yet acknowledged by Kafka: send the same "

@@ -23,6 +23,7 @@ struct pipeline_env {
 	const struct l2 *l2; /* NULL: no Redis */
 	struct quota *quota;
 	struct queue *queue;
+	struct idempotency *idempotency; /* NULL: no Redis */
 	struct store *store;
 	struct tenants *tenants; /* service/tenant.h */
 	struct scoreboard *scoreboard;

@@ -36,6 +36,8 @@ enum step_result step_authenticate(struct exchange *x);
 
 /* steps_write.c */
 enum step_result step_replay(struct exchange *x);
+enum step_result step_claim(struct exchange *x);
+void write_give_up(struct exchange *x); /* nothing was accepted: its claim goes */
 
 /* steps_cache.c */
 enum step_result step_lookup(struct exchange *x);

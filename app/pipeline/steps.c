@@ -190,24 +190,49 @@ step_bind(struct exchange *x)
 	return STEP_NEXT;
 }
 
+static void
+count_limits(const struct exchange *x)
+{
+	struct scoreboard *s = x->env->scoreboard;
+
+	if (x->quota.observed > 0)
+		scoreboard_count(s, x->env->member, METRIC_LIMIT_OBSERVED, 1);
+	if (x->quota.overflow)
+		scoreboard_count(s, x->env->member, METRIC_LIMIT_OVERFLOW, 1);
+}
+
+static enum step_result
+limited(struct exchange *x)
+{
+	struct problem p = PROBLEM(429, NULL);
+
+	scoreboard_count(x->env->scoreboard, x->env->member, METRIC_LIMITED, 1);
+	p.retry_after_s = x->quota.retry_after_s;
+	return answer_problem(x, &p);
+}
+
+/* First on the reactor; once more on a lane when Redis must be asked. */
 enum step_result
 step_limit(struct exchange *x)
 {
 	const struct quota_caller who = { .client = x->tenant.len > 0 ? x->tenant : x->ip,
 		.tenant = x->tenant.len > 0 ? x->tenant : (struct slice){ 0 },
 		.ip = x->ip };
-	struct scoreboard *s = x->env->scoreboard;
-	struct problem p = PROBLEM(429, NULL);
-	const enum err rc = quota_take(x->env->quota, x->endpoint, &who, x->start_ns, &x->quota);
+	enum err rc;
 
+	if (x->asks_lane)
+		rc = quota_ask(x->env->quota, x->endpoint, &who, clock_mono_ns(), &x->quota);
+	else
+		rc = quota_take(x->env->quota, x->endpoint, &who, x->start_ns, &x->quota);
+	if (rc == ERR_CONFLICT)
+		return STEP_BLOCKS;
 	x->quota_known = x->endpoint->limit_count > 0;
-	if (x->quota.observed > 0)
-		scoreboard_count(s, x->env->member, METRIC_LIMIT_OBSERVED, 1);
-	if (x->quota.overflow)
-		scoreboard_count(s, x->env->member, METRIC_LIMIT_OVERFLOW, 1);
+	count_limits(x);
 	if (rc == ERR_OK)
 		return STEP_NEXT;
-	scoreboard_count(s, x->env->member, METRIC_LIMITED, 1);
-	p.retry_after_s = x->quota.retry_after_s;
-	return answer_problem(x, &p);
+	if (rc == ERR_LIMITED)
+		return limited(x);
+	return answer_problem(
+	    x, &(struct problem){
+		   .status = 503, .detail = "limits cannot be told", .retry_after_s = 1 });
 }

@@ -25,6 +25,7 @@ prepare(struct exchange *x)
 		.arena = &x->arena,
 		.store = x->env->store,
 		.queue = x->env->queue,
+		.idempotency = x->env->idempotency,
 		.ledger = x->env->ledger,
 		.base_path = x->base_path,
 		.item = &x->item,
@@ -109,11 +110,16 @@ step_handle(struct exchange *x)
 		count_write(x);
 	} else {
 		prepare(x);
+		x->call.resumed = x->decided;
+		if (x->decided)
+			count_write(x);
 	}
 	r = x->endpoint->handler->run(&x->call);
 	x->handle_ns += clock_mono_ns() - began_ns;
 	if (x->endpoint->handler->lane == HANDLER_BLOCKING)
 		count(x, METRIC_QUERIES);
+	if (r == HANDLER_PROBLEM && http_method_writes(x->endpoint->method) && !x->call.resumed)
+		write_give_up(x); /* not even submitted */
 	if (r == HANDLER_PROBLEM && x->call.problem.status >= 500)
 		count(x, METRIC_QUERY_FAILURES);
 	switch (r) {

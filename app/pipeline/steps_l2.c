@@ -133,7 +133,7 @@ l2_keep(struct exchange *x)
 	rc = l2_put(x->env->l2, &x->l2, &x->endpoint->cache, x->block, clock_mono_ms());
 	if (rc == ERR_OK)
 		count(x, METRIC_L2_FILLS);
-	else if (rc != ERR_CONFLICT)
+	else if (rc != ERR_CONFLICT && rc != ERR_TOO_LARGE)
 		count(x, METRIC_L2_FAILURES);
 }
 

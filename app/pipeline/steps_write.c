@@ -8,10 +8,35 @@
 #include "pipeline/pipeline.h"
 #include "pipeline/step.h"
 
+enum {
+	LEASE_SPARE_MS = 2000, /* of a claim, beyond the time a write has */
+	HELD_RETRY_S = 1,
+};
+
+void
+write_give_up(struct exchange *x)
+{
+	if (x->env->idempotency != NULL)
+		idempotency_settle(x->env->idempotency, &x->event, 0);
+}
+
+/* On the committer's thread; also when nobody waits for it any more, for what is durable is accepted. */
 static void
 write_is_done(struct queue_item *item)
 {
 	struct exchange *x = item->ctx;
+
+	if (item->outcome != QUEUE_ACCEPTED && item->outcome != QUEUE_REPLAYED)
+		write_give_up(x);
+	else if (x->env->idempotency != NULL)
+		idempotency_settle(x->env->idempotency, &x->event, item->accepted_us);
+	x->env->resume(x);
+}
+
+static void
+claim_is_done(struct idempotency_claim *c)
+{
+	struct exchange *x = c->ctx;
 
 	x->env->resume(x);
 }
@@ -82,5 +107,50 @@ step_replay(struct exchange *x)
 	x->item.event = &x->event;
 	x->item.done = write_is_done;
 	x->item.ctx = x;
+	return STEP_NEXT;
+}
+
+static enum step_result
+claimed(struct exchange *x)
+{
+	struct problem p =
+	    PROBLEM(409, "a request with this Idempotency-Key is still in hand; try again");
+
+	switch (x->claim.outcome) {
+	case IDEMPOTENCY_OURS:
+		return STEP_NEXT;
+	case IDEMPOTENCY_ACCEPTED:
+		x->item.outcome = QUEUE_REPLAYED;
+		x->item.accepted_us = x->claim.accepted_us;
+		x->decided = true;
+		return STEP_NEXT;
+	case IDEMPOTENCY_MISMATCH:
+		x->item.outcome = QUEUE_MISMATCH;
+		x->decided = true;
+		return STEP_NEXT;
+	case IDEMPOTENCY_HELD:
+		break;
+	}
+	p.retry_after_s = HELD_RETRY_S;
+	return answer_problem(x, &p);
+}
+
+enum step_result
+step_claim(struct exchange *x)
+{
+	if (x->env->idempotency == NULL || !http_method_writes(x->endpoint->method))
+		return STEP_NEXT;
+	if (x->wait == EXCHANGE_WAITS_CLAIM) {
+		x->wait = EXCHANGE_RUNS;
+		return claimed(x);
+	}
+	x->claim = (struct idempotency_claim){ .event = &x->event,
+		.lease_ms = x->endpoint->timeout_ms + LEASE_SPARE_MS,
+		.done = claim_is_done,
+		.ctx = x };
+	x->wait = EXCHANGE_WAITS_CLAIM; /* before another thread has it */
+	if (idempotency_claim(x->env->idempotency, &x->claim))
+		return STEP_PARKED;
+	x->wait = EXCHANGE_RUNS;
 	return STEP_NEXT;
 }

@@ -217,9 +217,11 @@ park(struct held *h)
 	struct exchange *x = &h->x;
 	int64_t until_ms = x->deadline_ms;
 
-	if (x->wait == EXCHANGE_WAITS_QUEUE) {
+	if (x->wait == EXCHANGE_WAITS_QUEUE || x->wait == EXCHANGE_WAITS_CLAIM) {
 		h->place = PLACE_QUEUE;
 		h->item_pending = true;
+		if (x->wait == EXCHANGE_WAITS_CLAIM)
+			return; /* its answer comes by itself, and soon */
 	} else if (x->wait == EXCHANGE_WAITS_TURN) {
 		h->place = PLACE_TURN;
 		until_ms = x->wake_ms;

@@ -17,8 +17,10 @@
 #include "client/shm.h"
 #include "policy/flight.h"
 #include "policy/l1.h"
+#include "policy/lease.h"
 #include "policy/limiter.h"
 #include "policy/tickets.h"
+#include "service/fleet.h"
 #include "service/forward.h"
 #include "service/guard.h"
 #include "service/ingest.h"
@@ -29,6 +31,8 @@
 
 enum {
 	LIMITER_SLOTS = 1 << 18,
+	LEASE_SLOTS = 1 << 16,
+	LEASE_SLOTS_ALONE = 64,
 	FLIGHT_SLOTS = 4096,
 	LAYOUT_SEED = 0x77656972,
 	JOIN_WAIT_MS = 60000, /* the maker may be reading millions of keys */
@@ -86,6 +90,40 @@ limits_init(void *mem, const struct regions_options *o, const struct region_seed
 	(void)o;
 	(void)seeds;
 	limiter_init(mem, LIMITER_SLOTS);
+}
+
+static uint32_t
+lease_slots(const struct regions_options *o)
+{
+	return o->fleet ? LEASE_SLOTS : LEASE_SLOTS_ALONE;
+}
+
+static size_t
+leases_region_size(const struct regions_options *o)
+{
+	return leases_size(lease_slots(o));
+}
+
+static void
+leases_region_init(void *mem, const struct regions_options *o, const struct region_seeds *seeds)
+{
+	(void)seeds;
+	leases_init(mem, lease_slots(o));
+}
+
+static size_t
+fleet_size(const struct regions_options *o)
+{
+	(void)o;
+	return fleet_shared_size();
+}
+
+static void
+fleet_init(void *mem, const struct regions_options *o, const struct region_seeds *seeds)
+{
+	(void)o;
+	(void)seeds;
+	fleet_shared_init(mem);
 }
 
 static size_t
@@ -214,6 +252,8 @@ static const struct region table[] = {
 	{ "seeds", 1, seeds_size, seeds_init, offsetof(struct regions, seeds) },
 	{ "scoreboard", 1, members_size, members_init, offsetof(struct regions, scoreboard) },
 	{ "limiter", 1, limits_size, limits_init, offsetof(struct regions, limiter) },
+	{ "leases", 1, leases_region_size, leases_region_init, offsetof(struct regions, leases) },
+	{ "fleet", 1, fleet_size, fleet_init, offsetof(struct regions, fleet) },
 	{ "l1", 1, copies_size, copies_init, offsetof(struct regions, l1) },
 	{ "flights", 1, flights_size, flights_init, offsetof(struct regions, flights) },
 	{ "guards", 1, guards_region_size, guards_region_init, offsetof(struct regions, guards) },

@@ -7,11 +7,13 @@
 
 #include "base/err.h"
 
+struct fleet_shared;
 struct flights;
 struct guards;
 struct forward_shared;
 struct ingest_shared;
 struct l1;
+struct leases;
 struct limiter;
 struct purges_shared;
 struct queue_shared;
@@ -33,6 +35,8 @@ struct regions {
 	const struct region_seeds *seeds;
 	struct scoreboard *scoreboard;
 	struct limiter *limiter;
+	struct leases *leases; /* tiny without a fleet */
+	struct fleet_shared *fleet;
 	struct l1 *l1;
 	struct flights *flights;
 	struct guards *guards;
@@ -50,6 +54,7 @@ struct regions_options {
 	const char *path;      /* WEIR_SHM or NULL */
 	int64_t cache_bytes, spool_bytes;
 	int64_t key_ttl_ms;
+	bool fleet; /* REDIS_URL is set */
 	bool join_only;
 };
 

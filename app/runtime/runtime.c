@@ -22,6 +22,8 @@
 #include "runtime/regions.h"
 #include "runtime/state_dir.h"
 #include "service/catalog.h"
+#include "service/fleet.h"
+#include "service/idempotency.h"
 #include "service/ledger.h"
 #include "service/pg_url.h"
 #include "service/primary.h"
@@ -83,6 +85,7 @@ open_segment(struct opening *o)
 		.cache_bytes = o->c->cache_bytes,
 		.spool_bytes = o->c->spool_bytes,
 		.key_ttl_ms = o->c->idempotency_ttl_ms,
+		.fleet = o->c->redis_url != NULL,
 		.join_only = o->needs & RUNTIME_JOIN,
 	};
 	const enum err rc = regions_open(&options, &r->regions);
@@ -93,7 +96,8 @@ open_segment(struct opening *o)
 	r->ingest = r->regions->ingest;
 	r->guards = r->regions->guards;
 	r->forward = r->regions->forward;
-	r->quota = (struct quota){ r->regions->limiter, r->regions->seeds->limiter };
+	r->quota =
+	    (struct quota){ .limiter = r->regions->limiter, .seed = r->regions->seeds->limiter };
 	r->cache = (struct cache){
 		.l1 = r->regions->l1,
 		.flights = r->regions->flights,
@@ -267,6 +271,8 @@ runtime_database_open(const struct config *c, const struct regions *regions, str
 	*out = (struct database){ .options.url = c->db_write_url };
 	if (pg_url_fits(slice_of(c->db_write_url)))
 		rc = primary_open(&options, &out->primary);
+	if (out->primary != NULL)
+		primary_wait(out->primary, clock_mono_ms() + RESOLVE_WAIT_MS);
 	out->options.primary = out->primary;
 	return rc;
 }
@@ -315,7 +321,7 @@ open_queue(struct opening *o)
 }
 
 static enum err
-open_redis(struct opening *o)
+open_shards(struct opening *o)
 {
 	const struct breaker_rules rules = runtime_breaker_rules(o->c);
 	const struct shards_options options = {
@@ -325,11 +331,8 @@ open_redis(struct opening *o)
 		.rules = &rules,
 		.max_connections = (size_t)o->c->threads + BACKGROUND_CALLS,
 	};
-	enum err rc = ERR_OK;
+	const enum err rc = shards_open(&options, &o->r->shards);
 
-	if (o->c->redis_url == NULL)
-		return ERR_OK;
-	rc = shards_open(&options, &o->r->shards);
 	if (rc == ERR_OK)
 		(void)shards_wait(o->r->shards, clock_mono_ms() + RESOLVE_WAIT_MS);
 	return rc;
@@ -349,17 +352,60 @@ open_l2(struct opening *o)
 	};
 	const uint64_t host =
 	    hash64(options.seed, "host", 4); /* the seed itself is nobody's to know */
-	enum err rc;
+	const enum err rc = purges_open(&options, &r->purges);
 
-	if (r->shards == NULL)
-		return ERR_OK;
-	rc = purges_open(&options, &r->purges);
 	r->cache.purges = r->purges;
 	r->l2 = (struct l2){ .shards = r->shards,
 		.purges = r->purges,
 		.max_block_bytes = BLOCK_PER_ANSWER * (size_t)o->c->max_response_bytes };
 	hex_encode(&host, sizeof host, r->l2.host);
 	return rc;
+}
+
+static enum err
+open_fleet(struct opening *o)
+{
+	struct runtime *r = o->r;
+	const struct fleet_options options = {
+		.shards = r->shards,
+		.leases = r->regions->leases,
+		.limiter = r->regions->limiter,
+		.shared = r->regions->fleet,
+		.on_failure = (enum fleet_on_failure)o->c->rate_limit_on_redis_failure,
+		.timeout_ms = o->c->redis_timeout_ms,
+		.background = o->needs & RUNTIME_MEMBER,
+	};
+	const enum err rc = fleet_open(&options, &r->fleet);
+
+	r->quota.fleet = r->fleet;
+	return rc;
+}
+
+static enum err
+open_idempotency(struct opening *o)
+{
+	const struct idempotency_options options = {
+		.shards = o->r->shards,
+		.host = o->r->l2.host,
+		.key_ttl_ms = o->c->idempotency_ttl_ms,
+	};
+
+	return idempotency_open(&options, &o->r->idempotency);
+}
+
+static enum err
+open_redis(struct opening *o)
+{
+	enum err rc;
+
+	if (o->c->redis_url == NULL)
+		return ERR_OK;
+	rc = open_shards(o);
+	if (rc == ERR_OK)
+		rc = open_fleet(o);
+	if (rc == ERR_OK)
+		rc = open_l2(o);
+	return rc == ERR_OK ? open_idempotency(o) : rc;
 }
 
 /* In this order. */
@@ -377,7 +423,6 @@ static const struct part {
 	{ RUNTIME_KEYS, "the API keys", open_tenants },
 	{ RUNTIME_QUEUE, "the spool", open_queue },
 	{ RUNTIME_REDIS, "the shards of REDIS_URL", open_redis },
-	{ RUNTIME_REDIS, "the cache in Redis", open_l2 },
 };
 
 enum err
@@ -406,9 +451,11 @@ runtime_open(const struct config *c, const struct handler_set *handlers, unsigne
 void
 runtime_close(struct runtime *r)
 {
+	queue_close(&r->queue); /* its committer settles keys */
+	idempotency_close(&r->idempotency);
 	purges_close(&r->purges);
+	fleet_close(&r->fleet);
 	shards_close(&r->shards);
-	queue_close(&r->queue);
 	ledger_close(&r->ledger);
 	runtime_database_close(&r->database);
 	store_close(&r->store);

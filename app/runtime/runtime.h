@@ -21,8 +21,10 @@
 struct catalog;
 struct config;
 struct fault_list;
+struct fleet;
 struct guards;
 struct forward_shared;
+struct idempotency;
 struct handler_set; /* pipeline/handler.h */
 struct ingest_shared;
 struct ledger;
@@ -70,8 +72,10 @@ struct runtime {
 	struct ledger *ledger; /* of it */
 	struct queue *queue;
 	struct purges *purges;	    /* NULL: no Redis */
+	struct idempotency *idempotency; /* NULL: no Redis */
 	struct l2 l2;		    /* of use only with shards */
 	struct shards *shards;	    /* NULL: limits and cache are in shared memory only */
+	struct fleet *fleet;	    /* NULL likewise */
 	struct kafka_options kafka; /* when KAFKA_BROKERS is set */
 	struct topics topics;
 	char kafka_instance[RUNTIME_INSTANCE_BYTES]; /* of this state folder: static membership */

@@ -24,6 +24,7 @@
 #include "runtime/runtime.h"
 #include "runtime/signals.h"
 #include "service/catalog.h"
+#include "service/idempotency.h"
 #include "service/ledger.h"
 #include "service/purges.h"
 #include "service/store.h"
@@ -155,6 +156,7 @@ fill_env(struct worker *w)
 		.l2 = w->rt.shards == NULL ? NULL : &w->rt.l2,
 		.quota = &w->rt.quota,
 		.queue = w->rt.queue,
+		.idempotency = w->rt.idempotency,
 		.store = w->rt.store,
 		.tenants = &w->rt.tenants,
 		.scoreboard = w->rt.scoreboard,
@@ -196,6 +198,8 @@ open_parts(struct worker *w, int signal_fd)
 		rc = queue_start(w->rt.queue);
 	if (rc == ERR_OK && w->rt.purges != NULL)
 		rc = purges_listen(w->rt.purges);
+	if (rc == ERR_OK && w->rt.idempotency != NULL)
+		rc = idempotency_start(w->rt.idempotency);
 	if (rc == ERR_OK && w->o->supervisor_fd == -1)
 		rc = consumer_start(&w->rt, &w->consumer);
 	if (rc == ERR_OK && w->o->supervisor_fd == -1)

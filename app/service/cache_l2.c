@@ -11,7 +11,7 @@
 
 #include "base/hash.h"
 #include "client/redis.h"
-#include "service/envelope.h"
+#include "service/copy_envelope.h"
 #include "service/purges.h"
 #include "service/shards.h"
 
@@ -19,11 +19,14 @@ enum {
 	KEY_BYTES_MAX = 512,
 	NUMBER_BYTES = 24,
 	ENVELOPE_SPARE = 4096,
+	STORED_BYTES_MAX =
+	    1 << 20, /* packed: a larger one might not come in REDIS_TIMEOUT, and who misses
+				     * that suspends the shard for everybody */
 };
 
 /*
  * KEYS copy, lock, generations; ARGV who asks, ms of its lock, whether only a fresh one does, slots.
- * A slot that is missing begins now.  The head's places are those of service/envelope.h.
+ * A slot that is missing begins now.  The head's places are those of service/copy_envelope.h.
  */
 static const struct redis_script get_script = { "l2-get",
 	"local time = redis.call('TIME')\n"
@@ -131,9 +134,9 @@ static bool
 open_hit(const struct l2 *l, const struct l2_fill *f, struct slice bytes, struct arena *a,
     struct l2_hit *out)
 {
-	struct envelope e;
+	struct copy_envelope e;
 
-	if (bytes.len == 0 || envelope_open(bytes, l->max_block_bytes, a, &e) != ERR_OK)
+	if (bytes.len == 0 || copy_envelope_open(bytes, l->max_block_bytes, a, &e) != ERR_OK)
 		return false;
 	out->block = e.block;
 	out->times = (struct l1_times){
@@ -163,7 +166,7 @@ read_answer(const struct l2 *l, struct l2_fill *f, const struct redis_reply *r, 
 	}
 	if (slice_eq_cstr(state, "wait"))
 		return L2_WAIT;
-	if (!slice_eq_cstr(state, "lead") || generations.len > ENVELOPE_GENERATIONS_MAX)
+	if (!slice_eq_cstr(state, "lead") || generations.len > COPY_GENERATIONS_MAX)
 		return L2_OFF;
 	(void)open_hit(l, f, copy, a, out);
 	f->generations = arena_slice(a, generations);
@@ -259,15 +262,17 @@ l2_put(const struct l2 *l, struct l2_fill *f, const struct cache_rule *rule, str
 {
 	const int64_t old_ms =
 	    rule->stale_ms > rule->if_error_ms ? rule->stale_ms : rule->if_error_ms;
-	const struct envelope e = { .stored_us = f->redis_us + (now_ms - f->asked_ms) * 1000,
+	const struct copy_envelope e = { .stored_us = f->redis_us + (now_ms - f->asked_ms) * 1000,
 		.fresh_ms = rule->fresh_ms,
 		.stale_ms = rule->stale_ms,
 		.error_ms = rule->if_error_ms,
 		.generations = f->generations,
 		.block = block };
 	struct strbuf b = STRBUF_INIT(l->max_block_bytes + ENVELOPE_SPARE);
-	enum err rc = envelope_write(&e, &b);
+	enum err rc = copy_envelope_write(&e, &b);
 
+	if (rc == ERR_OK && b.len > STORED_BYTES_MAX)
+		rc = ERR_TOO_LARGE;
 	if (rc == ERR_OK)
 		rc = finish(l, f, strbuf_slice(&b), rule->fresh_ms + old_ms, now_ms);
 	else

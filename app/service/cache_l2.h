@@ -66,8 +66,8 @@ enum err l2_begin(const struct l2 *l, const struct endpoint *e, const struct val
 enum l2_answer l2_get(const struct l2 *l, struct l2_fill *f, bool fresh_only, int64_t lock_ms,
     int64_t now_ms, struct arena *a, struct l2_hit *hit_out);
 
-/* Stores the answer under the endpoint's `cache:` unless a purge came meanwhile (ERR_CONFLICT), and gives the lock
- * back. */
+/* Stores the answer under the endpoint's `cache:` unless a purge came meanwhile (ERR_CONFLICT) or it is more than
+ * 1 MiB when packed (ERR_TOO_LARGE), and gives the lock back. */
 enum err l2_put(const struct l2 *l, struct l2_fill *f, const struct cache_rule *rule,
     struct slice block, int64_t now_ms);
 /* The query failed, or its answer is not to be kept.  Fine, and nothing, when we do not lead. */

@@ -50,6 +50,7 @@ struct forward {
 	size_t bytes;	     /* that are out */
 	uint64_t read_seq;   /* produced up to here */
 	uint64_t told_seq, marked_seq;
+	int64_t moved_ms; /* the last progress */
 	int64_t marked_ms, resume_ms, said_ms;
 	enum err refused; /* the first report that was bad */
 	bool begun;
@@ -150,7 +151,7 @@ start_again(struct forward *f, int64_t pause_ms)
  * Reports.
  */
 static void
-settle(struct forward *f)
+settle(struct forward *f, int64_t now_ms)
 {
 	uint64_t seq = f->told_seq;
 
@@ -162,6 +163,7 @@ settle(struct forward *f)
 	if (seq == f->told_seq)
 		return;
 	pass(f, FORWARD_REPORTED);
+	f->moved_ms = now_ms;
 	f->told_seq = seq;
 	queue_tell_forwarded(f->o.queue, seq);
 	pass(f, FORWARD_TOLD);
@@ -186,7 +188,8 @@ mark(struct forward *f, int64_t now_ms)
 static void
 look_for_stall(struct forward *f, int64_t now_ms)
 {
-	if (f->first < f->end && now_ms - sent_at(f, f->first)->at_ms > f->o.stalled_ms)
+	if (f->first < f->end && now_ms - sent_at(f, f->first)->at_ms > f->o.stalled_ms &&
+	    now_ms - f->moved_ms > f->o.stalled_ms)
 		show(f, FORWARD_STALLED, "");
 }
 
@@ -315,7 +318,7 @@ forward_step(struct forward *f)
 				       : has_room(f)	  ? POLL_MS
 							  : FULL_POLL_MS);
 	now_ms = clock_mono_ms();
-	settle(f);
+	settle(f, now_ms);
 	mark(f, now_ms);
 	if (is_beyond_help(f))
 		return ERR_OK;

@@ -344,11 +344,13 @@ bury_head(
 {
 	struct writer_failure why = { .verdict = WRITER_BAD_MOMENT };
 	enum err rc = writer_begin(g->writer, &why);
+	bool known; /* another consumer has dealt with it meanwhile */
 
 	if (rc == ERR_OK)
 		rc = writer_claim_keys(
 		    g->writer, b->events, 1, b->now_us, g->o.key_ttl_ms * 1000, b->claims, &why);
-	if (rc == ERR_OK)
+	known = rc == ERR_OK && b->claims[0] == WRITER_APPLIED;
+	if (rc == ERR_OK && !known)
 		rc = writer_bury(g->writer, &b->events[0], reason, b->now_us, &why);
 	if (rc == ERR_OK)
 		rc = writer_commit(g->writer, &why);
@@ -356,9 +358,11 @@ bury_head(
 		writer_rollback(g->writer);
 		return wait_for_better(g, &b->events[0], &why, wait_ms_out);
 	}
-	tell_dead(g, &b->events[0], reason);
-	b->applied = b->duplicates = 0;
-	b->dead = 1;
+	if (!known)
+		tell_dead(g, &b->events[0], reason);
+	b->applied = 0;
+	b->duplicates = known;
+	b->dead = !known;
 	return settle(g, b, wait_ms_out);
 }
 

@@ -15,7 +15,7 @@
 enum { KEY_BYTES_MAX = 4096 };
 
 struct ledger_pg {
-	const struct primary *primary;
+	struct primary *primary;
 	struct primary_link link;
 };
 

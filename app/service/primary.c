@@ -3,6 +3,7 @@
  */
 #include "service/primary.h"
 
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -27,6 +28,7 @@ struct primary {
 	struct tickets *tickets;
 	size_t host_connections;
 	uint64_t owner;
+	_Atomic size_t preferred; /* of the addresses */
 };
 
 /* Several in a list are for reads; writes have one place to go. */
@@ -83,6 +85,13 @@ primary_close(struct primary **pp)
 	resolver_close(&p->resolver);
 	arena_free(&p->arena);
 	free(p);
+}
+
+void
+primary_wait(const struct primary *p, int64_t deadline_ms)
+{
+	if (p->resolver != NULL)
+		(void)resolver_wait(p->resolver, deadline_ms);
 }
 
 int64_t
@@ -144,24 +153,6 @@ seen_of(const char *sqlstate, enum err rc, bool dead)
  * Connections and calls.
  */
 static enum err
-address_of(const struct primary *p, struct resolver_addresses *found, int64_t deadline_ms,
-    struct pg_address *out, struct pg_fault *why)
-{
-	found->count = 0;
-	if (p->resolver != NULL) {
-		/* At once, but for who has just begun. */
-		(void)resolver_wait(p->resolver, deadline_ms);
-		resolver_look(p->resolver, 0, found);
-	}
-	if (p->resolver != NULL && found->count == 0) {
-		fault_set(why, "08001", "the name of the server is not known (yet)");
-		return ERR_UNAVAILABLE;
-	}
-	*out = pg_url_address(&p->url, p->resolver == NULL ? NULL : found->text[0]);
-	return ERR_OK;
-}
-
-static enum err
 take_ticket(const struct primary *p, enum primary_caller who, size_t *out, struct pg_fault *why)
 {
 	const size_t kept_back = who == PRIMARY_REQUEST && p->host_connections > 1 ? 1 : 0;
@@ -186,18 +177,36 @@ primary_hang_up(const struct primary *p, struct primary_link *link)
 		tickets_give(p->tickets, link->ticket);
 }
 
+/* One address after the other, beginning with the one that was good last; what does not even refuse is left for the next
+ * time, which begins behind it. */
 static enum err
-dial(const struct primary *p, int64_t deadline_ms, struct pg **out, struct pg_fault *why)
+dial(struct primary *p, int64_t deadline_ms, struct pg **out, struct pg_fault *why)
 {
-	struct resolver_addresses found;
+	const bool local = p->resolver == NULL;
+	struct resolver_addresses found = { .count = 1 };
 	struct pg_address address;
-	enum err rc = address_of(p, &found, deadline_ms, &address, why);
+	enum err rc = ERR_UNAVAILABLE;
+	size_t first;
 
-	return rc == ERR_OK ? pg_connect(&address, true, deadline_ms, out, why) : rc;
+	if (!local)
+		resolver_look(p->resolver, 0, &found);
+	if (found.count == 0)
+		fault_set(why, "08001", "the name of the server is not known (yet)");
+	first = atomic_load_explicit(&p->preferred, memory_order_relaxed);
+	for (size_t n = 0; n < found.count && rc == ERR_UNAVAILABLE; n++) {
+		const size_t i = (first + n) % found.count;
+
+		address = pg_url_address(&p->url, local ? NULL : found.text[i]);
+		rc = pg_connect(&address, true, deadline_ms, out, why);
+		if (rc != ERR_UNAVAILABLE)
+			atomic_store_explicit(
+			    &p->preferred, rc == ERR_OK ? i : i + 1, memory_order_relaxed);
+	}
+	return rc;
 }
 
 enum err
-primary_connect(const struct primary *p, enum primary_caller who, int64_t deadline_ms,
+primary_connect(struct primary *p, enum primary_caller who, int64_t deadline_ms,
     struct primary_link *out, struct pg_fault *why)
 {
 	const struct guard *guard = guard_for(p, who);

@@ -40,11 +40,13 @@ struct primary_link {
 /* Connects to nothing yet.  ERR_INVALID: the url; ERR_FULL: no row is left for a guard; ERR_NOMEM. */
 enum err primary_open(const struct primary_options *o, struct primary **out);
 void primary_close(struct primary **pp); /* no connection is left */
+/* Until the name has been looked up once, at most until ${deadline_ms} (monotonic): for who begins with a call. */
+void primary_wait(const struct primary *p, int64_t deadline_ms);
 int64_t primary_timeout_ms(const struct primary *p);
 
 /* pg_connect() through the guard, within timeout_ms and ${deadline_ms} (monotonic); quiet.  ERR_OVERLOADED: all
  * connections of the host are in use. */
-enum err primary_connect(const struct primary *p, enum primary_caller who, int64_t deadline_ms,
+enum err primary_connect(struct primary *p, enum primary_caller who, int64_t deadline_ms,
     struct primary_link *out, struct pg_fault *why_out);
 void primary_hang_up(const struct primary *p, struct primary_link *link); /* fine without one */
 

@@ -3,9 +3,11 @@
  */
 #include "service/purges.h"
 
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/clock.h"
 #include "base/hash.h"
@@ -205,13 +207,53 @@ purges_tell(struct purges *p, size_t shard, const uint64_t slots[PURGES_WORDS],
 	return rc;
 }
 
+/* Debts lie in the segment, which may go before they are paid; a file says that there were some. */
 static void
-owe(struct purges *p, size_t shard, const uint64_t slots[PURGES_WORDS])
+mark(const struct purges *p)
+{
+	const int fd = openat(
+	    p->o.state_dir_fd, PURGES_OWED_FILE, O_WRONLY | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0600);
+
+	if (fd == -1)
+		return;
+	(void)close(fd);
+	(void)fsync(p->o.state_dir_fd);
+}
+
+bool
+purges_marked(const struct purges *p)
+{
+	return faccessat(p->o.state_dir_fd, PURGES_OWED_FILE, F_OK, AT_SYMLINK_NOFOLLOW) == 0;
+}
+
+static bool
+any_owed(const struct purges *p)
+{
+	for (size_t i = 0; i < shards_count(p->o.shards); i++)
+		if (purges_are_owed(p, i))
+			return true;
+	return false;
+}
+
+void
+purges_unmark(const struct purges *p)
+{
+	if (any_owed(p))
+		return;
+	(void)unlinkat(p->o.state_dir_fd, PURGES_OWED_FILE, 0);
+	if (any_owed(p)) /* owed in between, and its mark is what we took */
+		mark(p);
+}
+
+void
+purges_owe(struct purges *p, size_t shard, const uint64_t slots[PURGES_WORDS])
 {
 	const bool more = purges_are_owed(p, shard);
 
 	for (size_t i = 0; i < PURGES_WORDS; i++)
 		atomic_fetch_or(&p->rows[shard]->owed[i], slots == NULL ? UINT64_MAX : slots[i]);
+	if (!purges_marked(p))
+		mark(p);
 	if (!more)
 		log_warn("purge_owed", LOG_STR("shard", shards_url(p->o.shards, shard)),
 		    LOG_STR("then", "no copies are read from it until it was told"));
@@ -273,7 +315,7 @@ purges_send(struct purges *p)
 	for (size_t i = 0; i < shards_count(p->o.shards); i++) {
 		if (purges_tell(p, i, slots, payload, clock_mono_ms()) == ERR_OK)
 			continue;
-		owe(p, i, slots);
+		purges_owe(p, i, slots);
 		rc = ERR_UNAVAILABLE;
 	}
 	purge_here(p);

@@ -22,7 +22,7 @@ struct shards;
  *   weir:generations   { <slot>: <generation>, ..., last: <generation> }
  *   weir:purges:<db>   "1 <last before> <last now> <tags as netstrings, or !>"
  *
- * One process of each host listens (it holds state/purges.lock).  It remembers `last` in the segment: whenever it
+ * One process of each host listens (it holds state/purges.lock); when it is stopped, the others do.  It remembers `last` in the segment: whenever it
  * connects, once a second, and with each message it compares, and when it has missed one, all of L1 goes.
  *
  * A shard that cannot be told is owed the purge: the slots are noted in the segment, this host reads no copies

@@ -5,6 +5,9 @@
  *                                              ^                                |
  *                                              +---- closed, or not our bytes --+
  *
+ * Who holds the place may be stopped: once its beat is a second old the others listen too, until it beats again or
+ * the place is free.  Several that hear the same are no harm: what is known is told by `last` in the segment.
+ *
  * A message says what `last` was before it, so one that went missing is noticed by the next; and once a second `last` is
  * read, for a connection may be dead without having been closed.
  */
@@ -26,6 +29,7 @@
 enum {
 	PIECE_MS = 100,	   /* of waiting: a stop is seen as soon */
 	PLACE_MS = 500,	   /* between tries for the lock */
+	SILENT_MS = 1000,  /* a holder that beats less often is stopped */
 	AGAIN_MS = 200,	   /* between tries to connect */
 	COMPARE_MS = 1000, /* between looks at `last`, and at what is owed */
 	MESSAGES_A_TURN = 1000,
@@ -56,19 +60,19 @@ struct listening {
 };
 
 static const char *
-name_of(const struct listening *l, size_t i)
+name_of(const struct purges *p, size_t i)
 {
-	return shards_url(l->p->o.shards, i);
+	return shards_url(p->o.shards, i);
 }
 
 /* Something was missed: nobody knows what. */
 static void
-drop_all(struct listening *l, size_t i, int64_t last, const char *why)
+drop_all(struct purges *p, size_t i, int64_t last, const char *why)
 {
-	l1_purge_all(l->p->o.l1);
-	if (atomic_exchange(&l->p->rows[i]->last, last) == 0)
+	l1_purge_all(p->o.l1);
+	if (atomic_exchange(&p->rows[i]->last, last) == 0)
 		return; /* a new segment: it has missed nothing that anybody needs to know of */
-	log_info("purges_missed", LOG_STR("shard", name_of(l, i)), LOG_STR("why", why),
+	log_info("purges_missed", LOG_STR("shard", name_of(p, i)), LOG_STR("why", why),
 	    LOG_STR("then", "every copy of this host is dropped"));
 }
 
@@ -78,7 +82,7 @@ ear_close(struct listening *l, size_t i)
 	struct ear *e = &l->ears[i];
 
 	if (!e->said)
-		log_warn("purges_unheard", LOG_STR("shard", name_of(l, i)),
+		log_warn("purges_unheard", LOG_STR("shard", name_of(l->p, i)),
 		    LOG_STR("then", "copies of this host live on until it is back"));
 	e->said = true;
 	e->in_step = false;
@@ -108,10 +112,10 @@ purge_tags(struct purges *p, struct slice tags)
 }
 
 /* "1 BEFORE LAST TAGS"; whatever it is, nothing purged lives on. */
-static void
-hear(struct listening *l, size_t i, struct slice text)
+void
+purges_hear(struct purges *p, size_t i, struct slice text)
 {
-	_Atomic int64_t *known = &l->p->rows[i]->last;
+	_Atomic int64_t *known = &p->rows[i]->last;
 	const struct slice version = slice_cut(&text, ' ');
 	const struct slice before_text = slice_cut(&text, ' ');
 	const struct slice last_text = slice_cut(&text, ' ');
@@ -119,15 +123,14 @@ hear(struct listening *l, size_t i, struct slice text)
 
 	if (!slice_eq_cstr(version, "1") || slice_to_i64(before_text, &before) != ERR_OK ||
 	    slice_to_i64(last_text, &last) != ERR_OK) {
-		l1_purge_all(l->p->o.l1);
+		l1_purge_all(p->o.l1);
 		return;
 	}
-	purge_tags(l->p, text);
 	if (last <= atomic_load(known))
-		return; /* it was compared already */
-	if (before != atomic_load(known))
-		drop_all(l, i, last, "a message is missing");
-	atomic_store(known, last);
+		return;	     /* it was compared already, or another of this host has heard it */
+	purge_tags(p, text); /* before anybody is told that it is known */
+	if (!atomic_compare_exchange_strong(known, &before, last) && before < last)
+		drop_all(p, i, last, "a message is missing");
 }
 
 static bool
@@ -147,7 +150,7 @@ hear_all(struct listening *l, size_t i)
 	for (int n = 0; n < MESSAGES_A_TURN && rc == ERR_OK; n++) {
 		rc = redis_message(e->r, clock_mono_ms(), &r);
 		if (rc == ERR_OK && is_message(r))
-			hear(l, i, redis_reply_text(redis_reply_at(r, 2)));
+			purges_hear(l->p, i, redis_reply_text(redis_reply_at(r, 2)));
 		redis_reply_free(&r);
 	}
 	if (redis_is_dead(e->r))
@@ -175,7 +178,7 @@ read_last(struct listening *l, size_t i, int64_t now_ms, int64_t *out)
 static void
 purge_old_state(struct listening *l, size_t i, int64_t last, int64_t now_ms)
 {
-	drop_all(l, i, last, "Redis has gone back in time");
+	drop_all(l->p, i, last, "Redis has gone back in time");
 	(void)purges_tell(l->p, i, NULL, SLICE("!"), now_ms);
 }
 
@@ -193,9 +196,9 @@ compare(struct listening *l, size_t i, int64_t now_ms)
 	if (last < atomic_load(known))
 		purge_old_state(l, i, last, now_ms);
 	else if (e->in_step && e->suspect > atomic_load(known))
-		drop_all(l, i, last, "its connection is dead");
+		drop_all(l->p, i, last, "its connection is dead");
 	else if (!e->in_step && last != atomic_load(known))
-		drop_all(l, i, last, "this host was away");
+		drop_all(l->p, i, last, "this host was away");
 	e->suspect = last;
 	return true;
 }
@@ -234,7 +237,7 @@ ear_look(struct listening *l, size_t i, int64_t now_ms)
 		return;
 	e->in_step = true;
 	if (e->said)
-		log_info("purges_heard", LOG_STR("shard", name_of(l, i)));
+		log_info("purges_heard", LOG_STR("shard", name_of(l->p, i)));
 	e->said = false;
 }
 
@@ -261,7 +264,20 @@ pay(struct listening *l, size_t i, int64_t now_ms)
 		return;
 	for (size_t w = 0; w < PURGES_WORDS; w++)
 		atomic_store(&row->taken[w], 0);
-	log_info("purge_told", LOG_STR("shard", name_of(l, i)));
+	purges_unmark(l->p);
+	log_info("purge_told", LOG_STR("shard", name_of(l->p, i)));
+}
+
+/* Nobody knows what the last life of this host could not tell whom. */
+static void
+inherit_debts(struct purges *p)
+{
+	if (!purges_marked(p))
+		return;
+	for (size_t i = 0; i < shards_count(p->o.shards); i++)
+		if (atomic_load(&p->rows[i]->last) ==
+		    0) /* a new segment: it has never heard of it */
+			purges_owe(p, i, NULL);
 }
 
 static void
@@ -279,39 +295,74 @@ wait_for_messages(struct listening *l)
 			hear_all(l, i);
 }
 
-/* Holding the lock. */
+/* ${place}: we hold it, and pay what is owed. */
 static void
-listen_on(struct purges *p)
+turn(struct listening *l, bool place)
 {
-	struct listening l = { .p = p, .count = shards_count(p->o.shards) };
+	const int64_t now_ms = clock_mono_ms();
 
-	while (atomic_load(&p->stop) == 0) {
-		const int64_t now_ms = clock_mono_ms();
-
-		for (size_t i = 0; i < l.count; i++) {
-			ear_look(&l, i, now_ms);
-			pay(&l, i, now_ms);
-		}
-		wait_for_messages(&l);
+	if (place)
+		atomic_store(&l->p->o.shared->beat_ms, now_ms);
+	for (size_t i = 0; i < l->count; i++) {
+		ear_look(l, i, now_ms);
+		if (place)
+			pay(l, i, now_ms);
 	}
-	for (size_t i = 0; i < l.count; i++)
-		redis_close(&l.ears[i].r);
+	wait_for_messages(l);
+}
+
+static bool
+holder_is_silent(const struct purges *p)
+{
+	return clock_mono_ms() - atomic_load(&p->o.shared->beat_ms) > SILENT_MS;
+}
+
+static void
+close_all(struct listening *l)
+{
+	for (size_t i = 0; i < l->count; i++) {
+		redis_close(&l->ears[i].r);
+		l->ears[i] = (struct ear){ .r = NULL };
+	}
+}
+
+/* True: the place is ours, or has become so. */
+static bool
+take_place(struct purges *p, int *fd, int64_t *tried_ms)
+{
+	const int64_t now_ms = clock_mono_ms();
+
+	if (*fd != -1)
+		return true;
+	if (now_ms - *tried_ms < PLACE_MS)
+		return false;
+	*tried_ms = now_ms;
+	if (lock_file(p->o.state_dir_fd, "purges.lock", LOCK_EXCLUSIVE, 0, fd) != ERR_OK)
+		return false;
+	inherit_debts(p);
+	return true;
 }
 
 static void *
 run(void *arg)
 {
 	struct purges *p = arg;
-	int fd;
+	struct listening l = { .p = p, .count = shards_count(p->o.shards) };
+	int64_t tried_ms = -PLACE_MS;
+	int fd = -1;
 
 	while (atomic_load(&p->stop) == 0) {
-		if (lock_file(p->o.state_dir_fd, "purges.lock", LOCK_EXCLUSIVE, 0, &fd) != ERR_OK) {
-			wake_wait(&p->stop, 0, PLACE_MS);
+		const bool place = take_place(p, &fd, &tried_ms);
+
+		if (place || holder_is_silent(p)) {
+			turn(&l, place);
 			continue;
 		}
-		listen_on(p);
-		lock_file_release(&fd);
+		close_all(&l);
+		wake_wait(&p->stop, 0, PLACE_MS);
 	}
+	close_all(&l);
+	lock_file_release(&fd);
 	return NULL;
 }
 

@@ -22,6 +22,7 @@ struct purges_row {
 
 enum { PURGES_ROWS = 2 * SHARDS_MAX };
 struct purges_shared {
+	_Atomic int64_t beat_ms; /* of who holds purges.lock */
 	struct purges_row rows[PURGES_ROWS];
 };
 
@@ -44,5 +45,14 @@ struct purges {
 /* Tells ${shard}: ${slots} (bits; NULL: all of them), and ${payload} to who listens. */
 enum err purges_tell(struct purges *p, size_t shard, const uint64_t slots[PURGES_WORDS],
     struct slice payload, int64_t now_ms);
+
+/* Notes that ${shard} was not told of ${slots} (NULL: all), here and for the next life of this host. */
+#define PURGES_OWED_FILE "purges.owed"
+void purges_owe(struct purges *p, size_t shard, const uint64_t slots[PURGES_WORDS]);
+bool purges_marked(const struct purges *p);
+void purges_unmark(const struct purges *p); /* once nothing is owed any more */
+
+/* A message from ${shard}, whatever bytes it is. */
+void purges_hear(struct purges *p, size_t shard, struct slice text);
 
 #endif

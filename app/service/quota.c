@@ -24,11 +24,11 @@ enum {
 	LEGACY_FIELDS = 3,
 };
 
-/* One rule as the limiter wants it, for this caller. */
+/* One rule for this caller, as limiter and fleet want it. */
 struct claim {
-	struct limiter_rule rule;
-	uint64_t key;
-	struct limiter_state state;
+	struct fleet_key key;
+	struct fleet_taken got; /* without a fleet only its state */
+	bool taken;
 };
 
 static size_t
@@ -38,30 +38,69 @@ rule_count(const struct endpoint *e)
 }
 
 /* A tenant who calls himself 192.0.2.1 does not share a slot with that address. */
-static uint64_t
-key_of(const struct quota *q, const struct limit_rule *r, const struct quota_caller *who)
+static void
+name_caller(const struct quota *q, const struct limit_rule *r, const struct quota_caller *who,
+    struct fleet_key *k)
 {
 	const bool by_tenant = r->by != LIMIT_BY_IP && who->tenant.len > 0;
 	const struct slice address = r->by == LIMIT_BY_CLIENT ? who->client : who->ip;
-	const struct slice name = by_tenant ? who->tenant : address;
 	const uint64_t kind[] = { r->seed, by_tenant };
 
-	return hash64(hash64(q->seed, kind, sizeof kind), name.ptr, name.len);
+	k->by_tenant = by_tenant;
+	k->name = by_tenant ? who->tenant : address;
+	k->key = hash64(hash64(q->seed, kind, sizeof kind), k->name.ptr, k->name.len);
 }
 
-static struct claim
-claim_of(const struct quota *q, const struct limit_rule *r, const struct quota_caller *who)
+static void
+claim_make(const struct quota *q, const struct limit_rule *r, const struct quota_caller *who,
+    struct claim *out)
 {
 	const int64_t window_ms = r->window_ms < window_max_ms ? r->window_ms : window_max_ms;
 
-	return (struct claim){
-		.rule = { .seed = r->seed,
-		    .quota = r->quota,
-		    .window_ns = window_ms * ms_ns,
-		    .burst = r->burst,
-		    .sliding = r->algorithm == LIMIT_SLIDING_WINDOW },
-		.key = key_of(q, r, who),
-	};
+	out->key.rule = (struct limiter_rule){ .seed = r->seed,
+		.quota = r->quota,
+		.window_ns = window_ms * ms_ns,
+		.burst = r->burst,
+		.sliding = r->algorithm == LIMIT_SLIDING_WINDOW };
+	name_caller(q, r, who, &out->key);
+	out->taken = false;
+}
+
+static enum err
+claim_take(const struct quota *q, struct claim *c, int64_t now_ns, bool may_ask)
+{
+	const struct fleet_key *k = &c->key;
+	const enum err rc = q->fleet == NULL
+				? limiter_take(q->limiter, &k->rule, k->key, now_ns, &c->got.state)
+				: fleet_take(q->fleet, k, now_ns, may_ask, &c->got);
+
+	c->taken = rc == ERR_OK;
+	return rc;
+}
+
+static void
+claim_give_back(const struct quota *q, struct claim *c, int64_t now_ns)
+{
+	const struct fleet_key *k = &c->key;
+
+	if (!c->taken)
+		return;
+	c->taken = false;
+	if (q->fleet == NULL)
+		limiter_give_back(q->limiter, &k->rule, k->key, now_ns, &c->got.state);
+	else
+		fleet_give_back(q->fleet, k, now_ns, &c->got);
+}
+
+static void
+claim_look(const struct quota *q, struct claim *c, int64_t now_ns)
+{
+	const struct fleet_key *k = &c->key;
+
+	if (q->fleet == NULL)
+		limiter_look(q->limiter, &k->rule, k->key, now_ns, &c->got.state);
+	else
+		fleet_look(q->fleet, k, now_ns, &c->got.state);
 }
 
 static int64_t
@@ -78,64 +117,76 @@ capacity(const struct limit_rule *r)
 }
 
 static void
-give_back(const struct quota *q, const struct endpoint *e, const struct claim *claims, size_t n,
-    int64_t now_ns)
+give_back(const struct quota *q, const struct endpoint *e, struct claim *claims, int64_t now_ns)
 {
-	for (size_t i = n; i-- > 0;)
+	for (size_t i = rule_count(e); i-- > 0;)
 		if (!e->limits[i].observe)
-			limiter_give_back(
-			    q->limiter, &claims[i].rule, claims[i].key, now_ns, &claims[i].state);
+			claim_give_back(q, &claims[i], now_ns);
 }
 
-/* Fills ${claims}; returns how many stand: all, or the index of the one that refused. */
-static size_t
+/*
+ * Fills ${claims} with the rules that refuse; *${at_out} is the one that did.  A rule for which Redis would have to
+ * be asked is passed over: should a later one refuse anyway, nobody need be asked.
+ */
+static enum err
 take_all(const struct quota *q, const struct endpoint *e, const struct quota_caller *who,
-    int64_t now_ns, struct claim *claims)
+    int64_t now_ns, bool may_ask, struct claim *claims, size_t *at_out)
 {
-	const size_t n = rule_count(e);
+	enum err all = ERR_OK;
 
-	for (size_t i = 0; i < n; i++) {
-		struct claim *c = &claims[i];
+	*at_out = rule_count(e);
+	for (size_t i = 0; i < rule_count(e); i++) {
+		enum err rc;
 
 		if (e->limits[i].observe)
 			continue;
-		*c = claim_of(q, &e->limits[i], who);
-		if (limiter_take(q->limiter, &c->rule, c->key, now_ns, &c->state) != ERR_OK)
-			return i;
+		claim_make(q, &e->limits[i], who, &claims[i]);
+		if (all != ERR_OK && all != ERR_CONFLICT)
+			continue; /* made, so that what is left can be told */
+		rc = claim_take(q, &claims[i], now_ns, may_ask);
+		if (rc != ERR_OK)
+			all = rc;
+		if (rc == ERR_LIMITED)
+			*at_out = i;
 	}
-	return n;
+	return all;
 }
 
 /* After a refusal: what the other rules have left. */
 static void
-look_at_others(const struct quota *q, const struct endpoint *e, const struct quota_caller *who,
-    int64_t now_ns, size_t refused, struct claim *claims)
+look_at_others(const struct quota *q, const struct endpoint *e, int64_t now_ns, size_t refused,
+    struct claim *claims)
 {
-	for (size_t i = 0; i < rule_count(e); i++) {
-		struct claim *c = &claims[i];
-
-		if (e->limits[i].observe || i == refused)
-			continue;
-		if (i > refused)
-			*c = claim_of(q, &e->limits[i], who);
-		limiter_look(q->limiter, &c->rule, c->key, now_ns, &c->state);
-	}
+	for (size_t i = 0; i < rule_count(e); i++)
+		if (!e->limits[i].observe && i != refused)
+			claim_look(q, &claims[i], now_ns);
 }
 
-static void
+/* ERR_CONFLICT: one must ask Redis, nothing is counted yet.  Otherwise ERR_OK, for nobody is refused here. */
+static enum err
 observe(const struct quota *q, const struct endpoint *e, const struct quota_caller *who,
-    int64_t now_ns, struct quota_verdict *out)
+    int64_t now_ns, bool may_ask, struct quota_verdict *out)
 {
+	struct claim claims[QUOTA_MAX_RULES];
+
 	for (size_t i = 0; i < rule_count(e); i++) {
-		struct claim c;
+		struct claim *c = &claims[i];
+		enum err rc;
 
 		if (!e->limits[i].observe)
 			continue;
-		c = claim_of(q, &e->limits[i], who);
-		if (limiter_take(q->limiter, &c.rule, c.key, now_ns, &c.state) != ERR_OK)
-			out->observed++;
-		out->overflow = out->overflow || c.state.overflow;
+		claim_make(q, &e->limits[i], who, c);
+		rc = claim_take(q, c, now_ns, may_ask);
+		if (rc == ERR_CONFLICT) {
+			for (size_t n = i; n-- > 0;)
+				if (e->limits[n].observe)
+					claim_give_back(q, &claims[n], now_ns);
+			return rc;
+		}
+		out->observed += rc == ERR_LIMITED;
+		out->overflow = out->overflow || c->got.state.overflow;
 	}
+	return ERR_OK;
 }
 
 /* Is the share that rule ${i} has left smaller than that of the tightest so far? */
@@ -154,34 +205,79 @@ tell(const struct endpoint *e, const struct claim *claims, struct quota_verdict 
 	for (size_t i = 0; i < rule_count(e); i++) {
 		if (e->limits[i].observe)
 			continue;
-		out->remaining[i] = claims[i].state.remaining;
-		out->reset_s[i] = seconds_up(claims[i].state.reset_ns);
-		out->overflow = out->overflow || claims[i].state.overflow;
+		out->remaining[i] = claims[i].got.state.remaining;
+		out->reset_s[i] = seconds_up(claims[i].got.state.reset_ns);
+		out->overflow = out->overflow || claims[i].got.state.overflow;
 		if (is_tighter(e, out, i))
 			out->tightest = (int)i;
 	}
+}
+
+static void
+refuse(const struct quota *q, const struct endpoint *e, int64_t now_ns, size_t at,
+    struct claim *claims, struct quota_verdict *out)
+{
+	give_back(q, e, claims, now_ns);
+	look_at_others(q, e, now_ns, at, claims);
+	tell(e, claims, out);
+	out->refused = out->tightest = (int)at;
+	out->retry_after_s = seconds_up(claims[at].got.state.retry_after_ns);
+	out->reset_s[at] = out->retry_after_s;
+}
+
+static enum err
+take(const struct quota *q, const struct endpoint *e, const struct quota_caller *who,
+    int64_t now_ns, bool may_ask, struct quota_verdict *out)
+{
+	struct claim claims[QUOTA_MAX_RULES];
+	size_t at;
+	enum err rc = take_all(q, e, who, now_ns, may_ask, claims, &at);
+
+	*out = (struct quota_verdict){ .refused = -1, .tightest = -1 };
+	if (rc == ERR_LIMITED) {
+		refuse(q, e, now_ns, at, claims, out);
+		return rc;
+	}
+	if (rc == ERR_OK) {
+		tell(e, claims, out);
+		rc = observe(q, e, who, now_ns, may_ask, out);
+	}
+	if (rc != ERR_OK)
+		give_back(q, e, claims, now_ns);
+	return rc;
 }
 
 enum err
 quota_take(const struct quota *q, const struct endpoint *e, const struct quota_caller *who,
     int64_t now_ns, struct quota_verdict *out)
 {
-	struct claim claims[QUOTA_MAX_RULES];
-	const size_t n = take_all(q, e, who, now_ns, claims);
+	return take(q, e, who, now_ns, false, out);
+}
 
-	*out = (struct quota_verdict){ .refused = -1, .tightest = -1 };
-	if (n == rule_count(e)) {
-		tell(e, claims, out);
-		observe(q, e, who, now_ns, out);
-		return ERR_OK;
-	}
-	give_back(q, e, claims, n, now_ns);
-	look_at_others(q, e, who, now_ns, n, claims);
-	tell(e, claims, out);
-	out->refused = out->tightest = (int)n;
-	out->retry_after_s = seconds_up(claims[n].state.retry_after_ns);
-	out->reset_s[n] = out->retry_after_s;
-	return ERR_LIMITED;
+enum err
+quota_ask(const struct quota *q, const struct endpoint *e, const struct quota_caller *who,
+    int64_t now_ns, struct quota_verdict *out)
+{
+	return take(q, e, who, now_ns, true, out);
+}
+
+void
+quota_explain(const struct quota *q, const struct limit_rule *rule, const struct quota_caller *who,
+    int64_t now_ns, struct quota_explained *out)
+{
+	struct claim c;
+
+	*out = (struct quota_explained){ .shared = q->fleet != NULL };
+	claim_make(q, rule, who, &c);
+	claim_look(q, &c, now_ns);
+	out->name = c.key.name;
+	out->by_tenant = c.key.by_tenant;
+	out->here = c.got.state;
+	if (q->fleet == NULL)
+		return;
+	fleet_explain(q->fleet, &c.key, now_ns, &out->fleet);
+	if (out->fleet.lease_max > 1)
+		out->error = out->fleet.lease_max * out->fleet.hosts;
 }
 
 /*

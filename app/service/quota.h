@@ -7,9 +7,10 @@
 #include "base/arena.h"
 #include "base/err.h"
 #include "base/str.h"
+#include "service/fleet.h"
 
 struct endpoint;
-struct limiter;
+struct limit_rule;
 struct response;
 
 /*
@@ -18,10 +19,12 @@ struct response;
  * The limits that refuse are taken first, in the order of the endpoint's file; those that only observe
  * are counted after them, when the request passes, and neither refuse nor appear in headers.  What is
  * limited is a client under a rule: its slot is found by a hash under the segment's random seed.
+ * With a fleet the buckets are common to all hosts (service/fleet.h).
  */
 struct quota {
 	struct limiter *limiter;
-	uint64_t seed; /* of the segment */
+	uint64_t seed;	     /* of the segment */
+	struct fleet *fleet; /* NULL: this host is all there is */
 };
 
 struct quota_caller {
@@ -45,9 +48,27 @@ struct quota_verdict {
 };
 
 /* ERR_OK or ERR_LIMITED; on a refusal everything taken before is given back.  Cost: that of
- * limiter_take() for each rule, and a hash; nothing is allocated. */
+ * limiter_take() for each rule, and a hash; nothing is allocated.
+ * With a fleet also ERR_CONFLICT: Redis must be asked, nothing is taken, call quota_ask() where
+ * blocking is allowed; and ERR_UNAVAILABLE: limits are closed while Redis does not answer. */
 enum err quota_take(const struct quota *q, const struct endpoint *e, const struct quota_caller *who,
     int64_t now_ns, struct quota_verdict *out);
+
+/* As quota_take(), but asks Redis where it must: one operation for each such rule.  Never ERR_CONFLICT. */
+enum err quota_ask(const struct quota *q, const struct endpoint *e, const struct quota_caller *who,
+    int64_t now_ns, struct quota_verdict *out);
+
+/* For `weir limit explain`: one rule, one caller, nothing taken.  With a fleet Redis is asked. */
+struct quota_explained {
+	struct slice name; /* who is counted: a tenant or an address */
+	bool by_tenant;
+	struct limiter_state here; /* in this host's segment */
+	bool shared;		   /* with a fleet: */
+	struct fleet_view fleet;
+	uint64_t error; /* the most by which hosts may be apart inside one window */
+};
+void quota_explain(const struct quota *q, const struct limit_rule *rule,
+    const struct quota_caller *who, int64_t now_ns, struct quota_explained *out);
 
 /*
  * RateLimit-Policy and RateLimit (draft-ietf-httpapi-ratelimit-headers-10), with every rule that

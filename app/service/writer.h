@@ -30,7 +30,7 @@ struct writer;
 struct writer_options {
 	const char *url; /* sqlite:PATH or postgres://...; lent for the writer's life */
 	/* Of PostgreSQL: where it is, lent (service/primary.h); NULL with SQLite. */
-	const struct primary *primary;
+	struct primary *primary;
 };
 
 /* What a failure means for the batch (the table of SQLSTATE classes in writer.c). */

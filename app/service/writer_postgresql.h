@@ -12,7 +12,7 @@
  * (writer_postgresql_apply.c), the API keys (writer_postgresql_api_keys.c).
  */
 struct pg_writer {
-	const struct primary *primary;
+	struct primary *primary;
 	struct primary_link link;
 	struct pg *pg;	    /* of the link */
 	struct arena arena; /* of one call */

@@ -11,7 +11,7 @@
 #include "base/clock.h"
 #include "service/writer_postgresql.h"
 
-enum { ROUNDS_MAX = 10, ARRAY_BYTES_MAX = 256 << 20 };
+enum { ROUNDS_MAX = 10, ARRAY_BYTES_MAX = 256 << 20, OTHERS_LAG_HOURS = 24 };
 
 /* One event that wants its key. */
 struct wanted {
@@ -303,12 +303,16 @@ pg_writer_claim_keys(void *state, const struct event *events, size_t count, int6
 /*
  * What becomes of keys later.
  */
+
+/* ${before_us} is what this consumer needs no more.  Another, of another host or partition, may be behind, and would apply
+ * a duplicate again whose key is gone: so keys stay for as long as it may be behind. */
 enum err
 pg_writer_expire_keys(void *state, int64_t before_us, size_t max, struct writer_failure *why)
 {
+	const int64_t lag_us = OTHERS_LAG_HOURS * 3600ll * 1000000;
 	struct pg_writer *w = state;
 	char number[I64_BYTES];
-	const struct pg_param params[] = { pg_moment_param(before_us, &w->arena),
+	const struct pg_param params[] = { pg_moment_param(before_us - lag_us, &w->arena),
 		{ .value = { number, i64_write((int64_t)max, number) }, .oid = PG_INT8 } };
 	/* Those that another consumer forgets just now are its business. */
 	const struct pg_statement s = { "weir",

@@ -331,7 +331,7 @@ def test_a_late_migration_stops_the_consumer_and_loses_nothing(make_weir):
     processes.wait_until(lambda: weir.admin("/ready").status == 503, "/ready to say so")
     assert weir.get(late.header("Location")).json()["status"] == "accepted"
     assert jots(weir, "k3") == 0, "the consumer stops before it"
-    assert "late_add.sql" in weir.log()
+    processes.wait_until(lambda: "late_add.sql" in weir.log(), "the log to say so")
     assert weir.get("/t/jots").status == 200, "reads are untouched"
     weir.write("CREATE TABLE late (id TEXT, text TEXT);")
     weir.wait_operation(late.header("Location"), timeout=90)

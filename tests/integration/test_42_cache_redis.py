@@ -4,6 +4,8 @@ Two instances are two hosts here: each has a state folder, a segment and a datab
 random nonce, so equal nonces mean that one host has read the other's copy.
 """
 
+import contextlib
+import json
 import os
 import signal
 import threading
@@ -11,6 +13,7 @@ import time
 
 import pytest
 
+import fcgi
 import processes
 import weir as house
 
@@ -35,6 +38,7 @@ HANDLERS = {
     "mine.sql": f"-- GET /t/mine\n-- cache: 1h\nSELECT {NONCE}, :tenant AS tenant;\n",
     "bulky.sql": f"-- GET /t/bulky/:id\n-- param id: integer\n-- cache: 1h\nSELECT {NONCE}, :id AS id, hex(randomblob(20000)) AS filler;\n",
     "large.sql": f"-- GET /t/large\n-- cache: 1h\nSELECT {NONCE}, hex(zeroblob(200000)) AS filler;\n",
+    "huge.sql": f"-- GET /t/huge\n-- cache: 1h\nSELECT {NONCE}, hex(randomblob(1500000)) AS filler;\n",
     "slow.sql": "-- GET /t/slow/:id\n-- param id: text\n-- cache: 1h\n-- tags: slow-:id\n-- timeout: 10s\n" + SLOW,
     "thing.sql": f"""-- GET /t/things/:id
 -- param id: text
@@ -110,10 +114,30 @@ def test_the_second_host_reads_the_firsts_copy(hosts):
 
 def test_a_copy_in_l1_asks_redis_nothing(hosts):
     hosts.seen("/t/long/quiet")
-    before = hosts.redis.calls("evalsha")
-    for _ in range(50):
-        hosts.a.get("/t/long/quiet")
-    assert hosts.redis.calls("evalsha") - before < 40  # the listeners compare once a second
+    with hosts.redis.client() as monitor:
+        assert monitor.call("MONITOR") == "OK"
+        for _ in range(50):
+            assert status_of(hosts.a.get("/t/long/quiet")).endswith("; detail=l1")
+        hosts.redis.call("ECHO", "the end")
+        lines = lines_until(monitor, "the end")
+    assert not [line for line in lines if "weir:copy" in line]
+
+
+def test_redis_monitor_shows_what_is_read(hosts):
+    hosts.a.get("/t/long/shown")
+    with hosts.redis.client() as monitor:
+        assert monitor.call("MONITOR") == "OK"
+        hosts.b.get("/t/long/shown")
+        hosts.redis.call("ECHO", "the end")
+        lines = lines_until(monitor, "the end")
+    assert [line for line in lines if '"GET" "weir:copy:long:' in line]
+
+
+def lines_until(monitor, last):
+    lines = [monitor.reply()]
+    while last not in lines[-1]:
+        lines.append(monitor.reply())
+    return lines
 
 
 def test_a_large_copy_is_packed(hosts):
@@ -121,6 +145,12 @@ def test_a_large_copy_is_packed(hosts):
     assert answers[0].body == answers[1].body and len(answers[0].body) > 400000
     (key,) = [k for k in hosts.redis.keys("weir:copy:large:*")]
     assert hosts.redis.call("STRLEN", key) < 20000
+
+
+def test_a_copy_that_is_too_large_to_come_in_time_is_not_kept_in_redis(hosts):
+    assert nonce(hosts.a.get("/t/huge")) != nonce(hosts.b.get("/t/huge"))
+    assert not hosts.redis.keys("weir:copy:huge:*") and not hosts.redis.keys("weir:lock:*")
+    assert hosts.a.counter("cache_l2_failures") == 0
 
 
 def test_tenants_and_headers_never_share_a_copy(hosts):
@@ -190,6 +220,17 @@ def test_many_misses_on_two_hosts_make_one_query(hosts):
     assert len({nonce(r) for r in replies}) == 1
     assert sum(w.counter("queries") for w in weirs) == 1
     assert sum(w.counter("cache_l2_waits") for w in weirs) == 1, "one request of the other host waited"
+
+
+def test_a_crowd_on_four_hosts_makes_one_query(hosts):
+    weirs = [hosts.a, hosts.b, hosts.more(), hosts.more()]
+    with contextlib.ExitStack() as stack:
+        connections = [stack.enter_context(weirs[i % 4].connect(timeout=60)) for i in range(800)]
+        for connection in connections:
+            connection.send(fcgi.records(fcgi.params_for("GET", "/t/slow/crowd-4")))
+        nonces = {json.loads(connection.read_answer().body)[0]["nonce"] for connection in connections}
+    assert len(nonces) == 1
+    assert sum(w.counter("queries") for w in weirs) == 1
 
 
 def test_who_waits_for_another_host_holds_no_thread(hosts):
@@ -297,6 +338,37 @@ def test_a_listener_that_is_killed_is_replaced(hosts):
     processes.wait_until(lambda: nonce(hosts.b.get("/t/long/listener")) != before, "the purge", timeout=5)
 
 
+def listener_of(weir):
+    """The worker that holds purges.lock."""
+    lock = os.stat(os.path.join(weir.state, "purges.lock")).st_ino
+    with open("/proc/locks") as f:
+        holders = [int(line.split()[4]) for line in f if line.split()[1] == "FLOCK" and line.split()[5].endswith(f":{lock}")]
+    (holder,) = [pid for pid in holders if pid in weir.workers()]
+    return holder
+
+
+def test_a_listener_that_is_stopped_is_stood_in_for(hosts):
+    before = hosts.seen("/t/long/stopped")
+    listener = listener_of(hosts.b)
+    os.kill(listener, signal.SIGSTOP)
+    try:
+        hosts.wait_listeners(3)  # the stopped one is still connected
+        assert hosts.a.command("purge", "long-stopped").returncode == 0
+        processes.wait_until(lambda: nonce(answer_of_who_runs(hosts.b, "/t/long/stopped")) != before, "the purge")
+    finally:
+        os.kill(listener, signal.SIGCONT)
+    hosts.wait_listeners(2)
+
+
+def answer_of_who_runs(weir, target):
+    """A worker that is stopped may have been given the connection: then another."""
+    while True:
+        try:
+            return weir.fcgi("GET", target, timeout=1)
+        except OSError:
+            continue
+
+
 def test_a_purge_while_redis_is_stopped_is_told_when_it_is_back(hosts):
     before = hosts.seen("/t/long/owed")
     hosts.redis.suspend()
@@ -310,6 +382,18 @@ def test_a_purge_while_redis_is_stopped_is_told_when_it_is_back(hosts):
     assert "purge_told" in events
 
 
+def test_a_purge_that_is_owed_outlives_the_weir_that_owes_it(hosts):
+    before = hosts.seen("/t/long/inherited")
+    hosts.redis.suspend()
+    assert hosts.a.command("purge", "long-inherited").returncode == 1
+    processes.stop(hosts.a.serve)
+    hosts.a.remove_segment()
+    hosts.redis.resume()
+    hosts.a.start_serve()
+    processes.wait_until(lambda: nonce(hosts.b.get("/t/long/inherited")) != before, "the purge that was owed", timeout=10)
+    processes.wait_until(lambda: not os.path.exists(os.path.join(hosts.a.state, "purges.owed")), "the debt to be paid")
+
+
 # ---- A Redis that fails ------------------------------------------------------
 
 
@@ -320,6 +404,19 @@ def test_a_redis_that_comes_back_empty_has_forgotten_and_revives_nothing(hosts):
     after = nonce(hosts.a.get("/t/long/empty"))
     processes.wait_until(lambda: nonce(hosts.b.get("/t/long/empty")) == nonce(hosts.a.get("/t/long/empty")), "one copy")
     assert after != before, "nobody knows what was purged meanwhile"
+
+
+def test_a_redis_that_comes_back_with_an_old_state_revives_nothing(hosts):
+    before = hosts.seen("/t/long/revived")
+    hosts.redis.call("SAVE")
+    assert hosts.a.command("purge", "long-revived").returncode == 0
+    (key,) = hosts.redis.keys("weir:copy:long:*")
+    hosts.redis.restart()
+    assert hosts.redis.call("EXISTS", key) == 1, "the old copy is there, and nothing in Redis says that it was purged"
+    hosts.wait_listeners(2)
+    processes.wait_until(lambda: any(line.get("why") == "Redis has gone back in time" for line in hosts.b.log_lines()), "the notice")
+    assert nonce(hosts.a.get("/t/long/revived")) != before
+    assert nonce(hosts.b.get("/t/long/revived")) != before
 
 
 @pytest.mark.parametrize("how", ["suspend", "kill"])

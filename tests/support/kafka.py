@@ -41,6 +41,8 @@ share.coordinator.state.topic.replication.factor=1
 share.coordinator.state.topic.min.isr=1
 group.initial.rebalance.delay.ms=0
 group.min.session.timeout.ms=1000
+broker.session.timeout.ms=3000
+broker.heartbeat.interval.ms=500
 num.network.threads=2
 num.io.threads=2
 log.flush.interval.messages=9223372036854775807
@@ -136,6 +138,7 @@ class Kafka:
             ["kcat", "-b", self.brokers, "-C", "-t", topic, "-o", "beginning", "-e", "-q", "-J"],
             capture_output=True,
             text=True,
+            errors="replace",  # not all that is in a topic is text
             timeout=60,
         )
         found = [json.loads(line) for line in run.stdout.splitlines()]

@@ -237,7 +237,7 @@ a_statement_is_parsed_once_and_run_with_many_values(void)
 			.name = "test", .sql = "SELECT $1::int * 2", .params = &value, .count = 1
 		};
 		struct pg_result *r = NULL;
-		char text[8];
+		char text[12];
 
 		pg_deadline(p, soon(20000));
 		CU_ASSERT_EQUAL(pg_send(p, SQL("BEGIN")), ERR_OK);

@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "base/fault.h"
+#include "client/kafka.h"
 #include "http/address.h"
 #include "http/endpoint.h"
 #include "runtime/worker_env.h"
@@ -388,22 +389,62 @@ databases_are_of_one_kind_and_writes_go_to_one_place(void)
 }
 
 static void
-what_comes_later_is_refused_or_said_but_never_ignored(void)
+what_comes_later_is_said_and_never_ignored(void)
 {
-	CU_ASSERT_EQUAL(
-	    load(ENV("KAFKA_BROKERS=k:9092", "WEIR_ACK=kafka", "KAFKA_BROKERS_FILE=/secret"), NULL),
-	    ERR_INVALID);
-	CU_ASSERT_EQUAL(faults.errors, 3);
-	CU_ASSERT_EQUAL(faults_with("later version", NULL, NULL), 3);
-	drop();
-	CU_ASSERT_EQUAL(load(ENV("OTEL_SERVICE_NAME=weir", "KAFKA_CONFIG_SASL_USERNAME=u",
-				 "KAFKA_TOPIC=t", "KAFKA_GROUP=g"),
-			    NULL),
-	    ERR_OK);
+	CU_ASSERT_EQUAL(load(ENV("OTEL_SERVICE_NAME=weir"), NULL), ERR_OK);
 	CU_ASSERT_EQUAL(faults.errors, 0);
-	CU_ASSERT_EQUAL(faults_with("later version", NULL, NULL), 4);
+	CU_ASSERT_EQUAL(faults_with("later version", NULL, NULL), 1);
 	drop();
-	CU_ASSERT_TRUE(is_good("WEIR_ACK=spool")); /* which is what weir does */
+}
+
+static void
+what_kafka_is_told_is_checked_by_its_own_library(void)
+{
+	fresh_dir();
+	CU_ASSERT_EQUAL(load(ENV("KAFKA_BROKERS=a:9092,[::1]:9093", "WEIR_ACK=kafka",
+				 "KAFKA_CONFIG_SECURITY_PROTOCOL=sasl_ssl",
+				 "KAFKA_CONFIG_LINGER_MS=", "KAFKA_CONFIG_SASL_USERNAME=u"),
+			    write_file("weir.env", "KAFKA_CONFIG_SASL_USERNAME=other\n")),
+	    ERR_OK);
+	CU_ASSERT_EQUAL(faults.count, 0);
+	CU_ASSERT_EQUAL(config->ack, CONFIG_ACK_KAFKA);
+	CU_ASSERT_STRING_EQUAL(config->kafka_topic, "api-mutations");
+	CU_ASSERT_EQUAL_FATAL(config->kafka_setting_count, 2);
+	CU_ASSERT_STRING_EQUAL(config->kafka_settings[0].name, "security.protocol");
+	CU_ASSERT_STRING_EQUAL(config->kafka_settings[0].value, "sasl_ssl");
+	CU_ASSERT_STRING_EQUAL(config->kafka_settings[1].value, "u");
+	drop();
+	CU_ASSERT_EQUAL(load(ENV("KAFKA_BROKERS=a", "KAFKA_TOPIC=a b", "KAFKA_CONFIG_ACKS=1",
+				 "KAFKA_CONFIG_NO_SUCH=1", "KAFKA_CONFIG_LINGER_MS=soon"),
+			    NULL),
+	    ERR_INVALID);
+	CU_ASSERT_EQUAL(faults.errors, 5);
+	CU_ASSERT_EQUAL(faults_with("KAFKA_CONFIG_ACKS", "weir sets acks itself", NULL), 1);
+	CU_ASSERT_EQUAL(faults_with("KAFKA_CONFIG_NO_SUCH", "no.such", NULL), 1);
+	drop();
+	CU_ASSERT_EQUAL(load(ENV("WEIR_ACK=kafka"), NULL), ERR_INVALID);
+	CU_ASSERT_EQUAL(faults_with("WEIR_ACK", "KAFKA_BROKERS", NULL), 1);
+	drop();
+}
+
+static void
+a_password_for_kafka_comes_from_a_file_and_goes_to_the_children(void)
+{
+	char line[PATH_BYTES * 2];
+	struct kafka_setting s;
+
+	fresh_dir();
+	(void)snprintf(line, sizeof line, "KAFKA_CONFIG_SASL_PASSWORD_FILE=%s\n",
+	    write_file("secret", "hunter2\n"));
+	CU_ASSERT_EQUAL_FATAL(load(NO_ENV, write_file("weir.env", line)), ERR_OK);
+	CU_ASSERT_EQUAL_FATAL(config->kafka_setting_count, 1);
+	s = config->kafka_settings[0];
+	CU_ASSERT_STRING_EQUAL(s.name, "sasl.password");
+	CU_ASSERT_STRING_EQUAL(s.value, "hunter2");
+	CU_ASSERT_EQUAL(config_export(config), ERR_OK);
+	CU_ASSERT_STRING_EQUAL(getenv("KAFKA_CONFIG_SASL_PASSWORD"), "hunter2");
+	(void)unsetenv("KAFKA_CONFIG_SASL_PASSWORD");
+	drop();
 }
 
 static void
@@ -566,7 +607,9 @@ UNIT_SUITE(config, TEST(with_nothing_set_it_is_the_embedded_default),
     TEST(units_may_be_written_and_a_bare_number_has_that_of_the_table),
     TEST(an_empty_value_is_the_default_and_wins_like_any_other), TEST(a_value_can_come_from_a_file),
     TEST(a_secret_is_shown_to_nobody), TEST(databases_are_of_one_kind_and_writes_go_to_one_place),
-    TEST(what_comes_later_is_refused_or_said_but_never_ignored),
+    TEST(what_comes_later_is_said_and_never_ignored),
+    TEST(what_kafka_is_told_is_checked_by_its_own_library),
+    TEST(a_password_for_kafka_comes_from_a_file_and_goes_to_the_children),
     TEST(an_unknown_name_of_ours_suggests_the_nearest),
     TEST(listening_beyond_loopback_needs_to_say_who_may_connect),
     TEST(an_address_is_a_path_that_fits_or_a_host_with_a_port),

@@ -88,6 +88,35 @@ later_directives_are_refused(void)
 }
 
 static void
+a_write_names_its_topic_and_what_orders_it(void)
+{
+	struct parsed p = takes("-- POST /t/:id\n-- queue: orders.v-1\n-- key: :id\n"
+				"-- param id: text\nDELETE FROM t");
+
+	CU_ASSERT_STRING_EQUAL(p.e.topic, "orders.v-1");
+	CU_ASSERT_TRUE(slice_eq_cstr(p.e.partition_param, "id")); /* which counts as used */
+	parsed_free(&p);
+	p = takes("-- POST /t\n-- key: idempotency-key\nDELETE FROM t");
+	CU_ASSERT_PTR_NULL(p.e.topic);
+	CU_ASSERT_PTR_NULL(p.e.partition_param.ptr);
+	parsed_free(&p);
+	refuses("-- POST /t\n-- queue: a b\nDELETE FROM t",
+	    "2: queue: \"a b\", expected a topic of Kafka: letters, digits, '.', '_' and '-' (245 "
+	    "at "
+	    "most)");
+	refuses("-- POST /t\n-- queue: ..\nDELETE FROM t",
+	    "2: queue: \"..\", expected a topic of Kafka: letters, digits, '.', '_' and '-' (245 "
+	    "at "
+	    "most)");
+	refuses("-- POST /t\n-- key: id\nDELETE FROM t",
+	    "2: key: \"id\", expected idempotency-key or :NAME");
+	refuses("-- POST /t\n-- key: :id\nDELETE FROM t",
+	    "2: \":id\" is not a declared parameter, expected one");
+	refuses_line(
+	    "queue: x", "queue: on a GET, expected it on a POST, PUT, PATCH or DELETE only");
+}
+
+static void
 a_directive_has_its_own_form(void)
 {
 	refuses_line("cache x: 5s", "cache x: a name, expected `cache:`");
@@ -267,7 +296,8 @@ bad_tags_are_refused(void)
 UNIT_SUITE(directive, TEST(limits_are_read_in_all_forms),
     TEST(a_burst_makes_a_bucket_whatever_the_default_algorithm),
     TEST(other_figures_are_another_bucket), TEST(later_directives_are_refused),
-    TEST(a_directive_has_its_own_form), TEST(values_of_directives_are_checked),
-    TEST(a_read_may_vary_by_headers), TEST(bad_limits_are_refused),
-    TEST(bad_parameters_are_refused), TEST(bad_names_of_parameters_are_refused),
-    TEST(a_parameter_that_only_a_tag_uses_is_used), TEST(bad_tags_are_refused));
+    TEST(a_write_names_its_topic_and_what_orders_it), TEST(a_directive_has_its_own_form),
+    TEST(values_of_directives_are_checked), TEST(a_read_may_vary_by_headers),
+    TEST(bad_limits_are_refused), TEST(bad_parameters_are_refused),
+    TEST(bad_names_of_parameters_are_refused), TEST(a_parameter_that_only_a_tag_uses_is_used),
+    TEST(bad_tags_are_refused));

@@ -9,6 +9,7 @@
 #include "base/rand.h"
 #include "service/cache.h"
 #include "service/ledger.h"
+#include "service/source.h"
 #include "tests/unit/service/write_house.h"
 
 enum { L1_BYTES = 1 << 20, FLIGHTS = 64, STEPS_MAX = 2000 };
@@ -17,11 +18,17 @@ static struct write_house h;
 static struct ingest *g;
 
 static void
+take_from_spool(void)
+{
+	CU_ASSERT_EQUAL_FATAL(source_spool_open(h.s.q, &h.o.source), ERR_OK);
+}
+
+static void
 open_fresh(void)
 {
 	write_house_make(&h);
 	CU_ASSERT_EQUAL_FATAL(spool_house_open(&h.s), ERR_OK);
-	h.o.source = open_spool_source();
+	take_from_spool();
 	CU_ASSERT_EQUAL_FATAL(ingest_open(&h.o, &g), ERR_OK);
 }
 
@@ -36,6 +43,7 @@ static void
 close_all(void)
 {
 	ingest_close(&g);
+	source_close(&h.o.source);
 	write_house_free(&h);
 }
 
@@ -475,6 +483,7 @@ static void
 leave(void)
 {
 	ingest_close(&g);
+	source_close(&h.o.source);
 	queue_close(&h.s.q);
 }
 
@@ -486,7 +495,7 @@ consume(void)
 
 	if (spool_house_open(&h.s) != ERR_OK)
 		_exit(1);
-	h.o.source = open_spool_source();
+	take_from_spool();
 	if (ingest_open(&h.o, &g) != ERR_OK)
 		_exit(1);
 	rc = drain();

@@ -288,6 +288,47 @@ killed_between_any_two_steps_each_event_is_applied_once(void)
 	}
 }
 
+/* Both were given the same bad event; the other is quicker between our failure and our dead letter. */
+static struct ingest *other;
+
+static void
+let_the_other_work(void *ctx, enum ingest_arrow arrow)
+{
+	int64_t wait_ms;
+
+	(void)ctx;
+	while (arrow == INGEST_RAN && ingest_step(other, &wait_ms) == ERR_OK)
+		;
+}
+
+static void
+an_event_that_another_consumer_buried_meanwhile_has_one_letter(void)
+{
+	struct spool_house second;
+	struct ingest_options o;
+
+	open_fresh();
+	ingest_close(&g);
+	spool_house_make(&second, 64 << 20);
+	CU_ASSERT_EQUAL_FATAL(spool_house_open(&second), ERR_OK);
+	accept_many(&p.h.s, "k", 1, 0);
+	accept_many(&second, "k", 1, 0);
+	o = p.h.o;
+	o.queue = second.q;
+	CU_ASSERT_EQUAL_FATAL(ingest_open(&o, &other), ERR_OK);
+	p.h.o.passed = let_the_other_work;
+	CU_ASSERT_EQUAL_FATAL(ingest_open(&p.h.o, &g), ERR_OK);
+	CU_ASSERT_EQUAL(drain(1), ERR_NOT_FOUND);
+	CU_ASSERT_TRUE(says("SELECT count(*) FROM weir_dead_letters", "1"));
+	CU_ASSERT_TRUE(says("SELECT state FROM weir_keys", "failed"));
+	CU_ASSERT_EQUAL(p.h.shared->dead, 1);
+	CU_ASSERT_EQUAL(p.h.shared->duplicates, 1);
+	CU_ASSERT_EQUAL(spool_status(&p.h.s).waiting, 0);
+	ingest_close(&other);
+	spool_house_free(&second);
+	close_all();
+}
+
 /* Two hosts were given the same events, and both die often. */
 enum { STORM_EVENTS = 600, STORM_KILLS = 30, HOSTS = 2 };
 
@@ -337,4 +378,5 @@ UNIT_SUITE(ingest_postgresql, TEST(a_bad_event_among_500_stops_none_of_the_other
     TEST(what_postgresql_asks_to_be_tried_again_is),
     TEST(a_connection_lost_between_any_two_steps_costs_nothing),
     TEST(killed_between_any_two_steps_each_event_is_applied_once),
+    TEST(an_event_that_another_consumer_buried_meanwhile_has_one_letter),
     TEST(two_consumers_under_a_storm_of_kills_apply_everything_once));

@@ -1,5 +1,5 @@
 /* Goal: what is written is read back, and no bytes that somebody left in Redis pass for a copy. */
-#include "service/envelope.h"
+#include "service/copy_envelope.h"
 
 #include <string.h>
 
@@ -11,7 +11,7 @@ enum { MAX_BYTES = 1 << 20, ARENA_BYTES = 4 << 20 };
 static struct arena a;
 static struct strbuf written;
 
-static const struct envelope sample = {
+static const struct copy_envelope sample = {
 	.stored_us = INT64_C(1764000000123456),
 	.fresh_ms = 3600000,
 	.stale_ms = 600000,
@@ -22,26 +22,26 @@ static const struct envelope sample = {
 static void
 write_block(struct slice block)
 {
-	struct envelope e = sample;
+	struct copy_envelope e = sample;
 
 	arena_free(&a);
 	arena_init(&a, ARENA_BYTES);
 	strbuf_free(&written);
 	written = STRBUF_INIT(2 * MAX_BYTES);
 	e.block = block;
-	CU_ASSERT_EQUAL(envelope_write(&e, &written), ERR_OK);
+	CU_ASSERT_EQUAL(copy_envelope_write(&e, &written), ERR_OK);
 }
 
 static enum err
-open_written(struct envelope *out)
+open_written(struct copy_envelope *out)
 {
-	return envelope_open(strbuf_slice(&written), MAX_BYTES, &a, out);
+	return copy_envelope_open(strbuf_slice(&written), MAX_BYTES, &a, out);
 }
 
 static void
 check_round_trip(struct slice block)
 {
-	struct envelope e;
+	struct copy_envelope e;
 
 	write_block(block);
 	CU_ASSERT_EQUAL_FATAL(open_written(&e), ERR_OK);
@@ -80,7 +80,7 @@ a_large_block_is_packed_and_a_small_one_is_not(void)
 static void
 every_changed_byte_is_noticed(void)
 {
-	struct envelope e;
+	struct copy_envelope e;
 
 	write_block(SLICE("{\"a\":\"some text that is a copy\"}"));
 	for (size_t i = 0; i < written.len; i++) {
@@ -95,11 +95,12 @@ static void
 every_length_but_the_whole_is_refused(void)
 {
 	const struct slice block = SLICE("{\"a\":\"some text that is a copy\"}");
-	struct envelope e;
+	struct copy_envelope e;
 
 	write_block(block);
 	for (size_t n = 0; n < written.len; n++)
-		CU_ASSERT_EQUAL(envelope_open((struct slice){ written.ptr, n }, MAX_BYTES, &a, &e),
+		CU_ASSERT_EQUAL(
+		    copy_envelope_open((struct slice){ written.ptr, n }, MAX_BYTES, &a, &e),
 		    ERR_INVALID);
 }
 
@@ -118,7 +119,7 @@ static void
 spoil(size_t at, const char *bytes, size_t n)
 {
 	static char zeroes[5000];
-	struct envelope e;
+	struct copy_envelope e;
 
 	write_block((struct slice){ zeroes, sizeof zeroes });
 	memcpy(written.ptr + at, bytes, n);
@@ -129,7 +130,7 @@ spoil(size_t at, const char *bytes, size_t n)
 static void
 a_hostile_writer_gets_no_memory_and_no_bytes_of_others(void)
 {
-	struct envelope e;
+	struct copy_envelope e;
 
 	spoil(4, "\xff\xff\xff\x7f", 4); /* more than may be taken */
 	spoil(4, "\x00\x00\x08\x00", 4); /* more than is packed */
@@ -151,19 +152,19 @@ static void
 a_block_over_the_bound_and_too_many_generations_are_refused(void)
 {
 	static char zeroes[2000];
-	struct envelope e = sample;
+	struct copy_envelope e = sample;
 
 	write_block((struct slice){ zeroes, sizeof zeroes });
-	CU_ASSERT_EQUAL(envelope_open(strbuf_slice(&written), 1999, &a, &e), ERR_INVALID);
-	CU_ASSERT_EQUAL(envelope_open(strbuf_slice(&written), 2000, &a, &e), ERR_OK);
+	CU_ASSERT_EQUAL(copy_envelope_open(strbuf_slice(&written), 1999, &a, &e), ERR_INVALID);
+	CU_ASSERT_EQUAL(copy_envelope_open(strbuf_slice(&written), 2000, &a, &e), ERR_OK);
 	e = sample;
-	e.generations = (struct slice){ zeroes, ENVELOPE_GENERATIONS_MAX + 1 };
-	CU_ASSERT_EQUAL(envelope_write(&e, &written), ERR_TOO_LARGE);
+	e.generations = (struct slice){ zeroes, COPY_GENERATIONS_MAX + 1 };
+	CU_ASSERT_EQUAL(copy_envelope_write(&e, &written), ERR_TOO_LARGE);
 	arena_free(&a);
 	strbuf_free(&written);
 }
 
-UNIT_SUITE(envelope, TEST(what_is_written_is_read_back),
+UNIT_SUITE(copy_envelope, TEST(what_is_written_is_read_back),
     TEST(a_large_block_is_packed_and_a_small_one_is_not), TEST(every_changed_byte_is_noticed),
     TEST(every_length_but_the_whole_is_refused),
     TEST(a_hostile_writer_gets_no_memory_and_no_bytes_of_others),

@@ -1,7 +1,7 @@
 /*
  * A stored copy as it lies in Redis.
  */
-#include "service/envelope.h"
+#include "service/copy_envelope.h"
 
 #include <stdbool.h>
 
@@ -51,7 +51,7 @@ hash_of(const char *bytes, size_t len)
 }
 
 static void
-add_block(const struct envelope *e, struct strbuf *out, size_t head_at)
+add_block(const struct copy_envelope *e, struct strbuf *out, size_t head_at)
 {
 	const size_t from = out->len;
 
@@ -67,13 +67,13 @@ add_block(const struct envelope *e, struct strbuf *out, size_t head_at)
 }
 
 enum err
-envelope_write(const struct envelope *e, struct strbuf *out)
+copy_envelope_write(const struct copy_envelope *e, struct strbuf *out)
 {
 	const int64_t times[TIMES] = { e->stored_us, e->fresh_ms, e->stale_ms, e->error_ms };
 	const size_t at = out->len;
 	char head[HEAD_BYTES] = { 'w', 'c', VERSION };
 
-	if (e->generations.len > ENVELOPE_GENERATIONS_MAX || e->block.len > UINT32_MAX)
+	if (e->generations.len > COPY_GENERATIONS_MAX || e->block.len > UINT32_MAX)
 		return ERR_TOO_LARGE;
 	put_number(head + AT_RAW, e->block.len, 4);
 	for (size_t i = 0; i < TIMES; i++)
@@ -98,7 +98,7 @@ is_whole(struct slice bytes)
 }
 
 static bool
-read_times(const char *head, struct envelope *out)
+read_times(const char *head, struct copy_envelope *out)
 {
 	int64_t *const to[TIMES] = { &out->stored_us, &out->fresh_ms, &out->stale_ms,
 		&out->error_ms };
@@ -128,18 +128,18 @@ unpack(struct slice stored, bool packed, size_t raw_bytes, struct arena *a, stru
 }
 
 enum err
-envelope_open(struct slice bytes, size_t max_bytes, struct arena *a, struct envelope *out)
+copy_envelope_open(struct slice bytes, size_t max_bytes, struct arena *a, struct copy_envelope *out)
 {
 	size_t generations, raw_bytes;
 	bool packed;
 
-	*out = (struct envelope){ .stored_us = 0 };
+	*out = (struct copy_envelope){ .stored_us = 0 };
 	if (!is_whole(bytes) || !read_times(bytes.ptr, out))
 		return ERR_INVALID;
 	generations = (size_t)get_number(bytes.ptr + AT_GENERATIONS, 2);
 	raw_bytes = (size_t)get_number(bytes.ptr + AT_RAW, 4);
 	packed = (bytes.ptr[3] & FLAG_PACKED) != 0;
-	if (generations > ENVELOPE_GENERATIONS_MAX || generations > bytes.len - HEAD_BYTES ||
+	if (generations > COPY_GENERATIONS_MAX || generations > bytes.len - HEAD_BYTES ||
 	    raw_bytes > max_bytes)
 		return ERR_INVALID;
 	out->generations = (struct slice){ bytes.ptr + HEAD_BYTES, generations };

@@ -1,5 +1,5 @@
-#ifndef SERVICE_ENVELOPE_H
-#define SERVICE_ENVELOPE_H
+#ifndef SERVICE_COPY_ENVELOPE_H
+#define SERVICE_COPY_ENVELOPE_H
 
 #include <stddef.h>
 #include <stdint.h>
@@ -23,9 +23,9 @@
  * Numbers are little endian.  Whatever lies in Redis may have been written by anybody: every length is checked, and
  * what is not whole is a miss.
  */
-enum { ENVELOPE_GENERATIONS_MAX = 512 };
+enum { COPY_GENERATIONS_MAX = 512 };
 
-struct envelope {
+struct copy_envelope {
 	int64_t stored_us;		      /* Redis's clock */
 	int64_t fresh_ms, stale_ms, error_ms; /* stale and error count from the end of fresh */
 	struct slice generations;	      /* as the script gave them */
@@ -33,10 +33,11 @@ struct envelope {
 };
 
 /* Appends to ${out}.  ERR_NOMEM; ERR_TOO_LARGE: generations, or a block of 4 GiB. */
-enum err envelope_write(const struct envelope *e, struct strbuf *out);
+enum err copy_envelope_write(const struct copy_envelope *e, struct strbuf *out);
 
 /* The block goes into the arena.  ERR_INVALID: no envelope of this version, damaged, or a block of more than
  * ${max_bytes}; ERR_NOMEM: the arena is full. */
-enum err envelope_open(struct slice bytes, size_t max_bytes, struct arena *a, struct envelope *out);
+enum err copy_envelope_open(
+    struct slice bytes, size_t max_bytes, struct arena *a, struct copy_envelope *out);
 
 #endif
