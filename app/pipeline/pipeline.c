@@ -29,12 +29,12 @@ static const struct step steps[] = {
 	{ "body", LANE_BODY, step_body },     /* 408 413 */
 	{ "bind", LANE_INLINE, step_bind },   /* 400 415 */
 	{ "authenticate", LANE_ASKED,
-	    step_authenticate },	      /* 401 403 429; a lane for what is not remembered */
-	{ "limit", LANE_ASKED, step_limit },  /* 429 503; a lane when Redis must be asked */
+	    step_authenticate },	     /* 401 403 429; a lane for what is not remembered */
+	{ "limit", LANE_ASKED, step_limit }, /* 429 503; a lane when Redis must be asked */
 	{ "consistency", LANE_INLINE, step_consistency }, /* reads: 400 */
-	{ "replay", LANE_INLINE, step_replay },	   /* writes: 400; the claim is the committer's */
-	{ "claim", LANE_INLINE, step_claim }, /* writes: has another host its key? 202 409 422 */
-	{ "lookup", LANE_INLINE, step_lookup },	   /* reads: fresh, stale, lead or wait */
+	{ "replay", LANE_INLINE, step_replay }, /* writes: 400; the claim is the committer's */
+	{ "claim", LANE_INLINE, step_claim },	/* writes: has another host its key? 202 409 422 */
+	{ "lookup", LANE_INLINE, step_lookup }, /* reads: fresh, stale, lead or wait */
 	{ "recheck", LANE_HANDLER, step_recheck }, /* leaders: has another flight just landed? */
 	{ "fetch", LANE_HANDLER, step_fetch }, /* leaders: has another host a copy, or makes one? */
 	{ "handle", LANE_HANDLER, step_handle }, /* the handler: 200 202 4xx 5xx */

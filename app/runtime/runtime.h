@@ -71,12 +71,12 @@ struct runtime {
 	struct database database;
 	struct ledger *ledger; /* of it */
 	struct queue *queue;
-	struct purges *purges;	    /* NULL: no Redis */
+	struct purges *purges;		 /* NULL: no Redis */
 	struct idempotency *idempotency; /* NULL: no Redis */
-	struct l2 l2;		    /* of use only with shards */
-	struct shards *shards;	    /* NULL: limits and cache are in shared memory only */
-	struct fleet *fleet;	    /* NULL likewise */
-	struct kafka_options kafka; /* when KAFKA_BROKERS is set */
+	struct l2 l2;			 /* of use only with shards */
+	struct shards *shards;		 /* NULL: limits and cache are in shared memory only */
+	struct fleet *fleet;		 /* NULL likewise */
+	struct kafka_options kafka;	 /* when KAFKA_BROKERS is set */
 	struct topics topics;
 	char kafka_instance[RUNTIME_INSTANCE_BYTES]; /* of this state folder: static membership */
 	struct cache cache;

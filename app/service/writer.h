@@ -89,7 +89,8 @@ struct writer_job {
 enum err writer_apply(struct writer *w, const struct writer_job *jobs, size_t count, int64_t now_us,
     int64_t until_ms, size_t *done_out, struct writer_failure *why_out);
 
-/* Writes a dead letter with ${ev->record}; the key, when it is this event's own, becomes failed. */
+/* Writes a dead letter with ${ev->record}, unless the same one is there (a batch may come again after its commit);
+ * the key, when it is this event's own, becomes failed. */
 enum err writer_bury(struct writer *w, const struct event *ev, const struct writer_failure *reason,
     int64_t now_us, struct writer_failure *why_out);
 

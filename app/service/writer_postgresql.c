@@ -474,9 +474,10 @@ bury(void *state, const struct event *ev, const struct writer_failure *reason, i
 		pg_bytes_param(ev->fingerprint, EVENT_FINGERPRINT_BYTES), message, now };
 	const struct pg_statement s[] = {
 		{ "weir",
-		    "INSERT INTO weir_dead_letters (event_id, tenant, endpoint, key, sqlstate, "
-		    "message,"
-		    " record, accepted_at, at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)",
+		    "INSERT INTO weir_dead_letters (event_id, tenant, endpoint, key, sqlstate,"
+		    " message, record, accepted_at, at) SELECT $1, $2, $3, $4, $5, $6, $7, $8, $9"
+		    " WHERE NOT EXISTS (SELECT 1 FROM weir_dead_letters"
+		    " WHERE event_id = $1 AND record = $7)",
 		    letter, 9 },
 		{ "weir",
 		    "UPDATE weir_keys SET state = 'failed', reason = $3, rows = 0, at = $4"

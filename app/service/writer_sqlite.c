@@ -409,9 +409,9 @@ bury(void *state, const struct event *ev, const struct writer_failure *reason, i
 	char now[CLOCK_RFC3339_BYTES], accepted[CLOCK_RFC3339_BYTES];
 	struct sqlite_statement *s;
 	enum err rc = take(w,
-	    "INSERT INTO weir_dead_letters (event_id, record, tenant, endpoint, key, sqlstate, "
-	    "message,"
-	    " accepted_at, at) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
+	    "INSERT INTO weir_dead_letters (event_id, record, tenant, endpoint, key, sqlstate,"
+	    " message, accepted_at, at) SELECT ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9 WHERE NOT EXISTS"
+	    " (SELECT 1 FROM weir_dead_letters WHERE event_id = ?1 AND record = ?2)",
 	    &s, why);
 
 	if (rc == ERR_OK) {

@@ -4,6 +4,7 @@
 
 #include "base/rand.h"
 #include "service/ingest.h"
+#include "service/source.h"
 #include "tests/unit/service/pg_house.h"
 
 enum { STEPS_MAX = 2000 };
@@ -16,7 +17,7 @@ open_fresh(void)
 {
 	pg_house_make(&p, false, 3000);
 	CU_ASSERT_EQUAL_FATAL(spool_house_open(&p.h.s), ERR_OK);
-	p.h.o.queue = p.h.s.q;
+	CU_ASSERT_EQUAL_FATAL(source_spool_open(p.h.s.q, &p.h.o.source), ERR_OK);
 	CU_ASSERT_EQUAL_FATAL(ingest_open(&p.h.o, &g), ERR_OK);
 }
 
@@ -24,6 +25,7 @@ static void
 close_all(void)
 {
 	ingest_close(&g);
+	source_close(&p.h.o.source);
 	pg_house_free(&p);
 }
 
@@ -238,6 +240,7 @@ static void
 leave(void)
 {
 	ingest_close(&g);
+	source_close(&p.h.o.source);
 	queue_close(&p.h.s.q);
 }
 
@@ -249,8 +252,8 @@ consume(void)
 
 	if (spool_house_open(&p.h.s) != ERR_OK)
 		_exit(1);
-	p.h.o.queue = p.h.s.q;
-	if (ingest_open(&p.h.o, &g) != ERR_OK)
+	if (source_spool_open(p.h.s.q, &p.h.o.source) != ERR_OK ||
+	    ingest_open(&p.h.o, &g) != ERR_OK)
 		_exit(1);
 	rc = drain(200);
 	leave();
@@ -314,7 +317,7 @@ an_event_that_another_consumer_buried_meanwhile_has_one_letter(void)
 	accept_many(&p.h.s, "k", 1, 0);
 	accept_many(&second, "k", 1, 0);
 	o = p.h.o;
-	o.queue = second.q;
+	CU_ASSERT_EQUAL_FATAL(source_spool_open(second.q, &o.source), ERR_OK);
 	CU_ASSERT_EQUAL_FATAL(ingest_open(&o, &other), ERR_OK);
 	p.h.o.passed = let_the_other_work;
 	CU_ASSERT_EQUAL_FATAL(ingest_open(&p.h.o, &g), ERR_OK);
@@ -325,6 +328,7 @@ an_event_that_another_consumer_buried_meanwhile_has_one_letter(void)
 	CU_ASSERT_EQUAL(p.h.shared->duplicates, 1);
 	CU_ASSERT_EQUAL(spool_status(&p.h.s).waiting, 0);
 	ingest_close(&other);
+	source_close(&o.source);
 	spool_house_free(&second);
 	close_all();
 }

@@ -398,6 +398,28 @@ the_dead_letter_of_a_clash_leaves_the_key_of_the_first_alone(void)
 	close_all();
 }
 
+/* A clash is found again when the consumer dies between commit and acknowledgement. */
+static void
+an_event_that_is_buried_again_has_one_letter(void)
+{
+	struct writer_failure reason;
+	struct spool_write sw[2];
+
+	open_fresh();
+	writer_failure_set(&reason, WRITER_BAD_EVENT, "23505", "clash");
+	CU_ASSERT_EQUAL(claim_key("acme", "k", "first", now_us, now_us), WRITER_NEW);
+	(void)house_event(&sw[0], "acme", "k", "second", now_us);
+	(void)house_event(&sw[1], "acme", "k", "third", now_us);
+	CU_ASSERT_EQUAL(writer_bury(w, &sw[0].ev, &reason, now_us, &why), ERR_OK);
+	CU_ASSERT_EQUAL(writer_bury(w, &sw[0].ev, &reason, now_us + 1, &why), ERR_OK);
+	CU_ASSERT_EQUAL(house_ask(&h, "SELECT count(*) FROM weir_dead_letters"), 1);
+	CU_ASSERT_EQUAL(writer_bury(w, &sw[1].ev, &reason, now_us, &why), ERR_OK);
+	CU_ASSERT_EQUAL(house_ask(&h, "SELECT count(*) FROM weir_dead_letters"), 2);
+	arena_free(&sw[0].arena);
+	arena_free(&sw[1].arena);
+	close_all();
+}
+
 static enum err
 open_url(const char *url, struct writer **out)
 {
@@ -439,4 +461,4 @@ UNIT_SUITE(writer, TEST(sqlstates_mean_what_the_table_says), TEST(tables_are_mad
     TEST(a_batch_past_its_time_begins_no_more_statements_but_always_the_first),
     TEST(a_dead_letter_keeps_the_event_and_fails_its_key),
     TEST(the_dead_letter_of_a_clash_leaves_the_key_of_the_first_alone),
-    TEST(what_cannot_be_opened_is_told));
+    TEST(an_event_that_is_buried_again_has_one_letter), TEST(what_cannot_be_opened_is_told));

@@ -391,6 +391,29 @@ a_dead_letter_keeps_the_event_and_fails_its_key(void)
 	close_all();
 }
 
+/* A clash is found again when the consumer dies between commit and acknowledgement. */
+static void
+an_event_that_is_buried_again_has_one_letter(void)
+{
+	struct writer_failure reason;
+	struct spool_write sw[2];
+
+	open_fresh();
+	writer_failure_set(&reason, WRITER_BAD_EVENT, "23505", "clash");
+	CU_ASSERT_EQUAL(claim_key("acme", "k", "first", now_us, now_us), WRITER_NEW);
+	(void)house_event(&sw[0], "acme", "k", "second", now_us);
+	(void)house_event(&sw[1], "acme", "k", "third", now_us);
+	CU_ASSERT_EQUAL(writer_bury(w, &sw[0].ev, &reason, now_us, &why), ERR_OK);
+	CU_ASSERT_EQUAL(writer_bury(w, &sw[0].ev, &reason, now_us + 1, &why), ERR_OK);
+	CU_ASSERT_TRUE(says("SELECT count(*) FROM weir_dead_letters", "1"));
+	CU_ASSERT_EQUAL(writer_bury(w, &sw[1].ev, &reason, now_us, &why), ERR_OK);
+	CU_ASSERT_TRUE(says("SELECT count(*) FROM weir_dead_letters", "2"));
+	CU_ASSERT_TRUE(says("SELECT state FROM weir_keys", "applied"));
+	arena_free(&sw[0].arena);
+	arena_free(&sw[1].arena);
+	close_all();
+}
+
 static void
 a_letter_lives_again_once(void)
 {
@@ -589,7 +612,8 @@ UNIT_SUITE(writer_postgresql, TEST(tables_are_made_once_and_kept),
     TEST(settings_end_with_their_transaction),
     TEST(a_commit_is_on_disk_whatever_the_server_was_told),
     TEST(what_fails_in_commit_is_told_with_its_verdict),
-    TEST(a_dead_letter_keeps_the_event_and_fails_its_key), TEST(a_letter_lives_again_once),
+    TEST(a_dead_letter_keeps_the_event_and_fails_its_key),
+    TEST(an_event_that_is_buried_again_has_one_letter), TEST(a_letter_lives_again_once),
     TEST(a_connection_that_is_lost_is_a_bad_moment_and_never_the_events_fault),
     TEST(what_was_closed_in_a_quiet_hour_is_opened_anew_and_nobody_notices),
     TEST(what_cannot_be_opened_is_told),
