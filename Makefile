@@ -73,7 +73,7 @@ unit_sources  := $(wildcard tests/unit/*/*.c) tests/support/unit.c
 tool_sources  := $(wildcard tests/lint/*.c tests/bench/*.c tests/fuzz/*.c) tests/support/replay.c
 all_sources   := $(weir_sources) $(unit_sources) $(tool_sources)
 
-.PHONY: all run test unit lint format docs asan tsan memcheck fuzz bench install clean help objects
+.PHONY: all run stack test unit lint format docs asan tsan memcheck fuzz bench install clean help objects
 .SECONDARY:
 .DELETE_ON_ERROR:
 all: $(B)/weir ## build build/weir (the default)
@@ -100,6 +100,9 @@ $(foreach floor,$(FLOORS) cmd,$(eval $(call floor_library,$(floor))))
 
 run: all need-run ## start nginx and weir with the demo API; PORT=9000 make run moves the port
 	@exec $(PYTHON) -B tests/support/run.py --binary $(B)/weir --port $(PORT)
+
+stack: all need-stack ## as run, but on a real Redis, Kafka, PostgreSQL with a replica, and PgBouncer
+	@exec $(PYTHON) -B tests/support/stack.py --binary $(B)/weir --port $(PORT)
 
 # ---- Tests -------------------------------------------------------------------
 

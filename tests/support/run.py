@@ -6,11 +6,10 @@ All it writes is under var/ (--state moves it).  When one of the two servers end
 import argparse
 import os
 import signal
-import socket
 import subprocess
 import sys
-import time
 
+import foreground
 import processes
 import weir
 
@@ -31,29 +30,12 @@ The endpoints are the files in handlers/atlas; the log is {log}.  Ctrl-C stops e
 """
 
 
-class Stop(Exception):
-    """Somebody wants us to end."""
-
-
-def ask_to_stop(_signal, _frame):
-    raise Stop
-
-
 def arguments():
     parser = argparse.ArgumentParser()
     parser.add_argument("--binary", required=True)
     parser.add_argument("--port", type=int, required=True)
     parser.add_argument("--state", default=os.path.join(weir.ROOT, "var"))
     return parser.parse_args()
-
-
-def refuse_used_port(port):
-    with socket.socket() as s:
-        s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            s.bind(("127.0.0.1", port))
-        except OSError as e:
-            sys.exit(f"run: 127.0.0.1:{port}: {e.strerror}; another port: PORT=9000 make run")
 
 
 def environment(state):
@@ -75,28 +57,24 @@ def serve_until_told(binary, port, state, servers):
     processes.wait_until(lambda: weir.port_answers(port), "the health answer", alive=servers.values())
     log = os.path.relpath(env["LOG_FILE"], weir.ROOT)
     print(TRY.format(url=f"http://127.0.0.1:{port}", log=log), flush=True)
-    while True:
-        for name, process in servers.items():
-            if process.poll() is not None:
-                raise RuntimeError(f"{name} ended by itself ({process.returncode})")
-        time.sleep(0.2)
+    foreground.watch(servers)
 
 
 def main():
     args = arguments()
-    refuse_used_port(args.port)
+    foreground.refuse_used_port(args.port, "run")
     state = os.path.realpath(args.state)
     servers = {}
-    for sig in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(sig, ask_to_stop)
+    foreground.stop_on_signals()
     failure = None
     try:
         serve_until_told(os.path.realpath(args.binary), args.port, state, servers)
-    except Stop:
+    except foreground.Stop:
         print("\nrun: stopping", flush=True)
     except (RuntimeError, TimeoutError, subprocess.CalledProcessError) as e:
         failure = f"run: {e}; see the logs in {state} and {state}/nginx"
     finally:
+        foreground.stop_for_good()
         # The front first: what it has in hand is still answered.
         processes.stop(servers.get("nginx"), signal.SIGQUIT, timeout=5)
         processes.stop(servers.get("weir"), signal.SIGTERM)

@@ -81,6 +81,17 @@ def load_atlas(state):
             database.executescript(atlas_sql())
 
 
+def remove_segment(state):
+    """What a weir leaves that was killed whole; the next one on its state folder would join it."""
+    try:
+        with open(os.path.join(state, "segment")) as f:
+            path = f.read().strip()
+        if path.startswith("/dev/shm/weir-"):
+            os.unlink(path)
+    except FileNotFoundError:
+        pass
+
+
 def start_nginx(folder, port, state):
     """nginx on 127.0.0.1:port, all its files under `folder`."""
     os.makedirs(folder, mode=0o700, exist_ok=True)
@@ -219,18 +230,8 @@ class Weir:
         outlived = [pid for pid in members if not processes.ends_within(pid, 10)]
         for pid in outlived:
             os.kill(pid, signal.SIGKILL)
-        self.remove_segment()
+        remove_segment(self.state)
         assert not outlived, f"members {outlived} outlived their supervisor"
-
-    def remove_segment(self):
-        """What a weir leaves that was killed whole; the next one on its state folder would join it."""
-        try:
-            with open(os.path.join(self.state, "segment")) as f:
-                path = f.read().strip()
-            if path.startswith("/dev/shm/weir-"):
-                os.unlink(path)
-        except FileNotFoundError:
-            pass
 
     def command(self, *args, timeout=60, env=None):
         """Runs `weir ...` with this weir's settings."""
