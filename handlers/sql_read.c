@@ -28,7 +28,8 @@ sql_read_run(struct handler_call *call)
 
 	if (call->must_show != NULL) {
 		consistency_wait(call->must_show, call->ledger, call->deadline_ms, call->arena);
-		ambient.at_least = STORE_SEES_ALL; /* the key table that was looked at is the primary's */
+		ambient.at_least =
+		    STORE_SEES_ALL; /* the key table that was looked at is the primary's */
 	}
 	rc = store_read(call->store, call->endpoint, call->values, &ambient, call->deadline_ms,
 	    &call->block, NULL);
