@@ -387,7 +387,7 @@ def test_a_purge_that_is_owed_outlives_the_weir_that_owes_it(hosts):
     hosts.redis.suspend()
     assert hosts.a.command("purge", "long-inherited").returncode == 1
     processes.stop(hosts.a.serve)
-    hosts.a.remove_segment()
+    house.remove_segment(hosts.a.state)
     hosts.redis.resume()
     hosts.a.start_serve()
     processes.wait_until(lambda: nonce(hosts.b.get("/t/long/inherited")) != before, "the purge that was owed", timeout=10)
@@ -414,8 +414,9 @@ def test_a_redis_that_comes_back_with_an_old_state_revives_nothing(hosts):
     hosts.redis.restart()
     assert hosts.redis.call("EXISTS", key) == 1, "the old copy is there, and nothing in Redis says that it was purged"
     hosts.wait_listeners(2)
-    processes.wait_until(lambda: any(line.get("why") == "Redis has gone back in time" for line in hosts.b.log_lines()), "the notice")
-    assert nonce(hosts.a.get("/t/long/revived")) != before
+    # Which of the hosts hears of it first, and by which word, is a race; that none answers the old copy for long is not.
+    for host in (hosts.a, hosts.b):
+        processes.wait_until(lambda h=host: nonce(h.get("/t/long/revived")) != before, "a copy of after the purge")
     assert nonce(hosts.b.get("/t/long/revived")) != before
 
 
