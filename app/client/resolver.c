@@ -9,7 +9,6 @@
 #include <arpa/inet.h>
 #include <netdb.h>
 #include <pthread.h>
-#include <signal.h>
 #include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
@@ -18,8 +17,9 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "base/thread.h"
 
-enum { AGAIN_MS = 30000, FAILED_AGAIN_MS = 1000, TICK_MS = 500, STACK_BYTES = 256 * 1024 };
+enum { AGAIN_MS = 30000, FAILED_AGAIN_MS = 1000, TICK_MS = 500 };
 
 struct name {
 	char text[RESOLVER_NAME_BYTES];
@@ -143,23 +143,11 @@ run(void *arg)
 static enum err
 start_thread(struct resolver *r)
 {
-	pthread_attr_t attr;
-	pthread_t thread;
-	sigset_t all, old;
-	int rc;
-
-	(void)sigfillset(&all);
-	(void)pthread_attr_init(&attr);
-	(void)pthread_attr_setstacksize(&attr, STACK_BYTES);
-	(void)pthread_attr_setdetachstate(&attr, PTHREAD_CREATE_DETACHED);
-	(void)pthread_sigmask(SIG_BLOCK, &all, &old);
 	r->owners++;
-	rc = pthread_create(&thread, &attr, run, r);
-	if (rc != 0)
-		r->owners--;
-	(void)pthread_sigmask(SIG_SETMASK, &old, NULL);
-	(void)pthread_attr_destroy(&attr);
-	return rc == 0 ? ERR_OK : ERR_NOMEM;
+	if (thread_start(THREAD_SMALL_STACK_BYTES, run, r, NULL))
+		return ERR_OK;
+	r->owners--;
+	return ERR_NOMEM;
 }
 
 static bool

@@ -10,13 +10,13 @@
 #include "runtime/consumer.h"
 
 #include <pthread.h>
-#include <signal.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 
 #include "base/clock.h"
 #include "base/lock.h"
 #include "base/log.h"
+#include "base/thread.h"
 #include "base/wake.h"
 #include "runtime/config.h"
 #include "runtime/forwarder.h"
@@ -209,20 +209,6 @@ run(void *arg)
 	return NULL;
 }
 
-/* Signals are for the main thread. */
-static int
-start_thread(struct consumer *c)
-{
-	sigset_t all, before;
-	int error;
-
-	(void)sigfillset(&all);
-	(void)pthread_sigmask(SIG_SETMASK, &all, &before);
-	error = pthread_create(&c->thread, NULL, run, c);
-	(void)pthread_sigmask(SIG_SETMASK, &before, NULL);
-	return error;
-}
-
 enum err
 consumer_start(struct runtime *rt, struct consumer **out)
 {
@@ -235,7 +221,7 @@ consumer_start(struct runtime *rt, struct consumer **out)
 	c->rt = rt;
 	scoreboard_view(rt->scoreboard, rt->member, &us);
 	c->beats = us.kind == MEMBER_CONSUMER;
-	if (start_thread(c) != 0) {
+	if (!thread_start(0, run, c, &c->thread)) {
 		free(c);
 		return ERR_NOMEM;
 	}

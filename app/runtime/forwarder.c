@@ -7,13 +7,13 @@
 #include "runtime/forwarder.h"
 
 #include <pthread.h>
-#include <signal.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 
 #include "base/clock.h"
 #include "base/lock.h"
 #include "base/log.h"
+#include "base/thread.h"
 #include "base/wake.h"
 #include "runtime/config.h"
 #include "runtime/runtime.h"
@@ -126,26 +126,17 @@ run_watch(void *arg)
 	return NULL;
 }
 
-/* Signals are for the main thread. */
-static int
+static bool
 start_threads(struct forwarder *f)
 {
-	sigset_t all, before;
-	int error;
-
-	(void)sigfillset(&all);
-	(void)pthread_sigmask(SIG_SETMASK, &all, &before);
-	error = pthread_create(&f->forwards, NULL, run_forward, f);
-	if (error == 0) {
-		error = pthread_create(&f->watches, NULL, run_watch, f);
-		if (error != 0) {
-			atomic_store(&f->stop, 1);
-			wake_all(&f->stop);
-			(void)pthread_join(f->forwards, NULL);
-		}
-	}
-	(void)pthread_sigmask(SIG_SETMASK, &before, NULL);
-	return error;
+	if (!thread_start(0, run_forward, f, &f->forwards))
+		return false;
+	if (thread_start(0, run_watch, f, &f->watches))
+		return true;
+	atomic_store(&f->stop, 1);
+	wake_all(&f->stop);
+	(void)pthread_join(f->forwards, NULL);
+	return false;
 }
 
 enum err
@@ -160,7 +151,7 @@ forwarder_start(struct runtime *rt, struct forwarder **out)
 	if (f == NULL)
 		return ERR_NOMEM;
 	f->rt = rt;
-	if (start_threads(f) != 0) {
+	if (!start_threads(f)) {
 		free(f);
 		return ERR_NOMEM;
 	}

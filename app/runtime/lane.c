@@ -6,14 +6,14 @@
 
 #include <errno.h>
 #include <pthread.h>
-#include <signal.h>
 #include <stdlib.h>
 #include <time.h>
 
 #include "base/log.h"
 #include "base/ring.h"
+#include "base/thread.h"
 
-enum { IDLE_SECONDS = 60, STACK_BYTES = 256 * 1024 };
+enum { IDLE_SECONDS = 60 };
 
 struct lane {
 	struct lane_options o;
@@ -81,24 +81,10 @@ lane_thread(void *arg)
 	return NULL;
 }
 
-/* Signals are the reactor's: lanes never see one. */
 static bool
 start_thread(struct lane *l)
 {
-	pthread_attr_t attr;
-	pthread_t thread;
-	sigset_t all, old;
-	int rc;
-
-	(void)sigfillset(&all);
-	(void)pthread_attr_init(&attr);
-	(void)pthread_attr_setstacksize(&attr, STACK_BYTES);
-	(void)pthread_attr_setdetachstate(&attr, PTHREAD_CREATE_DETACHED);
-	(void)pthread_sigmask(SIG_BLOCK, &all, &old);
-	rc = pthread_create(&thread, &attr, lane_thread, l);
-	(void)pthread_sigmask(SIG_SETMASK, &old, NULL);
-	(void)pthread_attr_destroy(&attr);
-	if (rc != 0)
+	if (!thread_start(THREAD_SMALL_STACK_BYTES, lane_thread, l, NULL))
 		return false;
 	l->threads++;
 	return true;

@@ -4,14 +4,14 @@
 #include "service/fleet_keeper.h"
 
 #include <pthread.h>
-#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
 
 #include "base/clock.h"
+#include "base/thread.h"
 
-enum { REFILLS_MAX = 512, OWED_MAX = 4096, NAME_BYTES = 256, STACK_BYTES = 256 * 1024 };
+enum { REFILLS_MAX = 512, OWED_MAX = 4096, NAME_BYTES = 256 };
 
 struct item {
 	struct fleet_key key;
@@ -133,24 +133,6 @@ fleet_keeper_owe(struct fleet_keeper *k, const struct fleet_key *key, int64_t du
 	return push(k, &k->owed, key, due_ms);
 }
 
-/* Signals are for the process's own loop. */
-static bool
-start_thread(struct fleet_keeper *k)
-{
-	pthread_attr_t attr;
-	sigset_t all, old;
-	int rc;
-
-	(void)sigfillset(&all);
-	(void)pthread_attr_init(&attr);
-	(void)pthread_attr_setstacksize(&attr, STACK_BYTES);
-	(void)pthread_sigmask(SIG_BLOCK, &all, &old);
-	rc = pthread_create(&k->thread, &attr, keep, k);
-	(void)pthread_sigmask(SIG_SETMASK, &old, NULL);
-	(void)pthread_attr_destroy(&attr);
-	return rc == 0;
-}
-
 static void
 keeper_free(struct fleet_keeper *k)
 {
@@ -180,7 +162,8 @@ fleet_keeper_open(const struct fleet_keeper_options *o, struct fleet_keeper **ou
 	(void)pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
 	(void)pthread_cond_init(&k->work, &attr);
 	(void)pthread_condattr_destroy(&attr);
-	if (k->refills.items == NULL || k->owed.items == NULL || !start_thread(k)) {
+	if (k->refills.items == NULL || k->owed.items == NULL ||
+	    !thread_start(THREAD_SMALL_STACK_BYTES, keep, k, &k->thread)) {
 		keeper_free(k);
 		return ERR_NOMEM;
 	}

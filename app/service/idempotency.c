@@ -9,13 +9,13 @@
 #include "service/idempotency.h"
 
 #include <pthread.h>
-#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
 
 #include "base/clock.h"
 #include "base/hash.h"
+#include "base/thread.h"
 #include "client/redis.h"
 #include "service/shards.h"
 
@@ -361,15 +361,8 @@ idempotency_open(const struct idempotency_options *o, struct idempotency **out)
 enum err
 idempotency_start(struct idempotency *i)
 {
-	sigset_t all, before;
-	int error;
-
-	(void)sigfillset(&all); /* signals are for the main thread */
-	(void)pthread_sigmask(SIG_SETMASK, &all, &before);
-	error = pthread_create(&i->thread, NULL, run, i);
-	(void)pthread_sigmask(SIG_SETMASK, &before, NULL);
-	i->started = error == 0;
-	return error == 0 ? ERR_OK : ERR_NOMEM;
+	i->started = thread_start(0, run, i, &i->thread);
+	return i->started ? ERR_OK : ERR_NOMEM;
 }
 
 void

@@ -7,7 +7,6 @@
 #include "service/pg_fleet.h"
 
 #include <pthread.h>
-#include <signal.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -17,6 +16,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/rand.h"
+#include "base/thread.h"
 #include "client/pg.h"
 #include "client/resolver.h"
 #include "policy/tickets.h"
@@ -28,7 +28,6 @@ enum {
 	PROBE_MS = 1000,
 	PLACE_MS = 50, /* a probe's patience for a ticket */
 	URL_BYTES_MAX = 64 * 1024,
-	STACK_BYTES = 256 * 1024,
 	CACHE_LINE = 64,
 };
 
@@ -271,20 +270,10 @@ look_after(void *arg)
 	return NULL;
 }
 
-/* Signals are for the process's own loop. */
 static enum err
 start_keeper(struct pg_fleet *f)
 {
-	pthread_attr_t attr;
-	sigset_t all, old;
-
-	(void)sigfillset(&all);
-	(void)pthread_attr_init(&attr);
-	(void)pthread_attr_setstacksize(&attr, STACK_BYTES);
-	(void)pthread_sigmask(SIG_BLOCK, &all, &old);
-	f->keeper_runs = pthread_create(&f->keeper, &attr, look_after, f) == 0;
-	(void)pthread_sigmask(SIG_SETMASK, &old, NULL);
-	(void)pthread_attr_destroy(&attr);
+	f->keeper_runs = thread_start(THREAD_SMALL_STACK_BYTES, look_after, f, &f->keeper);
 	return f->keeper_runs ? ERR_OK : ERR_NOMEM;
 }
 

@@ -14,13 +14,13 @@
 #include "service/purges.h"
 
 #include <poll.h>
-#include <signal.h>
 #include <string.h>
 
 #include "base/clock.h"
 #include "base/hash.h"
 #include "base/lock.h"
 #include "base/log.h"
+#include "base/thread.h"
 #include "base/wake.h"
 #include "client/redis.h"
 #include "policy/l1.h"
@@ -369,13 +369,6 @@ run(void *arg)
 enum err
 purges_listen(struct purges *p)
 {
-	sigset_t all, before;
-	int error;
-
-	(void)sigfillset(&all); /* signals are for the main thread */
-	(void)pthread_sigmask(SIG_SETMASK, &all, &before);
-	error = pthread_create(&p->listener, NULL, run, p);
-	(void)pthread_sigmask(SIG_SETMASK, &before, NULL);
-	p->listening = error == 0;
-	return error == 0 ? ERR_OK : ERR_NOMEM;
+	p->listening = thread_start(0, run, p, &p->listener);
+	return p->listening ? ERR_OK : ERR_NOMEM;
 }

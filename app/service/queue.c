@@ -9,7 +9,6 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -19,6 +18,7 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "base/thread.h"
 #include "base/wake.h"
 #include "service/queue_spool.h"
 
@@ -234,21 +234,13 @@ commit_all(void *arg)
 enum err
 queue_start(struct queue *q)
 {
-	sigset_t all, before;
-	int error = 0;
-
-	(void)sigfillset(&all); /* signals are for the main thread */
-	(void)pthread_sigmask(SIG_SETMASK, &all, &before);
 	if (q->o.ack_forwarded) {
-		error = pthread_create(&q->acker, NULL, queue_ack_thread, q);
-		q->acks = error == 0;
+		q->acks = thread_start(0, queue_ack_thread, q, &q->acker);
+		if (!q->acks)
+			return ERR_NOMEM;
 	}
-	if (error == 0) {
-		error = pthread_create(&q->committer, NULL, commit_all, q);
-		q->started = error == 0;
-	}
-	(void)pthread_sigmask(SIG_SETMASK, &before, NULL);
-	return error == 0 ? ERR_OK : ERR_NOMEM;
+	q->started = thread_start(0, commit_all, q, &q->committer);
+	return q->started ? ERR_OK : ERR_NOMEM;
 }
 
 enum err

@@ -8,7 +8,6 @@
 #include "service/shards.h"
 
 #include <pthread.h>
-#include <signal.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -17,6 +16,7 @@
 
 #include "base/clock.h"
 #include "base/hash.h"
+#include "base/thread.h"
 #include "client/redis.h"
 #include "client/resolver.h"
 #include "service/shard_url.h"
@@ -25,7 +25,6 @@ enum {
 	KEEP_MS = 30000, /* an idle connection is closed then */
 	LOOK_MS = 100,	 /* how often the thread looks for a probe to send */
 	URL_BYTES_MAX = 64 * 1024,
-	STACK_BYTES = 256 * 1024,
 };
 
 /* The same on every host: it decides where a key lies. */
@@ -345,20 +344,10 @@ keep(void *arg)
 	return NULL;
 }
 
-/* Signals are for the process's own loop. */
 static enum err
 start_keeper(struct shards *s)
 {
-	pthread_attr_t attr;
-	sigset_t all, old;
-
-	(void)sigfillset(&all);
-	(void)pthread_attr_init(&attr);
-	(void)pthread_attr_setstacksize(&attr, STACK_BYTES);
-	(void)pthread_sigmask(SIG_BLOCK, &all, &old);
-	s->keeper_runs = pthread_create(&s->keeper, &attr, keep, s) == 0;
-	(void)pthread_sigmask(SIG_SETMASK, &old, NULL);
-	(void)pthread_attr_destroy(&attr);
+	s->keeper_runs = thread_start(THREAD_SMALL_STACK_BYTES, keep, s, &s->keeper);
 	return s->keeper_runs ? ERR_OK : ERR_NOMEM;
 }
 
