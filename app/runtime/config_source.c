@@ -20,18 +20,8 @@
 
 enum { FILE_BYTES_MAX = 256 * 1024 };
 
-/* Settings of the contract that nothing reads yet. */
-struct later {
-	const char *name;     /* ends with '*': a prefix */
-	const char *harmless; /* the one value that is what weir does anyway */
-	bool tuning;	      /* said once, and weir starts */
-};
-
-static const struct later laters[] = {
-	{ "OTEL_*", NULL, true },
-};
-
-enum { LATERS = sizeof laters / sizeof *laters };
+/* Of the contract, and nothing reads them yet: said once, and weir starts. */
+static const char later_prefix[] = "OTEL_";
 
 struct gathering {
 	struct config_entries *all;
@@ -289,21 +279,6 @@ without_file_suffix(const char *name)
 	return s;
 }
 
-static const struct later *
-later_find(const char *name)
-{
-	const struct slice short_name = without_file_suffix(name);
-
-	for (size_t i = 0; i < LATERS; i++) {
-		const size_t n = strlen(laters[i].name);
-
-		if (laters[i].name[n - 1] == '*' ? strncmp(name, laters[i].name, n - 1) == 0
-						 : slice_eq_cstr(short_name, laters[i].name))
-			return &laters[i];
-	}
-	return NULL;
-}
-
 static bool
 is_setting(const char *name)
 {
@@ -319,23 +294,6 @@ nearest_setting(const char *name)
 	for (size_t i = 0; i < CONFIG_KEY__COUNT; i++)
 		known[i] = config_infos[i].name;
 	return fault_nearest(name, known);
-}
-
-static void
-check_later(const struct config_entries *all, const struct config_entry *e, const struct later *l,
-    struct fault_list *faults)
-{
-	const char *where = config_entry_where(all, e);
-
-	if (*e->value == '\0' || (l->harmless != NULL && strcmp(e->value, l->harmless) == 0))
-		return;
-	if (l->tuning)
-		fault_warn(faults, where, e->line,
-		    "%s is set, but comes with a later version: it does nothing yet", e->name);
-	else
-		fault_add(faults, where, e->line,
-		    "%s is set, but comes with a later version, expected it not to be set",
-		    e->name);
 }
 
 /* A name in `.env` was meant for us, so there a near miss is worth a word whatever it begins with. */
@@ -371,13 +329,14 @@ config_check_names(const struct config_entries *all, struct fault_list *faults)
 {
 	for (size_t i = 0; i < all->count; i++) {
 		const struct config_entry *e = &all->items[i];
-		const struct later *l = later_find(e->name);
 
 		if (is_setting(e->name) || is_overruled(all, i))
 			continue;
-		if (l != NULL)
-			check_later(all, e, l, faults);
-		else
+		if (strncmp(e->name, later_prefix, strlen(later_prefix)) != 0)
 			check_unknown(all, e, faults);
+		else if (*e->value != '\0')
+			fault_warn(faults, config_entry_where(all, e), e->line,
+			    "%s is set, but comes with a later version: it does nothing yet",
+			    e->name);
 	}
 }
