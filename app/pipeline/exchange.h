@@ -12,10 +12,8 @@
 #include "http/router.h"
 #include "pipeline/handler.h"
 #include "service/cache.h"
-#include "service/cache_l2.h"
 #include "service/copy.h"
 #include "service/event.h"
-#include "service/idempotency.h"
 #include "service/queue.h"
 #include "service/quota.h"
 #include "telemetry/trace.h"
@@ -23,6 +21,8 @@
 struct catalog;
 struct consistency;
 struct exchange;
+struct idempotency_claim;
+struct l2_fill;
 struct pipeline_env;
 struct tenant_check; /* service/tenant.h */
 
@@ -97,13 +97,13 @@ struct exchange {
 	struct slice key; /* of the cache; absent: not to be kept */
 	struct cache_fill fill;
 	struct consistency *must_show; /* writes that a read is to show, or NULL */
-	struct l2_fill l2;
-	int64_t l2_began_ms; /* the first look; 0: none yet */
-	int64_t wake_ms;     /* monotonic, with EXCHANGE_WAITS_TURN */
-	int64_t dead_leader; /* member known to be dead, -1 none */
+	struct l2_fill *l2;	       /* NULL: Redis was not asked, or cannot keep this */
+	int64_t l2_began_ms;	       /* the first look; 0: none yet */
+	int64_t wake_ms;	       /* monotonic, with EXCHANGE_WAITS_TURN */
+	int64_t dead_leader;	       /* member known to be dead, -1 none */
 	struct handler_call call;
 	struct event event;
-	struct idempotency_claim claim;
+	struct idempotency_claim *claim; /* NULL: Redis was not asked */
 	struct queue_item item;
 	bool decided; /* item.outcome, by another host */
 

@@ -8,6 +8,7 @@
 #include "base/clock.h"
 #include "pipeline/pipeline.h"
 #include "pipeline/step.h"
+#include "service/cache_l2.h"
 #include "telemetry/scoreboard.h"
 
 enum {
@@ -86,8 +87,9 @@ begin(struct exchange *x, int64_t now_ms)
 {
 	if (x->l2_began_ms == 0) {
 		x->l2_began_ms = now_ms;
-		return l2_begin(x->env->l2, x->endpoint, x->values, x->key, x->tenant, &x->arena,
-			   &x->l2) == ERR_OK;
+		x->l2 = arena_alloc(&x->arena, sizeof *x->l2);
+		return x->l2 != NULL && l2_begin(x->env->l2, x->endpoint, x->values, x->key,
+					    x->tenant, &x->arena, x->l2) == ERR_OK;
 	}
 	x->wait = EXCHANGE_RUNS;
 	cache_note_tags(x->env->cache, &x->fill, x->endpoint, x->values, &x->arena);
@@ -107,7 +109,7 @@ step_fetch(struct exchange *x)
 		return STEP_NEXT;
 	/* A refresh was begun because what there is is stale. */
 	switch (
-	    l2_get(x->env->l2, &x->l2, x->transport == NULL, lock_ms(x), now_ms, &x->arena, &hit)) {
+	    l2_get(x->env->l2, x->l2, x->transport == NULL, lock_ms(x), now_ms, &x->arena, &hit)) {
 	case L2_OFF:
 		count(x, METRIC_L2_FAILURES);
 		return STEP_NEXT;
@@ -128,9 +130,9 @@ l2_keep(struct exchange *x)
 {
 	enum err rc;
 
-	if (!x->l2.leading)
+	if (x->l2 == NULL || !x->l2->leading)
 		return;
-	rc = l2_put(x->env->l2, &x->l2, &x->endpoint->cache, x->block, clock_mono_ms());
+	rc = l2_put(x->env->l2, x->l2, &x->endpoint->cache, x->block, clock_mono_ms());
 	if (rc == ERR_OK)
 		count(x, METRIC_L2_FILLS);
 	else if (rc != ERR_CONFLICT && rc != ERR_TOO_LARGE)
@@ -140,6 +142,6 @@ l2_keep(struct exchange *x)
 void
 l2_give_up(struct exchange *x)
 {
-	if (x->l2.leading)
-		l2_release(x->env->l2, &x->l2, clock_mono_ms());
+	if (x->l2 != NULL && x->l2->leading)
+		l2_release(x->env->l2, x->l2, clock_mono_ms());
 }

@@ -7,6 +7,7 @@
 #include "http/structured_field.h"
 #include "pipeline/pipeline.h"
 #include "pipeline/step.h"
+#include "service/idempotency.h"
 
 enum {
 	LEASE_SPARE_MS = 2000, /* of a claim, beyond the time a write has */
@@ -116,12 +117,12 @@ claimed(struct exchange *x)
 	struct problem p =
 	    PROBLEM(409, "a request with this Idempotency-Key is still in hand; try again");
 
-	switch (x->claim.outcome) {
+	switch (x->claim->outcome) {
 	case IDEMPOTENCY_OURS:
 		return STEP_NEXT;
 	case IDEMPOTENCY_ACCEPTED:
 		x->item.outcome = QUEUE_REPLAYED;
-		x->item.accepted_us = x->claim.accepted_us;
+		x->item.accepted_us = x->claim->accepted_us;
 		x->decided = true;
 		return STEP_NEXT;
 	case IDEMPOTENCY_MISMATCH:
@@ -144,12 +145,15 @@ step_claim(struct exchange *x)
 		x->wait = EXCHANGE_RUNS;
 		return claimed(x);
 	}
-	x->claim = (struct idempotency_claim){ .event = &x->event,
+	x->claim = arena_alloc(&x->arena, sizeof *x->claim);
+	if (x->claim == NULL)
+		return STEP_NEXT; /* as when Redis cannot be asked */
+	*x->claim = (struct idempotency_claim){ .event = &x->event,
 		.lease_ms = x->endpoint->timeout_ms + LEASE_SPARE_MS,
 		.done = claim_is_done,
 		.ctx = x };
 	x->wait = EXCHANGE_WAITS_CLAIM; /* before another thread has it */
-	if (idempotency_claim(x->env->idempotency, &x->claim))
+	if (idempotency_claim(x->env->idempotency, x->claim))
 		return STEP_PARKED;
 	x->wait = EXCHANGE_RUNS;
 	return STEP_NEXT;
