@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -20,9 +21,9 @@ def settings_of(state):
         return dict(line.rstrip("\n").split("=", 1) for line in f)
 
 
-def started(binary, state, port):
+def started(binary, state, port, **env):
     argv = [sys.executable, "-B", STACK, "--binary", binary, "--port", str(port), "--state", state]
-    return processes.start(argv, env=house.clean_environment(), cwd=house.ROOT, log=os.path.join(state, "out"))
+    return processes.start(argv, env=house.clean_environment(**env), cwd=house.ROOT, log=os.path.join(state, "out"))
 
 
 def said(state):
@@ -38,9 +39,9 @@ def check_nothing_is_left(state, children):
 
 
 @pytest.fixture
-def stack(binary, new_state):
+def stack(request, binary, new_state):
     port = processes.free_port()
-    process = started(binary, new_state, port)
+    process = started(binary, new_state, port, **getattr(request, "param", {}))
     try:
         processes.wait_until(lambda: "Ctrl-C stops" in said(new_state), "the stack", 300, [process])
         yield process, new_state, port
@@ -86,6 +87,31 @@ def test_it_serves_says_its_settings_and_ends_with_all_it_has_started(stack, bin
     assert processes.stop(process, signal.SIGINT, 60)
     assert process.returncode == 0, said(state)
     check_nothing_is_left(state, children)
+
+
+def as_printed(heading):
+    """The commands under a heading of the README."""
+    with open(os.path.join(house.ROOT, "README.md")) as f:
+        return f.read().split(f"### {heading}\n")[1].split("```sh\n")[1].split("```")[0]
+
+
+@pytest.mark.parametrize("stack", [{"RATE_LIMIT_POINTS": 100}], indirect=True)
+def test_the_readmes_tour_shows_what_it_says(stack):
+    process, state, port = stack
+    tour = as_printed("What to see there").replace("localhost:8080", f"localhost:{port}").replace("var/", f"{state}/")
+    done = subprocess.run(["bash", "-ec", tour], env=house.clean_environment(), capture_output=True, text=True, timeout=120)
+    seen = done.stdout
+    assert done.returncode == 0, done
+
+    requests, seconds = re.search(r"(\d+) requests in ([\d.]+)s", seen).groups()
+    refused = int(re.search(r"Non-2xx or 3xx responses: (\d+)", seen)[1])
+    admitted = int(requests) - refused
+    assert 100 * float(seconds) * 0.9 <= admitted <= 200 + 100 * (float(seconds) + 1)
+    assert "weir:copy:country:" in seen and '"name":"France"' in seen
+    assert "202 Accepted" in seen
+    assert re.search(r"quick-1 +\| quick", seen)
+    batches = [json.loads(line) for line in seen.splitlines() if '"event":"batch"' in line]
+    assert sum(batch["applied"] for batch in batches) == 1
 
 
 def test_a_part_that_does_not_start_stops_those_that_have(new_state):
