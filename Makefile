@@ -189,6 +189,7 @@ $(B)/gen_docs: $(B)/tests/lint/gen_docs.o $(filter %.a,$(call with,cmd))
 
 bench: all need-bench $(B)/bench/floor_a $(B)/bench/floor_b $(B)/bench/seed ## weir beside two bare floors; ROUNDS=5 SECONDS=4
 	$(PYTHON) -B tests/bench/bench.py --build $(B)
+	$(PYTHON) -B tests/bench/fleet.py --build $(B)
 
 $(B)/bench/floor_%: $(B)/tests/bench/floor_%.o
 	@mkdir -p $(@D)
