@@ -32,6 +32,7 @@
 #include <string.h>
 
 #include "base/lock.h"
+#include "base/wide.h"
 
 enum {
 	SLOTS_MIN = 8,
@@ -51,15 +52,13 @@ enum slot_state { SLOT_FREE, SLOT_CLAIMED, SLOT_FLYING, SLOT_STORED, SLOT_NOT_ST
 enum { LEADER_AT = 3, SERIAL_AT = 11, DETAIL_AT = 27 };
 #define DETAIL_MASK ((UINT64_C(1) << (64 - DETAIL_AT)) - 1)
 
-__extension__ typedef unsigned __int128 uint128;
-
 struct pair {
 	uint64_t key, control;
 };
 
 struct slot {
 	union {
-		uint128 both;
+		union wide_word both;
 		struct {
 			_Atomic uint64_t key, control;
 		} half;
@@ -81,26 +80,10 @@ struct comer {
 	int64_t now_ms, lease_ms;
 };
 
-/*
- * ThreadSanitizer replaces this instruction by a lock of its own process, which is none between
- * processes; all other accesses to a slot are plain atomics that it understands.
- */
-#if defined(__clang__)
-#define NOT_FOR_TSAN __attribute__((noinline, disable_sanitizer_instrumentation))
-#else
-#define NOT_FOR_TSAN __attribute__((noinline, no_sanitize("thread")))
-#endif
-
-NOT_FOR_TSAN static bool
-swap_both(uint128 *at, uint128 seen, uint128 next)
-{
-	return __sync_bool_compare_and_swap(at, seen, next);
-}
-
-static uint128
+static wide
 pair_bits(struct pair p)
 {
-	uint128 bits;
+	wide bits;
 
 	_Static_assert(sizeof bits == sizeof p, "a pair fills the swap");
 	memcpy(&bits, &p, sizeof bits);
@@ -110,7 +93,7 @@ pair_bits(struct pair p)
 static bool
 slot_swap(struct slot *s, struct pair seen, struct pair next)
 {
-	return swap_both(&s->pair.both, pair_bits(seen), pair_bits(next));
+	return wide_swap(&s->pair.both, pair_bits(seen), pair_bits(next));
 }
 
 /* Both halves of one moment: the control of a slot never comes back with another key. */

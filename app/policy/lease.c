@@ -11,11 +11,7 @@
 #include <stdatomic.h>
 #include <string.h>
 
-#ifndef __GCC_HAVE_SYNC_COMPARE_AND_SWAP_16
-#error "build with -mcx16: a 16-byte swap through a lock in some library is none between processes"
-#endif
-
-__extension__ typedef unsigned __int128 wide;
+#include "base/wide.h"
 
 enum {
 	NEIGHBOURS = 8,
@@ -37,12 +33,7 @@ _Static_assert(LEASE_MS_MAX < 1 << PAUSE_BITS, "a pause fits its field");
 _Static_assert(NAME_SHIFT == 64 + NAME_FROM, "a name is what is left of two words");
 
 struct slot {
-	union {
-		wide word;
-		struct {
-			_Atomic uint64_t low, high;
-		} half;
-	} at;
+	union wide_word at;
 	_Atomic uint64_t sized; /* { when it was asked for last, ms; how much, SIZE_BITS } */
 	_Atomic int64_t asking_until_ms;
 	_Atomic uint64_t told;
@@ -56,7 +47,6 @@ struct leases {
 };
 
 _Static_assert(sizeof(struct slot) == 64, "one cache line");
-_Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "half.high is the upper half of word");
 
 struct state { /* a word, unpacked */
 	uint64_t name, left, pause_ms;
@@ -80,24 +70,6 @@ unpack(wide word)
 		    (int64_t)((uint64_t)(word >> UNTIL_SHIFT) & ((UINT64_C(1) << UNTIL_BITS) - 1)),
 		.left = (uint64_t)word & ((1u << LEFT_BITS) - 1),
 	};
-}
-
-static bool
-swap(struct slot *s, wide from, wide to)
-{
-	return __sync_bool_compare_and_swap(&s->at.word, from, to);
-}
-
-/* Two loads could tear; a swap that changes nothing cannot. */
-static wide
-load(const struct slot *s)
-{
-	union {
-		const struct slot *from;
-		struct slot *to;
-	} alias = { .from = s };
-
-	return __sync_val_compare_and_swap(&alias.to->at.word, (wide)0, (wide)0);
 }
 
 /* True while what ${s} says counts. */
@@ -187,7 +159,7 @@ claim(struct leases *l, const struct place *p, int64_t now_ms)
 
 	for (uint32_t i = 0; i < NEIGHBOURS && best_worth > 0; i++) {
 		struct slot *s = &l->slots[(p->home + i) & p->mask];
-		const wide word = load(s);
+		const wide word = wide_load(&s->at);
 		const struct state state = unpack(word);
 
 		if (worth(&state, now_ms) < best_worth) {
@@ -196,7 +168,8 @@ claim(struct leases *l, const struct place *p, int64_t now_ms)
 			best_worth = worth(&state, now_ms);
 		}
 	}
-	if (best == NULL || !swap(best, best_word, pack(&(struct state){ .name = p->name })))
+	if (best == NULL ||
+	    !wide_swap(&best->at, best_word, pack(&(struct state){ .name = p->name })))
 		return NULL;
 	atomic_store_explicit(&best->sized, 0, memory_order_relaxed);
 	atomic_store_explicit(&best->asking_until_ms, 0, memory_order_relaxed);
@@ -274,7 +247,7 @@ lease_take(
 
 	*out = (struct lease_view){ 0 };
 	while (s != NULL) {
-		const wide word = load(s);
+		const wide word = wide_load(&s->at);
 		const struct state before = unpack(word);
 		struct state after;
 
@@ -287,7 +260,7 @@ lease_take(
 		if (before.left == 0)
 			return ERR_LIMITED;
 		after = without_one(before, now_ms);
-		if (!swap(s, word, pack(&after)))
+		if (!wide_swap(&s->at, word, pack(&after)))
 			continue;
 		out->left = after.left;
 		out->refill = before.pause_ms == 0 && after.left <= size_of(s) / 2;
@@ -306,7 +279,7 @@ lease_look(const struct leases *l, uint64_t key, int64_t now_ms, struct lease_vi
 	*out = (struct lease_view){ 0 };
 	if (s == NULL)
 		return;
-	state = unpack(load(s));
+	state = unpack(wide_load(&s->at));
 	if (state.name == p.name)
 		view(s, &state, now_ms, out);
 }
@@ -319,7 +292,7 @@ lease_want(struct leases *l, uint64_t key, int64_t now_ms, uint64_t max)
 {
 	struct place p;
 	struct slot *s = max > 1 ? find_or_claim(l, key, now_ms, &p) : NULL;
-	const struct state state = s == NULL ? (struct state){ 0 } : unpack(load(s));
+	const struct state state = s == NULL ? (struct state){ 0 } : unpack(wide_load(&s->at));
 	const uint64_t left = is_now(&state, now_ms) ? state.left : 0;
 	uint64_t last, elapsed_ms, used, want;
 
@@ -399,11 +372,11 @@ lease_put(struct leases *l, uint64_t key, int64_t now_ms, const struct lease_gra
 	struct slot *s = find_or_claim(l, key, now_ms, &p);
 
 	while (s != NULL && g->tokens > 0 && until_ms > now_ms) {
-		const wide word = load(s);
+		const wide word = wide_load(&s->at);
 		struct state state = unpack(word);
 
 		merge(&state, now_ms, g, until_ms);
-		if (unpack(word).name != p.name || swap(s, word, pack(&state)))
+		if (unpack(word).name != p.name || wide_swap(&s->at, word, pack(&state)))
 			return;
 	}
 }
@@ -415,13 +388,13 @@ lease_refuse(struct leases *l, uint64_t key, int64_t now_ms, int64_t until_ms)
 	struct slot *s = find_or_claim(l, key, now_ms, &p);
 
 	while (s != NULL) {
-		const wide word = load(s);
+		const wide word = wide_load(&s->at);
 		struct state state = unpack(word);
 
 		if (state.name != p.name || (is_now(&state, now_ms) && state.left > 0))
 			return;
 		state = (struct state){ .name = p.name, .until_ms = bounded(until_ms, now_ms) };
-		if (swap(s, word, pack(&state)))
+		if (wide_swap(&s->at, word, pack(&state)))
 			return;
 	}
 }
@@ -448,9 +421,9 @@ lease_reclaim(struct leases *l, uint64_t key, int64_t now_ms)
 
 	if (s == NULL)
 		return 0;
-	word = load(s);
+	word = wide_load(&s->at);
 	state = unpack(word);
 	if (state.name != p.name || state.left == 0 || is_now(&state, now_ms))
 		return 0;
-	return swap(s, word, pack(&(struct state){ .name = p.name })) ? state.left : 0;
+	return wide_swap(&s->at, word, pack(&(struct state){ .name = p.name })) ? state.left : 0;
 }

@@ -34,13 +34,8 @@
 #include <stdatomic.h>
 #include <string.h>
 
+#include "base/wide.h"
 #include "policy/limiter_rule.h"
-
-#ifndef __GCC_HAVE_SYNC_COMPARE_AND_SWAP_16
-#error "build with -mcx16: a 16-byte swap through a lock in some library is none between processes"
-#endif
-
-typedef limiter_state_word wide;
 
 enum { NEIGHBOURS = 16, OVERFLOW_SLOTS = 4096, NAME_SHIFT = LIMITER_STATE_BITS, TAG_SHIFT = 17 };
 
@@ -50,12 +45,7 @@ static const int64_t second_ns = 1000000000;
 static const wide state_mask = ((wide)1 << NAME_SHIFT) - 1;
 
 struct slot {
-	union {
-		wide word;
-		struct {
-			_Atomic uint64_t low, high;
-		} half;
-	} at;
+	union wide_word at;
 	_Atomic uint64_t busy_until_ns;
 	_Atomic uint64_t reach_ns; /* how far ahead of now any rule here may put busy_until */
 };
@@ -69,8 +59,6 @@ struct limiter {
 
 _Static_assert(sizeof(struct slot) == 32 && alignof(struct slot) == 16, "two slots a cache line");
 _Static_assert(sizeof(struct limiter) % 64 == 0, "slots begin on a cache line");
-_Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "half.high is the upper half of word");
-_Static_assert(ATOMIC_LLONG_LOCK_FREE == 2, "no lock behind the atomics");
 
 size_t
 limiter_size(uint32_t slots)
@@ -86,19 +74,6 @@ limiter_init(void *mem, uint32_t slots)
 	struct limiter *l = memset(mem, 0, limiter_size(slots));
 
 	l->slot_count = slots;
-}
-
-static bool
-word_swap(struct slot *s, wide from, wide to)
-{
-	return __sync_bool_compare_and_swap(&s->at.word, from, to);
-}
-
-/* Two loads could tear; a swap that changes nothing cannot. */
-static wide
-word_load(struct slot *s)
-{
-	return __sync_val_compare_and_swap(&s->at.word, (wide)0, (wide)0);
 }
 
 static wide
@@ -235,8 +210,8 @@ hood_is_mine(const struct hood *h, const struct slot *mine)
 			return false;
 		if (s == mine || name != pending)
 			continue;
-		word = word_load(s);
-		if (word_name(word) != pending || !word_swap(s, word, 0))
+		word = wide_load(&s->at);
+		if (word_name(word) != pending || !wide_swap(&s->at, word, 0))
 			return false; /* it moved on: look again */
 	}
 	return true;
@@ -247,7 +222,7 @@ static void
 slot_claim(struct limiter *l, const struct hood *h, struct slot *s, const struct limiter_rule *r,
     uint64_t now_ns)
 {
-	const wide word = word_load(s);
+	const wide word = wide_load(&s->at);
 	struct limiter_step first;
 	uint64_t number;
 
@@ -256,7 +231,7 @@ slot_claim(struct limiter *l, const struct hood *h, struct slot *s, const struct
 	limiter_rule_take(r, 0, now_ns, &first);
 	slot_raise(s, &first, now_ns);
 	number = atomic_fetch_add(&l->claims, 1);
-	(void)word_swap(s, word, word_of(h->name | pending_bit, number));
+	(void)wide_swap(&s->at, word, word_of(h->name | pending_bit, number));
 }
 
 enum outcome { TRY_AGAIN, TAKEN, REFUSED, NO_SEAT };
@@ -267,13 +242,13 @@ seat_take(const struct hood *h, const struct seat *seat, const struct limiter_ru
     uint64_t now_ns, struct limiter_state *out)
 {
 	const bool live = seat->kind == SEAT_LIVE;
-	const wide word = word_load(seat->slot);
+	const wide word = wide_load(&seat->slot->at);
 	struct limiter_step step;
 
 	if (word_name(word) != (live ? h->name : h->name | pending_bit))
 		return TRY_AGAIN;
 	if (!live && !hood_is_mine(h, seat->slot)) {
-		(void)word_swap(seat->slot, word, 0);
+		(void)wide_swap(&seat->slot->at, word, 0);
 		return TRY_AGAIN;
 	}
 	limiter_rule_take(r, live ? word & state_mask : 0, now_ns, &step);
@@ -281,7 +256,7 @@ seat_take(const struct hood *h, const struct seat *seat, const struct limiter_ru
 	if (!step.admitted)
 		return REFUSED;
 	slot_raise(seat->slot, &step, now_ns);
-	return word_swap(seat->slot, word, word_of(h->name, step.next)) ? TAKEN : TRY_AGAIN;
+	return wide_swap(&seat->slot->at, word, word_of(h->name, step.next)) ? TAKEN : TRY_AGAIN;
 }
 
 /* Ends: whoever must try again was overtaken by somebody who got on. */
@@ -336,9 +311,10 @@ limiter_give_back(struct limiter *l, const struct limiter_rule *r, uint64_t key,
 
 		if (seat.kind != SEAT_LIVE)
 			return; /* reused, so the bucket was full, so the token is back */
-		word = word_load(seat.slot);
+		word = wide_load(&seat.slot->at);
 		next = limiter_rule_give_back(r, word & state_mask, now);
-		if (word_name(word) == h.name && word_swap(seat.slot, word, word_of(h.name, next)))
+		if (word_name(word) == h.name &&
+		    wide_swap(&seat.slot->at, word, word_of(h.name, next)))
 			return;
 	}
 }
@@ -348,7 +324,7 @@ hood_look(
     const struct hood *h, const struct limiter_rule *r, uint64_t now_ns, struct limiter_state *out)
 {
 	const struct seat seat = hood_find(h, now_ns);
-	const wide word = seat.kind == SEAT_LIVE ? word_load(seat.slot) : 0;
+	const wide word = seat.kind == SEAT_LIVE ? wide_load(&seat.slot->at) : 0;
 
 	limiter_rule_look(r, word_name(word) == h->name ? word & state_mask : 0, now_ns, out);
 	return seat.kind != SEAT_NONE;

@@ -12,8 +12,6 @@
  */
 #include "policy/limiter_rule.h"
 
-typedef limiter_state_word wide;
-
 enum { CLOCK_BITS = 59, UNIT_BITS = 19, FULL_BITS = 79, COUNT_BITS = 20 };
 
 _Static_assert(CLOCK_BITS + UNIT_BITS < FULL_BITS && FULL_BITS < (int)LIMITER_STATE_BITS,
@@ -213,8 +211,8 @@ window_give_back(const struct limiter_rule *r, wide state, uint64_t taken_ns)
 }
 
 void
-limiter_rule_take(const struct limiter_rule *r, limiter_state_word state, uint64_t now_ns,
-    struct limiter_step *out)
+limiter_rule_take(
+    const struct limiter_rule *r, wide state, uint64_t now_ns, struct limiter_step *out)
 {
 	if (r->sliding)
 		window_take(r, state, now_ns, out);
@@ -223,8 +221,8 @@ limiter_rule_take(const struct limiter_rule *r, limiter_state_word state, uint64
 }
 
 void
-limiter_rule_look(const struct limiter_rule *r, limiter_state_word state, uint64_t now_ns,
-    struct limiter_state *out)
+limiter_rule_look(
+    const struct limiter_rule *r, wide state, uint64_t now_ns, struct limiter_state *out)
 {
 	if (r->sliding) {
 		const struct window w = window_read(r, state, now_ns);
@@ -237,8 +235,8 @@ limiter_rule_look(const struct limiter_rule *r, limiter_state_word state, uint64
 	}
 }
 
-limiter_state_word
-limiter_rule_give_back(const struct limiter_rule *r, limiter_state_word state, uint64_t taken_ns)
+wide
+limiter_rule_give_back(const struct limiter_rule *r, wide state, uint64_t taken_ns)
 {
 	struct bucket b;
 

@@ -3,6 +3,7 @@
 
 #include <stdint.h>
 
+#include "base/wide.h"
 #include "policy/limiter.h"
 
 /*
@@ -12,7 +13,6 @@
  * A state has LIMITER_STATE_BITS bits and means something only to the rule that made it; zero is a
  * client never seen.  Every rounding is against the client.  Times come from limiter_clock().
  */
-__extension__ typedef unsigned __int128 limiter_state_word;
 
 enum { LIMITER_STATE_BITS = 80 };
 
@@ -27,21 +27,20 @@ uint64_t limiter_clock(int64_t now_ns);
 
 struct limiter_step {
 	bool admitted;
-	limiter_state_word next; /* admitted: the state after it, else the state as it was */
-	uint64_t busy_until_ns;	 /* from then on ${next} means the same as no state at all */
-	uint64_t reach_ns;	 /* the furthest that may ever lie ahead of `now` */
+	wide next;		/* admitted: the state after it, else the state as it was */
+	uint64_t busy_until_ns; /* from then on ${next} means the same as no state at all */
+	uint64_t reach_ns;	/* the furthest that may ever lie ahead of `now` */
 	struct limiter_state told;
 };
 
-void limiter_rule_take(const struct limiter_rule *r, limiter_state_word state, uint64_t now_ns,
-    struct limiter_step *out);
+void limiter_rule_take(
+    const struct limiter_rule *r, wide state, uint64_t now_ns, struct limiter_step *out);
 
 /* What is left in ${state}; retry_after_ns as if a request came now. */
-void limiter_rule_look(const struct limiter_rule *r, limiter_state_word state, uint64_t now_ns,
-    struct limiter_state *out);
+void limiter_rule_look(
+    const struct limiter_rule *r, wide state, uint64_t now_ns, struct limiter_state *out);
 
 /* The state without one token that was taken at ${taken_ns}. */
-limiter_state_word limiter_rule_give_back(
-    const struct limiter_rule *r, limiter_state_word state, uint64_t taken_ns);
+wide limiter_rule_give_back(const struct limiter_rule *r, wide state, uint64_t taken_ns);
 
 #endif
