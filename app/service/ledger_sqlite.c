@@ -45,6 +45,22 @@ cell(struct sqlite_statement *s, int column, struct arena *a)
 }
 
 static enum err
+take(void *connection, int64_t deadline_ms, struct slice sql, struct sqlite_statement **out)
+{
+	sqlite_deadline(connection, deadline_ms);
+	return sqlite_take(connection, SLICE("weir"), sql, out);
+}
+
+static enum err
+one_row(struct sqlite_statement *s)
+{
+	bool row;
+	const enum err rc = sqlite_step(s, &row);
+
+	return rc == ERR_OK && !row ? ERR_NOT_FOUND : rc;
+}
+
+static enum err
 letter(void *connection, int64_t after, struct slice event_id, int64_t deadline_ms, struct arena *a,
     struct letter *out)
 {
@@ -53,18 +69,15 @@ letter(void *connection, int64_t after, struct slice event_id, int64_t deadline_
 	    " FROM weir_dead_letters WHERE id > ?1 AND (?2 IS NULL OR event_id = ?2)"
 	    " ORDER BY id LIMIT 1");
 	struct sqlite_statement *s = NULL;
-	bool row = false;
-	enum err rc;
+	enum err rc = take(connection, deadline_ms, sql, &s);
 
-	sqlite_deadline(connection, deadline_ms);
-	rc = sqlite_take(connection, SLICE("weir"), sql, &s);
 	if (rc == ERR_OK) {
 		sqlite_bind_integer(s, 1, after);
 		if (event_id.ptr != NULL)
 			sqlite_bind_blob(s, 2, event_id);
-		rc = sqlite_step(s, &row);
+		rc = one_row(s);
 	}
-	if (rc == ERR_OK && row)
+	if (rc == ERR_OK)
 		*out = (struct letter){ .id = sqlite_cell(s, 0).integer,
 			.event_id = cell(s, 1, a),
 			.tenant = cell(s, 2, a),
@@ -76,7 +89,7 @@ letter(void *connection, int64_t after, struct slice event_id, int64_t deadline_
 			.accepted_at = cell(s, 8, a),
 			.at = cell(s, 9, a) };
 	sqlite_give(&s);
-	return rc == ERR_OK && !row ? ERR_NOT_FOUND : rc;
+	return rc;
 }
 
 static enum err
@@ -87,23 +100,20 @@ operation(void *connection, const uint8_t *event_id, int64_t deadline_ms, struct
 	    "SELECT tenant, state, reason, rows, CAST(strftime('%s', substr(at, 1, 19)) AS INTEGER)"
 	    " * 1000000 + CAST(substr(at, 21, 6) AS INTEGER) FROM weir_keys WHERE event_id = ?1");
 	struct sqlite_statement *s = NULL;
-	bool row = false;
-	enum err rc;
+	enum err rc = take(connection, deadline_ms, sql, &s);
 
-	sqlite_deadline(connection, deadline_ms);
-	rc = sqlite_take(connection, SLICE("weir"), sql, &s);
 	if (rc == ERR_OK) {
 		sqlite_bind_blob(s, 1, (struct slice){ (const char *)event_id, EVENT_ID_BYTES });
-		rc = sqlite_step(s, &row);
+		rc = one_row(s);
 	}
-	if (rc == ERR_OK && row)
+	if (rc == ERR_OK)
 		*out = (struct operation){ .tenant = cell(s, 0, a),
 			.state = cell(s, 1, a),
 			.reason = cell(s, 2, a),
 			.rows = sqlite_cell(s, 3).integer,
 			.at_us = sqlite_cell(s, 4).integer };
 	sqlite_give(&s);
-	return rc == ERR_OK && !row ? ERR_NOT_FOUND : rc;
+	return rc;
 }
 
 static enum err
@@ -112,19 +122,15 @@ key(void *connection, struct slice id, int64_t deadline_ms, struct api_key_found
 	static const struct slice sql =
 	    TEXT("SELECT hash, tenant, revoked_at IS NOT NULL FROM weir_api_keys WHERE id = ?1");
 	struct sqlite_statement *s = NULL;
-	bool row = false;
-	enum err rc;
+	enum err rc = take(connection, deadline_ms, sql, &s);
 
-	sqlite_deadline(connection, deadline_ms);
-	rc = sqlite_take(connection, SLICE("weir"), sql, &s);
 	if (rc == ERR_OK) {
 		sqlite_bind_text(s, 1, id);
-		rc = sqlite_step(s, &row);
+		rc = one_row(s);
 	}
 	if (rc == ERR_OK)
-		rc = row ? api_key_found_fill(out, sqlite_cell(s, 0).bytes, sqlite_cell(s, 1).bytes,
-			       sqlite_cell(s, 2).integer != 0)
-			 : ERR_NOT_FOUND;
+		rc = api_key_found_fill(out, sqlite_cell(s, 0).bytes, sqlite_cell(s, 1).bytes,
+		    sqlite_cell(s, 2).integer != 0);
 	sqlite_give(&s);
 	return rc;
 }
@@ -158,10 +164,8 @@ keys(void *connection, int64_t deadline_ms, api_key_row_fn *fn, void *ctx)
 		 " ORDER BY created_at, id");
 	struct sqlite_statement *s = NULL;
 	bool row = false;
-	enum err rc;
+	enum err rc = take(connection, deadline_ms, sql, &s);
 
-	sqlite_deadline(connection, deadline_ms);
-	rc = sqlite_take(connection, SLICE("weir"), sql, &s);
 	if (rc == ERR_OK)
 		rc = sqlite_step(s, &row);
 	while (rc == ERR_OK && row) {
