@@ -120,29 +120,35 @@ test: all need-test $(unit_programs) $(fuzzers:%=$(B)/replay/%) $(B)/gen_docs ##
 	@$(RUN_TESTS) $(unit_programs) $(foreach x,$(fuzzers),"$(B)/replay/$x $(wildcard tests/fuzz/corpus/$x/*)") \
 	    --pytest tests/integration
 
+# Some suites step through a child instruction by instruction: UNIT_LEFT_OUT names those of policy/ that are not run.
+policy_suites = $(shell cat tests/unit/policy/*.c | tr -d ' \n\t' | grep -o 'UNIT_SUITE.[a-z0-9_]*' | cut -c 12-)
+unit_runs     = $(filter-out %/policy,$(unit_programs)) "$(B)/unit/policy $(filter-out $(UNIT_LEFT_OUT),$(policy_suites))"
+
 unit: $(unit_programs) ## run the unit tests only
-	@$(RUN_TESTS) $(UNIT_WRAPPER) $(unit_programs)
+	@$(RUN_TESTS) $(UNIT_WRAPPER) $(unit_runs)
+
+# Walks that take minutes when every step runs a sanitizer's instructions too; `make test` walks them all.
+SLOW_WALKS := breaker_walk lease_steps tickets_steps
 
 asan: need-test ## unit tests and the kill storm under address and undefined-behaviour sanitizers
 	@$(MAKE) all unit B=$(B)/asan OPTIMIZE='-O1 -g' HARDEN= HARDEN_LINK= \
-	    SANITIZE='-fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer'
+	    SANITIZE='-fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer' \
+	    UNIT_LEFT_OUT='$(SLOW_WALKS)'
 	WEIR_TEST_BINARY=$(B)/asan/weir $(PYTEST) -m storm tests/integration
 
 # Without address randomisation: the sanitizer of this compiler does not know all layouts of new kernels.
 tsan: need-test ## unit tests under the thread sanitizer
 	@$(MAKE) unit B=$(B)/tsan OPTIMIZE='-O1 -g' HARDEN= HARDEN_LINK= SANITIZE='-fsanitize=thread' \
-	    UNIT_WRAPPER='--under "setarch --addr-no-randomize"'
+	    UNIT_WRAPPER='--under "setarch --addr-no-randomize"' UNIT_LEFT_OUT='$(SLOW_WALKS)'
 
 # Without the suites that step through a child instruction by instruction: they would step through valgrind.
 # A forked child may end while it holds memory: only what is lost for certain counts, and it says nothing.
 VALGRIND     := valgrind --quiet --fair-sched=yes --child-silent-after-fork=yes --leak-check=full \
                 --show-leak-kinds=definite --errors-for-leak-kinds=definite --error-exitcode=99
-WALKS        := breaker_walk flight_walk key_cache_walk l1_crash lease_steps limiter_steps tickets_steps
-policy_suites = $(shell grep -ho '^UNIT_SUITE.[a-z0-9_]*' tests/unit/policy/*.c | cut -c 12-)
+WALKS        := $(SLOW_WALKS) flight_walk key_cache_walk l1_crash limiter_steps
 
-memcheck: need-test need-memcheck $(unit_programs) ## unit tests under valgrind
-	@$(RUN_TESTS) --under "$(VALGRIND)" $(filter-out %/policy,$(unit_programs)) \
-	    "$(B)/unit/policy $(filter-out $(WALKS),$(policy_suites))"
+memcheck: need-test need-memcheck ## unit tests under valgrind
+	@$(MAKE) unit UNIT_WRAPPER='--under "$(VALGRIND)"' UNIT_LEFT_OUT='$(WALKS)'
 
 # Every parser of outside bytes has a tests/fuzz/fuzz_X.c.  The fuzzer starts from the files in corpus/X, and
 # what breaks the parser is left there; `make test` tries those files again without a fuzzer.
