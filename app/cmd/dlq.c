@@ -74,7 +74,7 @@ print(enum err rc, struct strbuf *out, const struct call *call)
 		rc = ERR_TOO_LARGE;
 	if (rc != ERR_OK)
 		code = failed(rc, call);
-	else if (fwrite(out->ptr, 1, out->len, stdout) != out->len)
+	else if (out->len > 0 && fwrite(out->ptr, 1, out->len, stdout) != out->len)
 		code = EXIT_CODE_FAILED;
 	strbuf_free(out);
 	return code;
