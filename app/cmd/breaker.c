@@ -42,7 +42,7 @@ list(const struct command_line *line, const struct guards *g)
 	struct guard_view all[GUARDS_MAX];
 	const size_t count = guards_look(g, now_ms, all);
 	struct strbuf b = STRBUF_INIT(OUTPUT_BYTES_MAX);
-	enum exit_code rc = EXIT_CODE_FAILED;
+	enum exit_code rc;
 
 	if (line->given[OPTION_JSON].count > 0) {
 		breakers_json(all, count, now_ms, &b);
@@ -52,8 +52,7 @@ list(const struct command_line *line, const struct guards *g)
 	} else {
 		strbuf_add_cstr(&b, "no breakers: no other server is called\n");
 	}
-	if (!b.failed && fwrite(b.ptr, 1, b.len, stdout) == b.len)
-		rc = EXIT_CODE_DONE;
+	rc = command_print(&b);
 	strbuf_free(&b);
 	return rc;
 }

@@ -7,6 +7,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/str.h"
+
 static const struct command_option common[] = {
 	{ "--env-file", "F", "read settings from F instead of ./.env", false },
 	{ "--help", NULL, "show this help", false },
@@ -41,6 +43,14 @@ print_help(const struct command *c)
 			print_option(&c->options[i]);
 	for (size_t i = 0; i < sizeof common / sizeof *common; i++)
 		print_option(&common[i]);
+}
+
+enum exit_code
+command_print(const struct strbuf *b)
+{
+	if (b->failed || (b->len > 0 && fwrite(b->ptr, 1, b->len, stdout) != b->len))
+		return EXIT_CODE_FAILED;
+	return EXIT_CODE_DONE;
 }
 
 enum exit_code

@@ -6,6 +6,8 @@
 
 #include "runtime/exit_code.h"
 
+struct strbuf;
+
 /*
  * One command of the command line: what it is called, what it takes, and what it does.  The table of all is
  * in app/main.c; parsing, `--help` and usage errors come from here.  `--help` and `--env-file F` belong to all.
@@ -43,6 +45,9 @@ struct command {
 
 /* ${argv} begins with the command's own name; it is reordered, so that operands stand together. */
 enum exit_code command_run(const struct command *c, int argc, char *argv[]);
+
+/* Prints what was built, which may be nothing, to stdout.  Done, or failed: it is not whole, or nobody takes it. */
+enum exit_code command_print(const struct strbuf *b);
 
 /* Says on stderr what is wrong with the line, and how to learn more. */
 enum exit_code command_usage_error(const struct command *c, const char *fmt, ...)

@@ -62,8 +62,8 @@ print(const struct config *c, bool json)
 		(json ? add_json : add_text)(&b, &config_infos[i], &c->texts[i],
 		    config_shown(&config_infos[i], c->texts[i].value, &a), &a);
 	strbuf_add_cstr(&b, json ? "]\n" : "");
-	if (!b.failed && !a.overflowed && fwrite(b.ptr, 1, b.len, stdout) == b.len)
-		rc = EXIT_CODE_DONE;
+	if (!a.overflowed)
+		rc = command_print(&b);
 	arena_free(&a);
 	strbuf_free(&b);
 	return rc;

@@ -68,14 +68,14 @@ failed(enum err rc, const struct call *call)
 static enum exit_code
 print(enum err rc, struct strbuf *out, const struct call *call)
 {
-	enum exit_code code = EXIT_CODE_DONE;
+	enum exit_code code;
 
 	if (rc == ERR_OK && out->failed)
 		rc = ERR_TOO_LARGE;
 	if (rc != ERR_OK)
 		code = failed(rc, call);
-	else if (out->len > 0 && fwrite(out->ptr, 1, out->len, stdout) != out->len)
-		code = EXIT_CODE_FAILED;
+	else
+		code = command_print(out);
 	strbuf_free(out);
 	return code;
 }

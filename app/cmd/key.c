@@ -140,7 +140,7 @@ list(const struct call *call)
 {
 	struct strbuf out = STRBUF_INIT(OUTPUT_BYTES_MAX);
 	const bool json = call->line->given[OPTION_JSON].count > 0;
-	enum exit_code code = EXIT_CODE_DONE;
+	enum exit_code code;
 	struct ledger *ledger = NULL;
 	enum err rc = ledger_open(call->database, 1, &ledger);
 
@@ -152,8 +152,8 @@ list(const struct call *call)
 		rc = ERR_TOO_LARGE;
 	if (rc != ERR_OK)
 		code = failed(err_name(rc));
-	else if (fwrite(out.ptr, 1, out.len, stdout) != out.len)
-		code = EXIT_CODE_FAILED;
+	else
+		code = command_print(&out);
 	strbuf_free(&out);
 	return code;
 }

@@ -203,7 +203,7 @@ find_and_explain(struct explaining *e)
 {
 	const struct endpoint *endpoint =
 	    catalog_find(e->rt.catalog, slice_of(e->line->operands[1]));
-	enum exit_code rc = EXIT_CODE_FAILED;
+	enum exit_code rc;
 	struct arena a;
 
 	if (endpoint == NULL)
@@ -212,8 +212,7 @@ find_and_explain(struct explaining *e)
 	e->out = STRBUF_INIT(OUTPUT_BYTES_MAX);
 	read_client(e, &a);
 	explain(e, endpoint);
-	if (!e->out.failed && fwrite(e->out.ptr, 1, e->out.len, stdout) == e->out.len)
-		rc = EXIT_CODE_DONE;
+	rc = command_print(&e->out);
 	strbuf_free(&e->out);
 	arena_free(&a);
 	return rc;

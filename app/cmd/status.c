@@ -318,11 +318,10 @@ static enum exit_code
 print(const struct picture *p, bool as_json)
 {
 	struct strbuf b = STRBUF_INIT(OUTPUT_BYTES_MAX);
-	enum exit_code rc = EXIT_CODE_FAILED;
+	enum exit_code rc;
 
 	(as_json ? json : text)(p, &b);
-	if (!b.failed && fwrite(b.ptr, 1, b.len, stdout) == b.len)
-		rc = EXIT_CODE_DONE;
+	rc = command_print(&b);
 	strbuf_free(&b);
 	return rc;
 }
