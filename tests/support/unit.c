@@ -103,10 +103,25 @@ test_ends(const CU_pTest test, const CU_pSuite suite, const CU_pFailureRecord fi
 static bool
 is_wanted(const char *name, int argc, char *argv[])
 {
-	for (int i = 1; i < argc; i++)
+	bool chosen = false;
+
+	for (int i = 1; i < argc; i++) {
+		if (argv[i][0] == '-' && strcmp(argv[i] + 1, name) == 0)
+			return false;
 		if (strcmp(argv[i], name) == 0)
 			return true;
-	return argc < 2;
+		chosen = chosen || argv[i][0] != '-';
+	}
+	return !chosen;
+}
+
+static bool
+exists(const char *name)
+{
+	for (const struct unit_suite *s = suites; s != NULL; s = s->next)
+		if (strcmp(s->name, name) == 0)
+			return true;
+	return false;
 }
 
 static void
@@ -121,18 +136,16 @@ add_suite(const struct unit_suite *s)
 			die(t->pName);
 }
 
-static unsigned
+/* Arguments: NAME, only these suites; -NAME, all but these, which need not be in this program. */
+static void
 add_wanted(int argc, char *argv[])
 {
-	unsigned added = 0;
-
-	for (const struct unit_suite *s = suites; s != NULL; s = s->next) {
-		if (!is_wanted(s->name, argc, argv))
-			continue;
-		add_suite(s);
-		added++;
-	}
-	return added;
+	for (int i = 1; i < argc; i++)
+		if (argv[i][0] != '-' && !exists(argv[i]))
+			die("no such suite");
+	for (const struct unit_suite *s = suites; s != NULL; s = s->next)
+		if (is_wanted(s->name, argc, argv))
+			add_suite(s);
 }
 
 int
@@ -140,10 +153,7 @@ main(int argc, char *argv[])
 {
 	if (CU_initialize_registry() != CUE_SUCCESS)
 		die("CUnit");
-	if (add_wanted(argc, argv) < (argc < 2 ? 1u : (unsigned)argc - 1)) {
-		(void)fprintf(stderr, "no such suite\n");
-		return 2;
-	}
+	add_wanted(argc, argv);
 	(void)setvbuf(stdout, NULL, _IOLBF, 0); /* a child that dies repeats nothing */
 	CU_set_test_start_handler(test_starts);
 	CU_set_test_complete_handler(test_ends);

@@ -85,7 +85,7 @@ bench_close(struct bench *b)
 	free(b->tickets);
 }
 
-static uint64_t at_least, seen; /* of the next read; of the last one */
+static _Thread_local uint64_t at_least, seen; /* of the next read; of the last one */
 
 static enum err
 read_by(struct bench *b, const char *text, int64_t deadline_ms, struct strbuf *block)
