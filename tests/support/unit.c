@@ -141,8 +141,10 @@ static void
 add_wanted(int argc, char *argv[])
 {
 	for (int i = 1; i < argc; i++)
-		if (argv[i][0] != '-' && !exists(argv[i]))
-			die("no such suite");
+		if (argv[i][0] != '-' && !exists(argv[i])) {
+			(void)fprintf(stderr, "there is no suite %s\n", argv[i]);
+			exit(2);
+		}
 	for (const struct unit_suite *s = suites; s != NULL; s = s->next)
 		if (is_wanted(s->name, argc, argv))
 			add_suite(s);
