@@ -194,7 +194,7 @@ every_failure_leaves_a_connection_that_works(void)
 		fails(&b, "-- GET /t\n-- max-rows: 3\nSELECT generate_series(1, 4) AS n",
 		    ERR_TOO_LARGE);
 		fails(&b, "-- GET /t\nSELECT repeat('x', 70000) AS s", ERR_TOO_LARGE);
-		fails(&b, "-- GET /t\n-- timeout: 700ms\nSELECT pg_sleep(9) AS s", ERR_TIMEOUT);
+		fails(&b, "-- GET /t\n-- timeout: 3s\nSELECT pg_sleep(9) AS s", ERR_TIMEOUT);
 		fails(&b, "-- GET /t\nSELECT set_config('transaction_read_only', 'off', true) AS s",
 		    ERR_UNAVAILABLE);
 		fails(&b, "-- GET /t\nSELECT 1 / (3 - n) AS n FROM generate_series(1, 5) n",
