@@ -17,7 +17,7 @@
 #include "service/shards.h"
 #include "tests/support/unit.h"
 
-enum { TIMEOUT_MS = 5000, ALIGN = 64, PATIENCE_MS = 20000 };
+enum { TIMEOUT_MS = 10000, ALIGN = 64, PATIENCE_MS = 20000 };
 
 static const int64_t hour_us = INT64_C(3600) * 1000000, second_us = 1000000;
 
