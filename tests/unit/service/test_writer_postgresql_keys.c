@@ -300,7 +300,7 @@ a_key_in_anothers_hand_for_too_long_is_a_bad_moment(void)
 	struct event *ev;
 	enum writer_claim c;
 
-	open_fresh_with(false, 100);
+	open_fresh_with(false, 1000);
 	other = another_writer();
 	ev = house_event(&sw, "acme", "k", "p", now_us);
 	CU_ASSERT_EQUAL(writer_begin(other, &why), ERR_OK);
