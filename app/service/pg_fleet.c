@@ -26,7 +26,8 @@ enum {
 	MEASURE_MS = 1000, /* how long a measured lag is believed */
 	LOOK_MS = 200,	   /* how often the thread looks for a probe to send */
 	PROBE_MS = 1000,
-	PLACE_MS = 50, /* a probe's patience for a ticket */
+	PLACE_MS = 50,		/* a probe's patience for a ticket */
+	SUSPEND_AFTER_MS = 150, /* less than a greeting may take when there is time */
 	URL_BYTES_MAX = 64 * 1024,
 	CACHE_LINE = 64,
 };
@@ -217,7 +218,12 @@ pg_fleet_enter(
 void
 pg_fleet_leave(struct pg_fleet *f, struct pg_turn *turn, enum err result)
 {
-	guard_leave(&f->servers[turn->lease.server].guard, &turn->pass, result, clock_mono_ms());
+	const int64_t now_ms = clock_mono_ms();
+
+	/* Whoever gave it only a moment learned little of the server: that counts, and suspends it for nobody. */
+	if (result == ERR_TIMEOUT && now_ms - turn->pass.begun_ms < SUSPEND_AFTER_MS)
+		result = ERR_IO;
+	guard_leave(&f->servers[turn->lease.server].guard, &turn->pass, result, now_ms);
 	pg_pool_return(f->pool, &turn->lease);
 }
 

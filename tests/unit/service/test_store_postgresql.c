@@ -329,6 +329,28 @@ a_mute_replica_is_left_for_the_primary_and_then_not_waited_for(void)
 	(void)close(fd);
 }
 
+/* Else one endpoint in a hurry could take a busy server from all others. */
+static void
+who_gives_a_server_only_a_moment_suspends_it_for_nobody(void)
+{
+	struct guard_view views[GUARDS_MAX];
+	struct strbuf block = { 0 };
+	struct bench b;
+	uint16_t port;
+	const int fd = mute_server(&port);
+
+	bench_open(&b, port, true);
+	CU_ASSERT_NOT_EQUAL(read_by(&b, "-- GET /t\n-- timeout: 20ms\nSELECT 1 AS n",
+				clock_mono_ms() + 20000, &block),
+	    ERR_OK);
+	CU_ASSERT_EQUAL(guards_look(b.guards, clock_mono_ms(), views), 2);
+	CU_ASSERT_EQUAL(views[0].breaker.state, BREAKER_CLOSED);
+	CU_ASSERT_EQUAL(views[0].breaker.failures, 1);
+	strbuf_free(&block);
+	bench_close(&b);
+	(void)close(fd);
+}
+
 static void
 with_nobody_there_it_is_unavailable_at_once(void)
 {
@@ -438,6 +460,7 @@ UNIT_SUITE(store_postgresql, TEST(rows_become_json_by_the_types_that_the_server_
     TEST(without_a_ticket_a_read_waits_and_then_says_overloaded),
     TEST(a_crowd_shares_few_connections),
     TEST(a_mute_replica_is_left_for_the_primary_and_then_not_waited_for),
+    TEST(who_gives_a_server_only_a_moment_suspends_it_for_nobody),
     TEST(with_nobody_there_it_is_unavailable_at_once),
     TEST(replicas_that_keep_up_come_first_and_those_that_lag_last),
     TEST(a_primary_that_is_listed_among_the_replicas_is_asked_as_the_primary),
