@@ -40,6 +40,7 @@ struct server {
 	_Atomic size_t preferred; /* the address that answered last */
 	_Atomic int64_t measured_ms;
 	_Atomic bool lags;
+	_Atomic uint64_t seen; /* a position that it has come to */
 };
 
 struct pg_fleet {
@@ -148,6 +149,19 @@ pg_fleet_lags(struct pg_fleet *f, size_t server, int64_t behind_ms)
 		log_info("replica_caught_up", LOG_STR("name", s->guard.name),
 		    LOG_STR("server", s->url.shown));
 	return lags;
+}
+
+/* Not the largest ever: a server that was restored from a backup begins anew. */
+void
+pg_fleet_saw(struct pg_fleet *f, size_t server, uint64_t position)
+{
+	atomic_store_explicit(&f->servers[server].seen, position, memory_order_relaxed);
+}
+
+bool
+pg_fleet_has_seen(const struct pg_fleet *f, size_t server, uint64_t position)
+{
+	return atomic_load_explicit(&f->servers[server].seen, memory_order_relaxed) >= position;
 }
 
 /* ---- A connection to it -------------------------------------------------------- */
@@ -305,6 +319,7 @@ add_server(struct pg_fleet *f, const struct pg_url *url, bool replica)
 	s->url = *url;
 	s->replica = replica;
 	atomic_init(&s->measured_ms, INT64_MIN / 2); /* due */
+	atomic_init(&s->seen, 0);
 }
 
 /* The primary is the last one, and no replica of itself. */
