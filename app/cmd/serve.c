@@ -48,9 +48,30 @@ join_folders(const struct command_given *g, struct strbuf *out)
 	strbuf_add_char(out, '\0');
 }
 
+/* What the settings were read from, to do it again. */
+struct source {
+	const struct command_line *line;
+	const struct config_override *overrides;
+	size_t count;
+};
+
+static enum err
+load_again(void *ctx, struct fault_list *faults, struct config **out)
+{
+	const struct source *s = ctx;
+	const struct catalog *catalog = NULL;
+	enum err rc = begin_load(s->line, s->overrides, s->count, faults, out);
+
+	if (rc == ERR_OK)
+		rc = runtime_catalog(*out, &handlers, faults, &catalog);
+	catalog_release(&catalog);
+	return rc;
+}
+
 static enum exit_code
 serve(const struct command_line *line, const struct config_override *overrides, size_t count)
 {
+	struct source source = { line, overrides, count };
 	struct config *c = NULL;
 	enum exit_code rc = begin_command(line, overrides, count, &c);
 
@@ -59,6 +80,8 @@ serve(const struct command_line *line, const struct config_override *overrides, 
 	if (rc == EXIT_CODE_DONE) {
 		const struct supervisor_options o = {
 			.config = c,
+			.load = load_again,
+			.load_ctx = &source,
 			.consumer = line->given[OPTION_NO_CONSUMER].count == 0,
 		};
 
@@ -94,8 +117,9 @@ const struct command command_serve = {
 	.operands = "",
 	.summary = "Runs the supervisor, its workers and the consumer",
 	.help = "Settings come from the environment and .env; `weir config` lists them.  Signals:\n"
-		"TERM and INT stop fast (requests in hand are finished), QUIT stops gracefully, USR1\n"
-		"reopens the log.\n",
+		"TERM and INT stop fast (requests in hand are finished), QUIT stops gracefully, HUP\n"
+		"reloads settings and endpoint files (what is wrong is refused, and the old ones go\n"
+		"on), USR1 reopens the log, USR2 goes over to the binary that was put in our place.\n",
 	.options = {
 		[OPTION_LISTEN] = { "--listen", "A", "unix:PATH or HOST:PORT, as WEIR_LISTEN", false },
 		[OPTION_HANDLERS] = { "--handlers", "DIR", "a folder of endpoint files", true },

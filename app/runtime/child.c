@@ -8,8 +8,6 @@
 
 #include <signal.h>
 #include <stddef.h>
-#include <stdio.h>
-#include <stdlib.h>
 #include <sys/prctl.h>
 #include <unistd.h>
 
@@ -44,6 +42,7 @@ void
 child_ended(struct child *c, int64_t now_ms)
 {
 	c->pid = 0;
+	c->deaths++;
 	c->due_ms = now_ms + backoff_respawn_ms(c->failures);
 	if (!c->proven)
 		c->failures++;
@@ -69,19 +68,14 @@ child_judge(const struct child *c, const struct member_view *m, int64_t now_ms)
 static void
 become(const struct child_program *p, pid_t parent)
 {
-	char number[16];
-
 	/* KILL, which also ends one that is stopped: nothing may keep the socket or a lock. */
 	if (prctl(PR_SET_PDEATHSIG, SIGKILL) == -1 || getppid() != parent)
 		_exit(EXEC_FAILED);
 	if (dup2(p->stdin_fd, WORKER_LISTEN_FD) == -1 ||
 	    dup2(p->lifeline_fd, WORKER_LIFELINE_FD) == -1)
 		_exit(EXEC_FAILED);
-	(void)snprintf(number, sizeof number, "%d", (int)WORKER_LIFELINE_FD);
-	if (setenv(WORKER_ENV_LIFELINE, number, 1) == -1)
-		_exit(EXEC_FAILED);
 	signals_restore();
-	(void)execv(p->file, p->argv);
+	(void)execve(p->generation->program, p->argv, p->generation->environment);
 	_exit(EXEC_FAILED);
 }
 

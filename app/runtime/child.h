@@ -7,6 +7,12 @@
 
 #include "telemetry/scoreboard.h"
 
+/* What children are started from: a binary, and an environment that holds every setting (config_environment()). */
+struct generation {
+	const char *program;
+	char *const *environment;
+};
+
 /*
  * One child of the supervisor: whether to start it, and whether it must go.
  *
@@ -18,14 +24,20 @@
  * Pure: the time and what the scoreboard shows are arguments.
  */
 struct child {
-	enum member_kind kind; /* MEMBER_WORKER or MEMBER_CONSUMER */
-	pid_t pid;	       /* 0: not running */
+	enum member_kind
+	    kind; /* MEMBER_WORKER or MEMBER_CONSUMER; MEMBER_NONE: the place is free */
+	const struct generation *generation; /* lent */
+	pid_t pid;			     /* 0: not running */
 	int64_t started_ms;
 	int64_t due_ms;	   /* not running: when to start it (policy/backoff.h) */
 	uint32_t failures; /* deaths in a row before a first answer */
+	uint32_t deaths;   /* of all that were in this place */
+	unsigned member;   /* its slot in the scoreboard, when up */
 	bool proven;	   /* this one has done work */
 	bool up;	   /* in the scoreboard when last looked */
 	bool killed;	   /* told so already */
+	bool leaving;	   /* told to go; nobody takes its place */
+	bool adopted;	   /* started by the binary that this one has replaced */
 };
 
 enum child_fault {
@@ -44,12 +56,11 @@ bool child_is_due(const struct child *c, int64_t now_ms);
 enum child_fault child_judge(const struct child *c, const struct member_view *m, int64_t now_ms);
 
 /*
- * Starts `weir ${argv}` from the running program's own file with ${stdin_fd} on descriptor 0 and the lifeline on
- * WORKER_LIFELINE_FD; both are above those numbers.  -1: errno says why.  Failure in the child is
- * exit code 127, for a child must not share our log.
+ * Starts `weir ${argv}` with ${stdin_fd} on descriptor 0 and the lifeline on WORKER_LIFELINE_FD; both are above those
+ * numbers.  -1: errno says why.  Failure in the child is exit code 127, for a child must not share our log.
  */
 struct child_program {
-	const char *file; /* "/proc/self/exe" */
+	const struct generation *generation;
 	char *const *argv;
 	int stdin_fd, lifeline_fd;
 };

@@ -366,17 +366,3 @@ config_free(struct config **cp)
 	arena_free(&c->arena);
 	free(c);
 }
-
-enum err
-config_export(const struct config *c)
-{
-	char file_name[64];
-
-	for (size_t i = 0; i < CONFIG_KEY__COUNT; i++) {
-		if (setenv(config_infos[i].name, c->texts[i].value, 1) == -1)
-			return ERR_NOMEM;
-		(void)snprintf(file_name, sizeof file_name, "%s_FILE", config_infos[i].name);
-		(void)unsetenv(file_name);
-	}
-	return config_kafka_export(c->kafka_settings, c->kafka_setting_count);
-}

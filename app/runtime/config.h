@@ -113,9 +113,9 @@ struct config_input {
 enum err config_load(const struct config_input *in, struct fault_list *faults, struct config **out);
 void config_free(struct config **cp);
 
-/* Puts every setting into this process's environment, for children: they read nothing else, so that one
- * started an hour later has the settings of the first. */
-enum err config_export(const struct config *c);
+/* The environment of a child, made of ${base} and every setting: it reads nothing else, so that one started an hour
+ * later has the settings of the first.  NULL-terminated, to be freed with one free(); NULL: no memory. */
+char **config_environment(const struct config *c, const char *const *base);
 
 /* Whether the databases are PostgreSQL; else they are SQLite. */
 bool config_on_postgresql(const struct config *c);

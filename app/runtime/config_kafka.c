@@ -14,7 +14,7 @@
 
 enum { WHY_BYTES = 256 };
 
-#define PREFIX	    "KAFKA_CONFIG_"
+#define PREFIX	    CONFIG_KAFKA_PREFIX
 #define FILE_SUFFIX "_FILE"
 
 bool
@@ -93,24 +93,4 @@ config_kafka(const struct config_entries *all, struct arena *a, struct fault_lis
 	*settings_out = settings;
 	*count_out = count;
 	return a->overflowed ? ERR_NOMEM : ERR_OK;
-}
-
-enum err
-config_kafka_export(const struct kafka_setting *settings, size_t count)
-{
-	char name[256];
-
-	for (size_t i = 0; i < count; i++) {
-		size_t n = sizeof PREFIX - 1;
-
-		memcpy(name, PREFIX, sizeof PREFIX);
-		for (const char *p = settings[i].name; *p != '\0' && n < sizeof name - 8; p++)
-			name[n++] = *p == '.' ? '_' : (char)toupper((unsigned char)*p);
-		name[n] = '\0';
-		if (setenv(name, settings[i].value, 1) == -1)
-			return ERR_NOMEM;
-		memcpy(name + n, FILE_SUFFIX, sizeof FILE_SUFFIX);
-		(void)unsetenv(name);
-	}
-	return ERR_OK;
 }

@@ -45,14 +45,12 @@ const char *config_entry_where(const struct config_entries *all, const struct co
 enum err config_lookup(const struct config_entries *all, const char *name, struct arena *a,
     struct fault_list *faults, const struct config_entry **entry_out, const char **value_out);
 
+#define CONFIG_KAFKA_PREFIX "KAFKA_CONFIG_"
 /* KAFKA_CONFIG_*: a setting of librdkafka, and no line of the table. */
 bool config_is_kafka(const char *name);
 /* All of them that count.  Faults: what librdkafka does not take. */
 enum err config_kafka(const struct config_entries *all, struct arena *a, struct fault_list *faults,
     struct kafka_setting **settings_out, size_t *count_out);
-
-/* Puts them into this process's environment. */
-enum err config_kafka_export(const struct kafka_setting *settings, size_t count);
 
 /* Names that mean nothing here, and what comes with a later version. */
 void config_check_names(const struct config_entries *all, struct fault_list *faults);

@@ -63,23 +63,23 @@ pool_open(const struct pool_options *o, struct pool *out)
 	struct pool p = POOL_CLOSED;
 	enum err rc = ERR_NOMEM;
 
-	p.program = o->program;
 	p.filling = true;
 	p.forward_only = o->forward_only;
-	p.count = o->workers + (o->consumer ? 1 : 0);
-	p.children = calloc(p.count, sizeof *p.children);
+	p.children = calloc(POOL_PLACES, sizeof *p.children);
 	if (p.children != NULL)
 		rc = keep_above(o->listen_fd, &p.listen_fd);
 	if (rc == ERR_OK)
 		rc = open_null(&p);
-	if (rc == ERR_OK)
+	if (rc == ERR_OK && o->lifeline != NULL) {
+		p.lifeline_read = o->lifeline[0];
+		p.lifeline_write = o->lifeline[1];
+	} else if (rc == ERR_OK) {
 		rc = open_lifeline(&p);
+	}
 	if (rc != ERR_OK) {
 		pool_close(&p);
 		return rc;
 	}
-	for (size_t i = 0; i < p.count; i++)
-		p.children[i].kind = i < o->workers ? MEMBER_WORKER : MEMBER_CONSUMER;
 	*out = p;
 	return ERR_OK;
 }
@@ -112,7 +112,7 @@ start(struct pool *p, struct child *c, const struct pool_board *b, int64_t now_m
 	static char *const forward_argv[] = { weir, consume, child, forward, NULL };
 	const bool is_worker = c->kind == MEMBER_WORKER;
 	const struct child_program program = {
-		.file = p->program,
+		.generation = c->generation,
 		.argv = is_worker	  ? worker_argv
 			: p->forward_only ? forward_argv
 					  : consumer_argv,
@@ -133,18 +133,72 @@ start(struct pool *p, struct child *c, const struct pool_board *b, int64_t now_m
 	log_info("child_started", LOG_STR("kind", kind_name(c->kind)), LOG_INT("child", pid));
 }
 
+static bool
+stays(const struct child *c, enum member_kind kind, const struct generation *g)
+{
+	return c->kind == kind && c->generation == g && !c->leaving;
+}
+
+struct child *
+pool_add(struct pool *p, enum member_kind kind, const struct generation *g)
+{
+	for (size_t i = 0; i < POOL_PLACES; i++)
+		if (p->children[i].kind == MEMBER_NONE) {
+			p->children[i] = (struct child){ .kind = kind, .generation = g };
+			return &p->children[i];
+		}
+	return NULL;
+}
+
+void
+pool_adopt(struct pool *p, const struct child *like, const struct generation *g, int64_t now_ms)
+{
+	struct child *c = pool_add(p, like->kind, g);
+
+	if (c == NULL)
+		return;
+	child_started(c, like->pid, now_ms);
+	c->adopted = c->proven = true;
+	c->leaving = like->leaving;
+}
+
+void
+pool_leave(struct child *c, int signal)
+{
+	c->leaving = true;
+	if (c->pid != 0)
+		(void)kill(c->pid, signal);
+	else
+		*c = (struct child){ .kind = MEMBER_NONE };
+}
+
+struct child *
+pool_any(struct pool *p, enum member_kind kind, const struct generation *g)
+{
+	for (size_t i = 0; i < POOL_PLACES; i++)
+		if (stays(&p->children[i], kind, g))
+			return &p->children[i];
+	return NULL;
+}
+
+static bool
+is_due(const struct child *c, int64_t now_ms)
+{
+	return c->kind != MEMBER_NONE && !c->leaving && child_is_due(c, now_ms);
+}
+
 void
 pool_fill(struct pool *p, const struct pool_board *b, int64_t now_ms)
 {
-	for (size_t i = 0; i < p->count && p->filling; i++)
-		if (child_is_due(&p->children[i], now_ms))
+	for (size_t i = 0; i < POOL_PLACES && p->filling; i++)
+		if (is_due(&p->children[i], now_ms))
 			start(p, &p->children[i], b, now_ms);
 }
 
 static struct child *
 child_of(struct pool *p, pid_t pid)
 {
-	for (size_t i = 0; i < p->count && pid > 0; i++)
+	for (size_t i = 0; i < POOL_PLACES && pid > 0; i++)
 		if (p->children[i].pid == pid)
 			return &p->children[i];
 	return NULL;
@@ -176,22 +230,24 @@ pool_look(struct pool *p, const struct pool_board *b, int64_t now_ms, bool stric
 {
 	struct member_view m;
 
-	for (size_t i = 0; i < p->count; i++)
+	for (size_t i = 0; i < POOL_PLACES; i++)
 		p->children[i].up = false;
 	for (unsigned member = 0; member < SCOREBOARD_MEMBERS; member++) {
 		struct child *c;
 
 		scoreboard_view(b->scoreboard, member, &m);
 		c = m.kind == MEMBER_NONE ? NULL : child_of(p, m.pid);
-		if (c == NULL || m.joined_ms < c->started_ms) /* a forerunner with that pid */
+		if (c == NULL ||
+		    (m.joined_ms < c->started_ms && !c->adopted)) /* a forerunner with that pid */
 			continue;
 		c->up = true;
+		c->member = member;
 		if (!c->proven && has_worked(c, b, member))
 			child_has_worked(c);
 		if (strict)
 			kill_if_at_fault(c, &m, now_ms);
 	}
-	for (size_t i = 0; i < p->count && strict; i++)
+	for (size_t i = 0; i < POOL_PLACES && strict; i++)
 		if (p->children[i].pid != 0 && !p->children[i].up)
 			kill_if_at_fault(&p->children[i], NULL, now_ms);
 }
@@ -205,7 +261,9 @@ ended(struct pool *p, struct child *c, int status, int64_t now_ms)
 	log_info("child_ended", LOG_STR("kind", kind_name(c->kind)), LOG_INT("child", pid),
 	    WIFSIGNALED(status) ? LOG_INT("signal", WTERMSIG(status))
 				: LOG_INT("code", WEXITSTATUS(status)),
-	    LOG_INT("next_ms", p->filling ? c->due_ms - now_ms : -1));
+	    LOG_INT("next_ms", p->filling && !c->leaving ? c->due_ms - now_ms : -1));
+	if (c->leaving)
+		*c = (struct child){ .kind = MEMBER_NONE };
 }
 
 void
@@ -226,7 +284,7 @@ pool_reap(struct pool *p, const struct pool_board *b, int64_t now_ms)
 void
 pool_signal(const struct pool *p, enum member_kind kind, int signal)
 {
-	for (size_t i = 0; i < p->count; i++)
+	for (size_t i = 0; i < POOL_PLACES; i++)
 		if (p->children[i].pid != 0 && p->children[i].kind == kind)
 			(void)kill(p->children[i].pid, signal);
 }
@@ -236,7 +294,7 @@ pool_running(const struct pool *p, enum member_kind kind)
 {
 	size_t n = 0;
 
-	for (size_t i = 0; i < p->count; i++)
+	for (size_t i = 0; i < POOL_PLACES; i++)
 		n += p->children[i].pid != 0 && p->children[i].kind == kind;
 	return n;
 }
@@ -246,8 +304,23 @@ pool_up(const struct pool *p, enum member_kind kind)
 {
 	size_t n = 0;
 
-	for (size_t i = 0; i < p->count; i++)
+	for (size_t i = 0; i < POOL_PLACES; i++)
 		n += p->children[i].pid != 0 && p->children[i].kind == kind && p->children[i].up;
+	return n;
+}
+
+size_t
+pool_places(const struct pool *p, enum member_kind kind, const struct generation *g, size_t *up_out)
+{
+	size_t n = 0;
+
+	*up_out = 0;
+	for (size_t i = 0; i < POOL_PLACES; i++) {
+		if (!stays(&p->children[i], kind, g))
+			continue;
+		n++;
+		*up_out += p->children[i].pid != 0 && p->children[i].up;
+	}
 	return n;
 }
 
@@ -256,8 +329,8 @@ pool_due_ms(const struct pool *p)
 {
 	int64_t due = INT64_MAX;
 
-	for (size_t i = 0; i < p->count && p->filling; i++)
-		if (p->children[i].pid == 0 && p->children[i].due_ms < due)
+	for (size_t i = 0; i < POOL_PLACES && p->filling; i++)
+		if (is_due(&p->children[i], INT64_MAX) && p->children[i].due_ms < due)
 			due = p->children[i].due_ms;
 	return due;
 }

@@ -7,10 +7,12 @@
 #include "runtime/server_socket.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <grp.h>
 #include <netdb.h>
 #include <stdbool.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -168,6 +170,33 @@ server_socket_open(
 		server_socket_close(&l);
 	*out = l;
 	return rc;
+}
+
+void
+server_socket_adopt(
+    const struct server_socket_options *o, int fd, bool ours, struct server_socket *out)
+{
+	struct stat st;
+
+	*out =
+	    (struct server_socket){ .fd = fd, .path = ours ? address_unix_path(o->address) : NULL };
+	(void)fcntl(fd, F_SETFD, FD_CLOEXEC);
+	if (out->path == NULL || lstat(out->path, &st) == -1)
+		return;
+	out->dev = st.st_dev;
+	out->ino = st.st_ino;
+}
+
+int
+server_socket_given(void)
+{
+	const char *count = getenv("LISTEN_FDS"), *pid = getenv("LISTEN_PID");
+	int64_t n, whose;
+
+	if (count == NULL || pid == NULL || slice_to_i64(slice_of(pid), &whose) != ERR_OK ||
+	    whose != (int64_t)getpid() || slice_to_i64(slice_of(count), &n) != ERR_OK)
+		return 0;
+	return n > 0 && n <= INT16_MAX ? (int)n : 0;
 }
 
 void

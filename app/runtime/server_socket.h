@@ -1,6 +1,7 @@
 #ifndef RUNTIME_SERVER_SOCKET_H
 #define RUNTIME_SERVER_SOCKET_H
 
+#include <stdbool.h>
 #include <stdint.h>
 #include <sys/types.h>
 
@@ -31,6 +32,15 @@ struct server_socket_options {
 /* ERR_CONFLICT: in use; anything else is a fault of the settings.  Both are in the list. */
 enum err server_socket_open(
     const struct server_socket_options *o, struct fault_list *faults, struct server_socket *out);
+
+/* ${fd} listens already: given by systemd, or by the binary before this one; owned from now on.  Its path is removed at
+ * the end when ${ours}. */
+void server_socket_adopt(
+    const struct server_socket_options *o, int fd, bool ours, struct server_socket *out);
+
+/* How many sockets systemd has given this process (sd_listen_fds(3)), on SERVER_SOCKET_FIRST and what follows. */
+enum { SERVER_SOCKET_FIRST = 3 };
+int server_socket_given(void);
 
 /* Closes it and removes its path.  Fine on a closed one (fd -1). */
 void server_socket_close(struct server_socket *l);

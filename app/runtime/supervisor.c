@@ -1,16 +1,20 @@
 /*
  * The supervisor: one thread that waits for signals, ticks and admin requests.
  *
- *   RUNNING --TERM, INT--> STOPPING: TERM to the workers -----+--> ended
- *      |                      ^                               |
- *      +-------QUIT-----> DRAINING: QUIT to the workers ------+
+ *   +-HUP, USR2-+
+ *   v           | (runtime/reload.h)
+ *   RUNNING ----+---TERM, INT--> STOPPING: TERM to the workers -----+--> ended
+ *      |                            ^                               |
+ *      +-------QUIT----------> DRAINING: QUIT to the workers -------+
  *
+ * An upgrade ends by exec of the new binary: it finds sockets, lock and children by runtime/handover.h.
  * The consumer is told to end when no worker is left, so that what they accepted last is still applied.
  * Whatever has not ended by its time is killed.
  */
 #include "runtime/supervisor.h"
 
 #include <fcntl.h>
+#include <limits.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
@@ -24,8 +28,11 @@
 #include "runtime/admin.h"
 #include "runtime/config.h"
 #include "runtime/exit_code.h"
+#include "runtime/handover.h"
+#include "runtime/notify.h"
 #include "runtime/pool.h"
 #include "runtime/reactor.h"
+#include "runtime/reload.h"
 #include "runtime/runtime.h"
 #include "runtime/server_socket.h"
 #include "runtime/signals.h"
@@ -33,10 +40,10 @@
 
 enum {
 	TICK_MS = 1000,
-	TICK_STARTING_MS = 100,
-	LATE_MS = 5000,	      /* we slept so long that the workers may have, too */
-	FAST_STOP_MS = 5000,  /* what workers give themselves for TERM */
-	KILL_AFTER_MS = 2000, /* on top of what they give themselves */
+	TICK_STARTING_MS = 100, /* also while workers are replaced */
+	LATE_MS = 5000,		/* we slept so long that the workers may have, too */
+	FAST_STOP_MS = 5000,	/* what workers give themselves for TERM */
+	KILL_AFTER_MS = 2000,	/* on top of what they give themselves */
 	SOCKET_WAIT_MS = 3000,
 };
 
@@ -52,9 +59,15 @@ struct supervisor {
 	struct admin admin;
 	struct source signals;
 	struct pool pool;
+	struct reload reload;
+	struct handover inherited; /* from the binary before this one; no children: from nobody */
+	char binary[PATH_MAX];	   /* under which USR2 looks for a new one; "" unknown */
+	bool up_said;		   /* to systemd */
 	enum phase phase;
 	int64_t stop_by_ms; /* not RUNNING: kill what is left */
 	int64_t tick_ms;    /* when the last one was */
+	int64_t alive_ms,
+	    alive_every_ms; /* when systemd's watchdog was last told, and how often it is */
 	int64_t lenient_until_ms;
 };
 
@@ -78,7 +91,7 @@ look_around(struct supervisor *s)
 static void
 begin_stop(struct supervisor *s, bool graceful, int64_t now_ms)
 {
-	const int64_t own_ms = graceful ? s->o->config->drain_ms : FAST_STOP_MS;
+	const int64_t own_ms = graceful ? reload_config(&s->reload)->drain_ms : FAST_STOP_MS;
 
 	if (s->phase == PHASE_STOPPING || (graceful && s->phase == PHASE_DRAINING))
 		return;
@@ -86,6 +99,7 @@ begin_stop(struct supervisor *s, bool graceful, int64_t now_ms)
 	s->phase = graceful ? PHASE_DRAINING : PHASE_STOPPING;
 	s->stop_by_ms = now_ms + own_ms + KILL_AFTER_MS;
 	s->pool.filling = false;
+	notify_stopping();
 	server_socket_close(&s->listen); /* the front must not queue for nobody */
 	pool_signal(&s->pool, MEMBER_WORKER, graceful ? SIGQUIT : SIGTERM);
 	look_around(s);
@@ -162,6 +176,87 @@ reap(struct supervisor *s, int64_t now_ms)
 	look_around(s);
 }
 
+/*
+ * New settings, a new binary.
+ */
+static void
+say_up(struct supervisor *s)
+{
+	char text[64];
+
+	(void)snprintf(text, sizeof text, "%u workers", s->facts.workers_up);
+	notify_ready(text);
+	s->up_said = true;
+}
+
+/* ${binary} NULL: the same one. */
+static void
+begin_reload(struct supervisor *s, const char *binary, int64_t now_ms)
+{
+	if (s->phase != PHASE_RUNNING)
+		return;
+	if (binary != NULL && *binary == '\0') {
+		log_error(
+		    "upgrade_refused", LOG_STR("why", "the path of this binary is not known"));
+		return;
+	}
+	notify_reloading();
+	reload_begin(&s->reload, &s->pool, binary, now_ms);
+	if (!reload_is_going_on(&s->reload))
+		say_up(s);
+}
+
+static void
+take_settings(struct supervisor *s)
+{
+	const struct config *c = reload_config(&s->reload);
+	const struct log_options o = { .level = (enum log_level)c->log_level,
+		.text = c->log_format == 1,
+		.file = c->log_file };
+
+	if (log_open(&o) != ERR_OK)
+		log_error("log_unchanged", LOG_STR("file", c->log_file));
+}
+
+/* The workers are of the new binary by now, and this becomes it too.  Should that fail, all goes on but for us. */
+static void
+become_new(struct supervisor *s)
+{
+	struct fault_list faults;
+	struct handover h;
+
+	if (handover_of(&s->pool, &h) != ERR_OK)
+		return;
+	h.listen_fd = s->listen.fd;
+	h.admin_fd = s->admin_listen.fd;
+	h.lock_fd = s->serve_lock;
+	fault_init(&faults);
+	leave(s); /* its place on the scoreboard is for who comes */
+	(void)handover_exec(&h, s->binary);
+	(void)join(s, &faults);
+	fault_print(&faults, STDERR_FILENO);
+	fault_free(&faults);
+	handover_free(&h);
+}
+
+static void
+go_on_reloading(struct supervisor *s, int64_t now_ms)
+{
+	const struct pool_board b = board(s);
+	const bool upgrades = s->reload.upgrades;
+	const enum roll_result result = s->phase == PHASE_RUNNING
+					    ? reload_step(&s->reload, &s->pool, &b, now_ms)
+					    : ROLL_GOES_ON;
+
+	if (result == ROLL_GOES_ON)
+		return;
+	if (result == ROLL_DONE)
+		take_settings(s);
+	say_up(s);
+	if (result == ROLL_DONE && upgrades)
+		become_new(s);
+}
+
 static void
 take_signal(struct supervisor *s, int signal, int64_t now_ms)
 {
@@ -179,11 +274,10 @@ take_signal(struct supervisor *s, int signal, int64_t now_ms)
 		pool_signal(&s->pool, MEMBER_CONSUMER, SIGUSR1);
 		break;
 	case SIGHUP:
-		log_warn("signal_ignored", LOG_STR("why", "reload comes with a later version"));
+		begin_reload(s, NULL, now_ms);
 		break;
 	case SIGUSR2:
-		log_warn("signal_ignored",
-		    LOG_STR("why", "replacing the binary comes with a later version"));
+		begin_reload(s, s->binary, now_ms);
 		break;
 	case SIGCHLD:
 		reap(s, now_ms);
@@ -222,6 +316,9 @@ tick(struct supervisor *s, int64_t now_ms)
 	pool_look(&s->pool, &b, now_ms, may_judge(s, now_ms));
 	look_around(s);
 	s->tick_ms = now_ms;
+	if (!s->up_said && s->facts.workers_up > 0 && s->phase == PHASE_RUNNING)
+		say_up(s);
+	go_on_reloading(s, now_ms);
 	if (s->facts.segment_gone && s->phase == PHASE_RUNNING)
 		rejoin(s);
 }
@@ -230,9 +327,22 @@ tick(struct supervisor *s, int64_t now_ms)
 static int64_t
 next_tick_ms(const struct supervisor *s)
 {
-	const bool starting = pool_up(&s->pool, MEMBER_WORKER) < (size_t)s->o->config->workers;
+	size_t up;
+	const size_t places =
+	    pool_places(&s->pool, MEMBER_WORKER, reload_generation(&s->reload), &up);
+	const bool hurry = up < places || reload_is_going_on(&s->reload);
 
-	return s->tick_ms + (starting ? TICK_STARTING_MS : TICK_MS);
+	return s->tick_ms + (hurry ? TICK_STARTING_MS : TICK_MS);
+}
+
+/* Told from the loop that does everything else: one that hangs is seen. */
+static void
+tell_alive(struct supervisor *s, int64_t now_ms)
+{
+	if (now_ms - s->alive_ms < s->alive_every_ms)
+		return;
+	s->alive_ms = now_ms;
+	notify_alive();
 }
 
 static int64_t
@@ -256,6 +366,7 @@ loop(struct supervisor *s)
 		pool_fill(&s->pool, &b, now_ms);
 		reactor_turn(s->admin.reactor, until_next(s, now_ms));
 		now_ms = clock_mono_ms();
+		tell_alive(s, now_ms);
 		press_on(s, now_ms);
 		if (now_ms >= next_tick_ms(s))
 			tick(s, now_ms);
@@ -286,9 +397,13 @@ say_who_runs(const struct supervisor *s, struct fault_list *faults)
 static enum err
 take_serve_lock(struct supervisor *s, struct fault_list *faults)
 {
-	const enum err rc =
-	    lock_file(s->state_dir_fd, "serve.lock", LOCK_EXCLUSIVE, 0, &s->serve_lock);
+	enum err rc = ERR_OK;
 
+	if (s->inherited.children != NULL) {
+		s->serve_lock = s->inherited.lock_fd;
+		return ERR_OK;
+	}
+	rc = lock_file(s->state_dir_fd, "serve.lock", LOCK_EXCLUSIVE, 0, &s->serve_lock);
 	if (rc == ERR_CONFLICT)
 		say_who_runs(s, faults);
 	else if (rc != ERR_OK)
@@ -312,12 +427,25 @@ open_sockets(struct supervisor *s, struct fault_list *faults)
 		.wait_ms = SOCKET_WAIT_MS,
 	};
 	struct server_socket_options admin = listen;
-	enum err rc;
+	const int given = server_socket_given();
+	enum err rc = ERR_OK;
 
 	admin.setting = "WEIR_ADMIN_LISTEN";
 	admin.address = c->admin_listen;
-	rc = server_socket_open(&listen, faults, &s->listen);
-	return rc == ERR_OK ? server_socket_open(&admin, faults, &s->admin_listen) : rc;
+	if (s->inherited.children != NULL) {
+		server_socket_adopt(&listen, s->inherited.listen_fd, true, &s->listen);
+		server_socket_adopt(&admin, s->inherited.admin_fd, true, &s->admin_listen);
+		return ERR_OK;
+	}
+	if (given >= 1)
+		server_socket_adopt(&listen, SERVER_SOCKET_FIRST, false, &s->listen);
+	else
+		rc = server_socket_open(&listen, faults, &s->listen);
+	if (given >= 2)
+		server_socket_adopt(&admin, SERVER_SOCKET_FIRST + 1, false, &s->admin_listen);
+	else if (rc == ERR_OK)
+		rc = server_socket_open(&admin, faults, &s->admin_listen);
+	return rc;
 }
 
 static enum err
@@ -335,28 +463,76 @@ open_loop(struct supervisor *s)
 	return rc;
 }
 
+static void
+fill_places(struct supervisor *s)
+{
+	const struct generation *g = reload_generation(&s->reload);
+	const bool consumer = s->o->consumer || s->o->config->kafka_brokers != NULL;
+
+	for (int64_t i = 0; i < s->o->config->workers; i++)
+		(void)pool_add(&s->pool, MEMBER_WORKER, g);
+	if (consumer)
+		(void)pool_add(&s->pool, MEMBER_CONSUMER, g);
+}
+
+/* Those that the binary before this one has started. */
+static void
+adopt_children(struct supervisor *s)
+{
+	const struct handover *h = &s->inherited;
+
+	for (size_t i = 0; i < h->child_count; i++)
+		pool_adopt(
+		    &s->pool, &h->children[i], reload_generation(&s->reload), clock_mono_ms());
+	handover_free(&s->inherited);
+	log_info("taken_over", LOG_INT("children", h->child_count));
+}
+
 static enum err
 open_pool(struct supervisor *s)
 {
-	const struct config *c = s->o->config;
-	const struct pool_options o = {
+	const bool inherits = s->inherited.children != NULL;
+	const struct reload_options reload = {
+		.config = s->o->config,
+		.load = s->o->load,
+		.ctx = s->o->load_ctx,
 		.program = s->o->program == NULL ? "/proc/self/exe" : s->o->program,
-		.listen_fd = s->listen.fd,
-		.workers = (size_t)c->workers,
-		.consumer = s->o->consumer || s->o->config->kafka_brokers != NULL,
-		.forward_only = !s->o->consumer,
 	};
-	const enum err rc = config_export(c);
+	const struct pool_options pool = {
+		.listen_fd = s->listen.fd,
+		.forward_only = !s->o->consumer,
+		.lifeline = inherits ? s->inherited.lifeline : NULL,
+	};
+	enum err rc = reload_open(&reload, &s->reload);
 
-	return rc == ERR_OK ? pool_open(&o, &s->pool) : rc;
+	if (rc == ERR_OK)
+		rc = pool_open(&pool, &s->pool);
+	if (rc == ERR_OK && inherits)
+		adopt_children(s);
+	else if (rc == ERR_OK)
+		fill_places(s);
+	return rc;
+}
+
+/* What comes after this process's own exec is told by the path, for the file there is replaced by an upgrade. */
+static void
+find_binary(struct supervisor *s)
+{
+	const ssize_t n = readlink("/proc/self/exe", s->binary, sizeof s->binary - 1);
+
+	s->binary[n < 0 ? 0 : n] = '\0';
 }
 
 /* In the order in which the next one needs the last; what has no words of its own is said here. */
 static enum err
 start(struct supervisor *s, struct fault_list *faults)
 {
-	enum err rc = state_dir_open(s->o->config->state_dir, faults, &s->state_dir_fd);
+	enum err rc = handover_take(&s->inherited);
 
+	find_binary(s);
+	s->alive_every_ms = notify_alive_every_ms();
+	if (rc == ERR_OK || rc == ERR_NOT_FOUND)
+		rc = state_dir_open(s->o->config->state_dir, faults, &s->state_dir_fd);
 	if (rc == ERR_OK)
 		rc = take_serve_lock(s, faults);
 	if (rc == ERR_OK)
@@ -376,6 +552,8 @@ static void
 finish(struct supervisor *s)
 {
 	pool_close(&s->pool);
+	reload_close(&s->reload);
+	handover_free(&s->inherited);
 	admin_close(&s->admin);
 	if (s->signals.fd != -1)
 		(void)close(s->signals.fd);

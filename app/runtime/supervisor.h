@@ -3,6 +3,8 @@
 
 #include <stdbool.h>
 
+#include "base/err.h"
+
 struct config;
 
 /*
@@ -10,10 +12,17 @@ struct config;
  *
  * It touches no request, so it can stay up for ever.  A child that has done work is replaced at once, one that dies
  * before its first answer after a growing delay; one without a heartbeat for 10 s is killed.  Children end with
- * it, however it ends.
+ * it, however it ends.  HUP reads settings and endpoint files anew; USR2 does so with the binary that stands under our own
+ * binary's path by now, and at the end becomes that binary.  systemd may give the sockets (the first is WEIR_LISTEN, the
+ * second WEIR_ADMIN_LISTEN), and is told when it is ready.
  */
+struct fault_list;
+
 struct supervisor_options {
 	const struct config *config;
+	/* For HUP and USR2 (runtime/reload.h). */
+	enum err (*load)(void *ctx, struct fault_list *faults, struct config **out);
+	void *load_ctx;
 	bool consumer;	     /* false: --no-consumer */
 	const char *program; /* NULL: this one, /proc/self/exe */
 };

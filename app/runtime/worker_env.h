@@ -3,7 +3,7 @@
 
 /*
  * What a child of `weir serve` finds: its listening socket on descriptor 0 (the consumer: /dev/null),
- * every setting in the environment (config_export()), and under this name the number of the descriptor on
+ * every setting in the environment (config_environment()), and under this name the number of the descriptor on
  * which the supervisor's death shows as end of file.
  *
  * Whoever has no such name was started by somebody else (spawn-fcgi, mod_fcgid, a person), and reads `.env` itself.
@@ -11,5 +11,6 @@
 #define WORKER_ENV_LIFELINE "WEIR_LIFELINE_FD"
 
 enum { WORKER_LISTEN_FD = 0, WORKER_LIFELINE_FD = 3 };
+#define WORKER_LIFELINE_TEXT "3"
 
 #endif

@@ -427,11 +427,24 @@ what_kafka_is_told_is_checked_by_its_own_library(void)
 	drop();
 }
 
+/* The value of ${name} in the environment of a child, or NULL. */
+static const char *
+among(char *const *env, const char *name)
+{
+	const size_t n = strlen(name);
+
+	for (size_t i = 0; env[i] != NULL; i++)
+		if (strncmp(env[i], name, n) == 0 && env[i][n] == '=')
+			return env[i] + n + 1;
+	return NULL;
+}
+
 static void
 a_password_for_kafka_comes_from_a_file_and_goes_to_the_children(void)
 {
 	char line[PATH_BYTES * 2];
 	struct kafka_setting s;
+	char **env;
 
 	fresh_dir();
 	(void)snprintf(line, sizeof line, "KAFKA_CONFIG_SASL_PASSWORD_FILE=%s\n",
@@ -441,9 +454,10 @@ a_password_for_kafka_comes_from_a_file_and_goes_to_the_children(void)
 	s = config->kafka_settings[0];
 	CU_ASSERT_STRING_EQUAL(s.name, "sasl.password");
 	CU_ASSERT_STRING_EQUAL(s.value, "hunter2");
-	CU_ASSERT_EQUAL(config_export(config), ERR_OK);
-	CU_ASSERT_STRING_EQUAL(getenv("KAFKA_CONFIG_SASL_PASSWORD"), "hunter2");
-	(void)unsetenv("KAFKA_CONFIG_SASL_PASSWORD");
+	env = config_environment(config, NO_ENV);
+	CU_ASSERT_PTR_NOT_NULL_FATAL(env);
+	CU_ASSERT_STRING_EQUAL(among(env, "KAFKA_CONFIG_SASL_PASSWORD"), "hunter2");
+	free(env);
 	drop();
 }
 
@@ -536,30 +550,13 @@ a_sliding_window_has_a_smaller_bound(void)
 	drop();
 }
 
-/* The environment that a child of the supervisor finds, as a list. */
-static void
-exported(char buffer[CONFIG_KEY__COUNT][PATH_BYTES * 2], const char *env[CONFIG_KEY__COUNT + 2])
-{
-	size_t n = 0;
-
-	for (size_t i = 0; i < CONFIG_KEY__COUNT; i++) {
-		const char *value = getenv(config_infos[i].name);
-
-		CU_ASSERT_PTR_NOT_NULL_FATAL(value);
-		(void)snprintf(buffer[i], sizeof buffer[i], "%s=%s", config_infos[i].name, value);
-		env[n++] = buffer[i];
-		(void)unsetenv(config_infos[i].name);
-	}
-	env[n++] = WORKER_ENV_LIFELINE "=3";
-	env[n] = NULL;
-}
-
 static void
 a_child_has_the_settings_of_its_supervisor_whatever_the_env_file_says_by_now(void)
 {
-	static char buffer[CONFIG_KEY__COUNT][PATH_BYTES * 2];
-	const char *env[CONFIG_KEY__COUNT + 2];
+	static const char *const base[] = { "PATH=/bin", "WEIR_WORKERS=9", "LOG_FORMAT_FILE=/x",
+		"KAFKA_CONFIG_ACKS=0", "NOTIFY_SOCKET=/x", NULL };
 	struct config *parent;
+	char **env;
 
 	fresh_dir();
 	CU_ASSERT_EQUAL_FATAL(
@@ -569,15 +566,21 @@ a_child_has_the_settings_of_its_supervisor_whatever_the_env_file_says_by_now(voi
 	parent = config;
 	config = NULL;
 	fault_free(&faults);
-	CU_ASSERT_EQUAL_FATAL(config_export(parent), ERR_OK);
-	exported(buffer, env);
+	env = config_environment(parent, base);
+	CU_ASSERT_PTR_NOT_NULL_FATAL(env);
+	CU_ASSERT_STRING_EQUAL(env[0], "PATH=/bin");
+	CU_ASSERT_PTR_NULL(among(env, "KAFKA_CONFIG_ACKS"));
+	CU_ASSERT_PTR_NULL(among(env, "LOG_FORMAT_FILE"));
+	CU_ASSERT_PTR_NULL(among(env, "NOTIFY_SOCKET"));
+	CU_ASSERT_STRING_EQUAL(among(env, "WEIR_LIFELINE_FD"), "3");
 	(void)write_file("weir.env", "this is broken\n");
-	CU_ASSERT_EQUAL_FATAL(load(env, path_of("weir.env")), ERR_OK);
+	CU_ASSERT_EQUAL_FATAL(load((const char *const *)env, path_of("weir.env")), ERR_OK);
 	CU_ASSERT_EQUAL(faults.count, 0); /* and says nothing twice */
 	for (size_t i = 0; i < CONFIG_KEY__COUNT; i++)
 		CU_ASSERT_STRING_EQUAL(config->texts[i].value, parent->texts[i].value);
 	CU_ASSERT_EQUAL(config->workers, 3);
 	config_free(&parent);
+	free(env);
 	drop();
 }
 
