@@ -22,6 +22,7 @@ enum {
 	RECORD_MAX = 65535 - 65535 % 8, /* of content; a multiple of 8 needs no padding */
 	RECORDS_A_CALL = 4,
 	TRAILER_BYTES = 3 * HEADER_BYTES, /* empty STDOUT, END_REQUEST with its body */
+	PARTING_BYTES = HEADER_BYTES,	  /* empty STDOUT once more */
 	DROPPED_MAX = 64 << 20,		  /* of a body that nobody wants */
 };
 
@@ -43,6 +44,7 @@ enum {
 struct reply {
 	struct slice head, body;
 	size_t sent;
+	bool parting; /* with a record behind the end */
 };
 
 struct fcgi {
@@ -384,7 +386,7 @@ struct pieces {
 	size_t count;
 	size_t skip; /* bytes of the first record that are sent already */
 	unsigned char headers[RECORDS_A_CALL][HEADER_BYTES];
-	unsigned char trailer[TRAILER_BYTES];
+	unsigned char trailer[TRAILER_BYTES + PARTING_BYTES];
 };
 
 static void
@@ -419,14 +421,17 @@ add_content(struct pieces *p, const struct reply *r, size_t from, size_t to)
 }
 
 static void
-add_trailer(struct pieces *p, unsigned id)
+add_trailer(struct pieces *p, unsigned id, bool parting)
 {
 	unsigned char *t = p->trailer;
 
 	t += put_header(t, TYPE_STDOUT, id, 0);
 	t += put_header(t, TYPE_END, id, HEADER_BYTES);
 	memset(t, 0, HEADER_BYTES); /* status 0, FCGI_REQUEST_COMPLETE */
-	add_piece(p, p->trailer, TRAILER_BYTES);
+	t += HEADER_BYTES;
+	if (parting)
+		t += put_header(t, TYPE_STDOUT, id, 0);
+	add_piece(p, p->trailer, (size_t)(t - p->trailer));
 }
 
 static void
@@ -446,7 +451,7 @@ frame(struct pieces *p, const struct reply *r, unsigned id)
 		add_content(p, r, from, to);
 	}
 	if (record * RECORD_MAX >= total)
-		add_trailer(p, id);
+		add_trailer(p, id, r->parting);
 }
 
 static size_t
@@ -454,7 +459,8 @@ framed_length(const struct reply *r)
 {
 	const size_t total = r->head.len + r->body.len;
 
-	return total + (total + RECORD_MAX - 1) / RECORD_MAX * HEADER_BYTES + TRAILER_BYTES;
+	return total + (total + RECORD_MAX - 1) / RECORD_MAX * HEADER_BYTES + TRAILER_BYTES +
+	       (r->parting ? PARTING_BYTES : 0);
 }
 
 enum err
@@ -478,10 +484,18 @@ fcgi_send(struct fcgi *c)
 	return ERR_OK;
 }
 
-enum err
-fcgi_reply(struct fcgi *c, struct slice head, struct slice body)
+static bool
+is_apache(const struct fcgi *c)
 {
-	c->reply = (struct reply){ .head = head, .body = body };
+	const char *software = FCGX_GetParam("SERVER_SOFTWARE", c->request.envp);
+
+	return software != NULL && strncmp(software, "Apache", 6) == 0;
+}
+
+enum err
+fcgi_reply(struct fcgi *c, struct slice head, struct slice body, bool last)
+{
+	c->reply = (struct reply){ .head = head, .body = body, .parting = last && !is_apache(c) };
 	return fcgi_send(c);
 }
 
@@ -521,5 +535,5 @@ void
 fcgi_refuse(struct fcgi *c, struct slice head, struct slice body)
 {
 	c->request.requestId = 1; /* what every front server uses; the parameters were never read */
-	(void)fcgi_reply(c, head, body);
+	(void)fcgi_reply(c, head, body, false);
 }

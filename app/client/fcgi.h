@@ -54,8 +54,11 @@ bool fcgi_body_taken(const struct fcgi *c);
  *   ERR_OK       all handed to the kernel
  *   ERR_TIMEOUT  the socket is full: call again when it is writable
  *   ERR_IO       the peer is gone
+ * ${last}: the caller is going to close the connection, so the front must not keep it, or its next request may meet the
+ * close on its way.  FastCGI has no word for that; a record behind the end is none for Apache, which closes what it finds
+ * closed, and for all others what makes them close.
  */
-enum err fcgi_reply(struct fcgi *c, struct slice head, struct slice body);
+enum err fcgi_reply(struct fcgi *c, struct slice head, struct slice body, bool last);
 enum err fcgi_send(struct fcgi *c);
 
 /* Ends the request, frees its parameters.  True: the connection may carry another one. */

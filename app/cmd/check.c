@@ -181,7 +181,7 @@ check_endpoints(const struct command_line *line, const struct config *c, struct 
 	const struct catalog *catalog = NULL;
 
 	*count_out = 0;
-	if (c->handlers == NULL || runtime_catalog(c, &handlers, faults, &catalog) != ERR_OK)
+	if (c->handlers == NULL || runtime_catalog(c, &handlers, NULL, faults, &catalog) != ERR_OK)
 		return;
 	*count_out = catalog->count;
 	if (line->given[OPTION_CONNECT].count > 0 && faults->errors == 0) {

@@ -135,7 +135,7 @@ retry(const struct call *call)
 	enum err rc;
 
 	fault_init(&faults);
-	rc = runtime_catalog(call->config, &handlers, &faults, &catalog);
+	rc = runtime_catalog(call->config, &handlers, NULL, &faults, &catalog);
 	if (rc != ERR_OK)
 		return begin_failed(rc, &faults);
 	rc = runtime_open(

@@ -11,30 +11,100 @@
 #include "cmd/begin.h"
 #include "cmd/command.h"
 #include "handlers/handlers.h"
+#include "runtime/handover.h"
 #include "runtime/runtime.h"
 #include "runtime/supervisor.h"
 #include "service/catalog.h"
+#include "service/handler_files.h"
 
 enum { OPTION_LISTEN, OPTION_HANDLERS, OPTION_NO_CONSUMER };
 
 enum { OVERRIDES_MAX = 2, FOLDERS_BYTES_MAX = 64 * 1024 };
 
-/* A worker would find them too, but a person wants them now, and all. */
-static enum exit_code
-check_endpoints(const struct config *c)
+/* What the settings are read from, now and again. */
+struct source {
+	const struct command_line *line;
+	const struct config_override *overrides;
+	size_t count;
+	const struct handover *inherited; /* NULL: a first start */
+};
+
+/* A worker would find what is wrong too, but a person wants it now, and all; and all workers are to have the same files. */
+static enum err
+check_endpoints(const struct config *c, struct fault_list *faults, int *files_fd_out)
 {
 	const struct catalog *catalog = NULL;
+	struct handler_files files;
+	enum err rc = handler_files_read(c->handlers, faults, &files);
+
+	if (rc == ERR_OK)
+		rc = runtime_catalog(c, &handlers, &files, faults, &catalog);
+	if (rc == ERR_OK && faults->errors > 0)
+		rc = ERR_INVALID;
+	if (rc == ERR_OK)
+		rc = handler_files_store(&files, files_fd_out);
+	catalog_release(&catalog);
+	handler_files_free(&files);
+	return rc;
+}
+
+static enum err
+load_again(void *ctx, struct fault_list *faults, struct config **out, int *files_fd_out)
+{
+	const struct source *s = ctx;
+	enum err rc = begin_load(s->line, s->overrides, s->count, faults, out);
+
+	if (rc == ERR_OK)
+		rc = check_endpoints(*out, faults, files_fd_out);
+	return rc;
+}
+
+static enum exit_code
+supervise(struct source *source, const struct config *c)
+{
+	struct supervisor_options o = {
+		.config = c,
+		.inherited = source->inherited,
+		.load = load_again,
+		.load_ctx = source,
+		.consumer = source->line->given[OPTION_NO_CONSUMER].count == 0,
+		.files_fd = -1,
+	};
 	struct fault_list faults;
+	enum exit_code code;
 	enum err rc;
 
 	fault_init(&faults);
-	rc = runtime_catalog(c, &handlers, &faults, &catalog);
+	rc = check_endpoints(c, &faults, &o.files_fd);
 	if (rc != ERR_OK)
 		return begin_failed(rc, &faults);
-	catalog_release(&catalog);
 	fault_print(&faults, STDERR_FILENO); /* warnings */
 	fault_free(&faults);
-	return EXIT_CODE_DONE;
+	code = (enum exit_code)supervisor_run(&o);
+	(void)close(o.files_fd);
+	return code;
+}
+
+static enum exit_code
+serve(const struct command_line *line, const struct config_override *overrides, size_t count)
+{
+	struct source source = { line, overrides, count, NULL };
+	struct handover inherited = { .children = NULL };
+	struct config *c = NULL;
+	const enum err taken =
+	    handover_take(&inherited); /* before anybody asks what that name is */
+	enum exit_code rc;
+
+	if (taken == ERR_OK)
+		source.inherited = &inherited;
+	else if (taken != ERR_NOT_FOUND)
+		return command_usage_error(line->command, "%s: not from a weir", HANDOVER_NAME);
+	rc = begin_command(line, overrides, count, &c);
+	if (rc == EXIT_CODE_DONE)
+		rc = supervise(&source, c);
+	config_free(&c);
+	handover_free(&inherited);
+	return rc;
 }
 
 static void
@@ -46,49 +116,6 @@ join_folders(const struct command_given *g, struct strbuf *out)
 		strbuf_add_cstr(out, g->values[i]);
 	}
 	strbuf_add_char(out, '\0');
-}
-
-/* What the settings were read from, to do it again. */
-struct source {
-	const struct command_line *line;
-	const struct config_override *overrides;
-	size_t count;
-};
-
-static enum err
-load_again(void *ctx, struct fault_list *faults, struct config **out)
-{
-	const struct source *s = ctx;
-	const struct catalog *catalog = NULL;
-	enum err rc = begin_load(s->line, s->overrides, s->count, faults, out);
-
-	if (rc == ERR_OK)
-		rc = runtime_catalog(*out, &handlers, faults, &catalog);
-	catalog_release(&catalog);
-	return rc;
-}
-
-static enum exit_code
-serve(const struct command_line *line, const struct config_override *overrides, size_t count)
-{
-	struct source source = { line, overrides, count };
-	struct config *c = NULL;
-	enum exit_code rc = begin_command(line, overrides, count, &c);
-
-	if (rc == EXIT_CODE_DONE)
-		rc = check_endpoints(c);
-	if (rc == EXIT_CODE_DONE) {
-		const struct supervisor_options o = {
-			.config = c,
-			.load = load_again,
-			.load_ctx = &source,
-			.consumer = line->given[OPTION_NO_CONSUMER].count == 0,
-		};
-
-		rc = (enum exit_code)supervisor_run(&o);
-	}
-	config_free(&c);
-	return rc;
 }
 
 static enum exit_code

@@ -74,6 +74,8 @@ become(const struct child_program *p, pid_t parent)
 	if (dup2(p->stdin_fd, WORKER_LISTEN_FD) == -1 ||
 	    dup2(p->lifeline_fd, WORKER_LIFELINE_FD) == -1)
 		_exit(EXEC_FAILED);
+	if (p->generation->files_fd != -1 && dup2(p->generation->files_fd, WORKER_FILES_FD) == -1)
+		_exit(EXEC_FAILED);
 	signals_restore();
 	(void)execve(p->generation->program, p->argv, p->generation->environment);
 	_exit(EXEC_FAILED);

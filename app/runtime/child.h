@@ -7,10 +7,12 @@
 
 #include "telemetry/scoreboard.h"
 
-/* What children are started from: a binary, and an environment that holds every setting (config_environment()). */
+/* What children are started from: a binary, an environment that holds every setting (config_environment()), and the endpoint
+ * files (service/handler_files.h; -1: none). */
 struct generation {
 	const char *program;
 	char *const *environment;
+	int files_fd;
 };
 
 /*
@@ -56,8 +58,8 @@ bool child_is_due(const struct child *c, int64_t now_ms);
 enum child_fault child_judge(const struct child *c, const struct member_view *m, int64_t now_ms);
 
 /*
- * Starts `weir ${argv}` with ${stdin_fd} on descriptor 0 and the lifeline on WORKER_LIFELINE_FD; both are above those
- * numbers.  -1: errno says why.  Failure in the child is exit code 127, for a child must not share our log.
+ * Starts `weir ${argv}` with ${stdin_fd} on descriptor 0, the lifeline on WORKER_LIFELINE_FD and the endpoint files on
+ * WORKER_FILES_FD; all are above those numbers.  -1: errno says why.  Failure in the child is exit code 127, for a child must not share our log.
  */
 struct child_program {
 	const struct generation *generation;

@@ -17,6 +17,7 @@
 #include "policy/limiter.h"
 #include "runtime/config_source.h"
 #include "runtime/config_value.h"
+#include "runtime/worker_env.h"
 #include "service/pg_url.h"
 #include "service/shard_url.h"
 
@@ -322,6 +323,7 @@ load_all(struct loading *l, const struct config_input *in)
 
 	if (rc != ERR_OK)
 		return rc;
+	l->c->files_fd = l->entries.supervised ? WORKER_FILES_FD : -1;
 	if (!l->entries.supervised)
 		config_check_names(&l->entries, l->faults);
 	for (int key = 0; key < CONFIG_KEY__COUNT; key++)

@@ -92,6 +92,7 @@ struct config {
 	struct kafka_setting *kafka_settings; /* KAFKA_CONFIG_*, by librdkafka's names */
 	size_t kafka_setting_count;
 	struct config_text texts[CONFIG_KEY__COUNT];
+	int files_fd; /* the endpoint files, as the supervisor has read them; -1: there is none */
 	struct arena arena; /* everything above lives here */
 };
 

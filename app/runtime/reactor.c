@@ -51,9 +51,11 @@ struct connection {
 	struct exchange *x;
 	struct timer timer; /* ARRIVING, REPLYING and LINGERING only */
 	enum phase phase;
-	bool last; /* no request can come after this one */
-	bool gone; /* told to ops->gone() */
-	bool rang; /* an edge came while we were busy: look again */
+	bool last;    /* no request can come after this one */
+	bool parts;   /* none shall: it closes after the next reply ... */
+	bool parting; /* ... which is this one */
+	bool gone;    /* told to ops->gone() */
+	bool rang;    /* an edge came while we were busy: look again */
 	struct connection *next, **prev;
 };
 
@@ -76,6 +78,7 @@ struct reactor {
 	    *closed; /* closed: freed at the end of the turn, events may still name them */
 	size_t connection_count;
 	bool draining;
+	struct timer stepped_back; /* runs: accepts nothing until then */
 	struct log_gate refused_gate, accept_gate;
 };
 
@@ -205,7 +208,7 @@ reply_done(struct connection *c, bool sent)
 		linger(c);
 		return;
 	}
-	if (!keep || !sent || r->draining || c->last) {
+	if (!keep || !sent || c->last || c->parting) {
 		connection_close(c);
 		return;
 	}
@@ -261,7 +264,8 @@ reactor_reply(struct reactor *r, struct exchange *x)
 		return;
 	}
 	c->phase = PHASE_REPLYING;
-	rc = fcgi_reply(c->fcgi, head, body);
+	c->parting = r->draining || c->parts;
+	rc = fcgi_reply(c->fcgi, head, body, c->parting);
 	if (rc != ERR_TIMEOUT) {
 		reply_done(c, rc == ERR_OK);
 		return;
@@ -527,11 +531,18 @@ reactor_unwatch(struct reactor *r, struct source *s)
 	(void)epoll_ctl(r->ep, EPOLL_CTL_DEL, s->fd, NULL);
 }
 
+static enum err
+listener_watch(struct listener *l)
+{
+	struct epoll_event ev = { .events = EPOLLIN | EPOLLEXCLUSIVE, .data.ptr = &l->source };
+
+	return epoll_ctl(l->reactor->ep, EPOLL_CTL_ADD, l->source.fd, &ev) == 0 ? ERR_OK : ERR_IO;
+}
+
 enum err
 reactor_listen(struct reactor *r, int listen_fd, const struct cidr *allow, size_t allow_count)
 {
 	struct listener *l = &r->listeners[r->listener_count];
-	struct epoll_event ev = { .events = EPOLLIN | EPOLLEXCLUSIVE };
 	int domain = AF_UNIX;
 	socklen_t len = sizeof domain;
 
@@ -545,8 +556,7 @@ reactor_listen(struct reactor *r, int listen_fd, const struct cidr *allow, size_
 		.allow = allow,
 		.allow_count = allow_count,
 		.tcp = domain != AF_UNIX };
-	ev.data.ptr = &l->source;
-	if (epoll_ctl(r->ep, EPOLL_CTL_ADD, listen_fd, &ev) == -1)
+	if (listener_watch(l) != ERR_OK)
 		return ERR_IO;
 	r->listener_count++;
 	return ERR_OK;
@@ -598,6 +608,27 @@ reactor_turn(struct reactor *r, int64_t most_ms)
 	timers_run(&r->timers, r->now_ms);
 	log_release();
 	free_closed(r);
+}
+
+static void
+step_forward(struct timer *t)
+{
+	struct reactor *r = CONTAINER_OF(t, struct reactor, stepped_back);
+
+	for (size_t i = 0; i < r->listener_count; i++)
+		(void)listener_watch(&r->listeners[i]);
+}
+
+void
+reactor_step_back(struct reactor *r, int64_t ms)
+{
+	r->stepped_back.fire = step_forward;
+	for (size_t i = 0; i < r->listener_count; i++)
+		reactor_unwatch(r, &r->listeners[i].source);
+	for (struct connection *c = r->connections; c != NULL; c = c->next)
+		c->parts = true;
+	if (!timers_set(&r->timers, &r->stepped_back, r->now_ms + ms))
+		step_forward(&r->stepped_back); /* no memory for a timer */
 }
 
 void

@@ -65,6 +65,8 @@ enum err reactor_body(struct exchange *x, char *out, size_t cap, size_t *total_o
 /* Wakes a lane that reads a body: shuts the receiving side down. */
 void reactor_stop_body(struct reactor *r, struct exchange *x);
 
+/* Others shall have a share: accepts nothing for ${ms}, and lets every connection of now end after its next reply. */
+void reactor_step_back(struct reactor *r, int64_t ms);
 /* No more connections; every kept one closes after its next reply; idle ones at once when ${now}. */
 void reactor_drain(struct reactor *r, bool now);
 size_t reactor_connections(const struct reactor *r);

@@ -3,6 +3,7 @@
  */
 #include "runtime/reload.h"
 
+#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -10,6 +11,8 @@
 #include "base/fault.h"
 #include "base/log.h"
 #include "runtime/config.h"
+
+enum { DESCRIPTORS_ABOVE = 10 }; /* out of the way of those that a child finds */
 
 /* What other processes, or the front server, already stand on. */
 static const enum config_key fixed[] = { CONFIG_KEY_state_dir, CONFIG_KEY_listen,
@@ -34,28 +37,46 @@ reload_is_going_on(const struct reload *r)
 	return r->roll.state != ROLL_IDLE;
 }
 
-/* Makes generation ${i} of ${c}. */
-static enum err
-make_generation(struct reload *r, unsigned i, const struct config *c, const char *program)
+static void
+drop_generation(struct reload *r, unsigned i)
 {
 	free(r->environments[i]);
+	r->environments[i] = NULL;
+	if (r->generations[i].files_fd != -1)
+		(void)close(r->generations[i].files_fd);
+	r->generations[i].files_fd = -1;
+}
+
+/* Makes generation ${i} of ${c}, and of what is on ${files_fd}. */
+static enum err
+make_generation(
+    struct reload *r, unsigned i, const struct config *c, const char *program, int files_fd)
+{
+	int fd = -1;
+
+	drop_generation(r, i);
 	r->environments[i] = config_environment(c, (const char *const *)environ);
-	r->generations[i] = (struct generation){ program, r->environments[i] };
-	return r->environments[i] == NULL ? ERR_NOMEM : ERR_OK;
+	if (files_fd != -1)
+		fd = fcntl(files_fd, F_DUPFD_CLOEXEC, DESCRIPTORS_ABOVE);
+	r->generations[i] = (struct generation){ program, r->environments[i], fd };
+	return r->environments[i] == NULL || (files_fd != -1 && fd == -1) ? ERR_NOMEM : ERR_OK;
 }
 
 enum err
 reload_open(const struct reload_options *o, struct reload *out)
 {
-	*out = (struct reload){ .o = *o };
-	return make_generation(out, 0, o->config, o->program);
+	*out =
+	    (struct reload){ .o = *o, .generations = { { .files_fd = -1 }, { .files_fd = -1 } } };
+	return make_generation(out, 0, o->config, o->program, o->files_fd);
 }
 
 void
 reload_close(struct reload *r)
 {
-	for (size_t i = 0; i < 2; i++)
-		free(r->environments[i]);
+	if (r->o.config == NULL)
+		return;
+	for (unsigned i = 0; i < 2; i++)
+		drop_generation(r, i);
 	config_free(&r->config);
 	config_free(&r->next_config);
 	*r = (struct reload){ .current = 0 };
@@ -75,13 +96,13 @@ check_fixed(const struct config *was, const struct config *is, struct fault_list
 }
 
 static enum err
-read_anew(struct reload *r, struct fault_list *faults)
+read_anew(struct reload *r, struct fault_list *faults, int *files_fd_out)
 {
 	enum err rc = ERR_NOT_FOUND;
 
 	config_free(&r->next_config);
 	if (r->o.load != NULL)
-		rc = r->o.load(r->o.ctx, faults, &r->next_config);
+		rc = r->o.load(r->o.ctx, faults, &r->next_config, files_fd_out);
 	if (rc == ERR_OK)
 		check_fixed(r->o.config, r->next_config, faults);
 	return rc == ERR_OK && faults->errors > 0 ? ERR_INVALID : rc;
@@ -101,6 +122,7 @@ reload_begin(struct reload *r, struct pool *p, const char *program, int64_t now_
 {
 	const unsigned next = 1 - r->current;
 	struct fault_list faults;
+	int files_fd = -1;
 	enum err rc;
 
 	if (reload_is_going_on(r)) {
@@ -108,10 +130,12 @@ reload_begin(struct reload *r, struct pool *p, const char *program, int64_t now_
 		return;
 	}
 	fault_init(&faults);
-	rc = read_anew(r, &faults);
+	rc = read_anew(r, &faults, &files_fd);
 	if (rc == ERR_OK)
 		rc = make_generation(
-		    r, next, r->next_config, program != NULL ? program : r->o.program);
+		    r, next, r->next_config, program != NULL ? program : r->o.program, files_fd);
+	if (files_fd != -1)
+		(void)close(files_fd);
 	if (rc != ERR_OK) {
 		refuse(r, &faults, rc);
 	} else {

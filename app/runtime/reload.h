@@ -19,9 +19,11 @@ struct fault_list;
  */
 struct reload_options {
 	const struct config *config; /* of the start; lent */
-	/* Reads settings and endpoint files anew.  NULL: there is nothing to reload from.  ERR_INVALID: every fault is in the
-	 * list. */
-	enum err (*load)(void *ctx, struct fault_list *faults, struct config **out);
+	int files_fd;		     /* likewise: the endpoint files; lent; -1: none */
+	/* Reads settings and endpoint files anew; what comes out is the caller's.  NULL: there is nothing to reload from.
+	 * ERR_INVALID: every fault is in the list. */
+	enum err (*load)(
+	    void *ctx, struct fault_list *faults, struct config **out, int *files_fd_out);
 	void *ctx;
 	const char *program; /* what children run now; lent */
 };

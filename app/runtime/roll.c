@@ -14,6 +14,7 @@ enum {
 	WATCH_MS = 3000,
 	WATCH_MOST_MS = 10000, /* when it has answered little, and the others much */
 	REQUESTS_ENOUGH = 20,
+	STEP_EVERY_MS = 300,
 	REQUESTS_JUDGED = 10,
 	TOLERATED_PCT = 5,
 };
@@ -106,6 +107,20 @@ let_one_go(struct roll *r, struct pool *p)
 		pool_leave(c, SIGQUIT);
 }
 
+/* The front stays with the workers that it knows, and the kernel asks the oldest first.  Not all the time, for should the
+ * canary hang, nobody would accept. */
+static void
+make_room(struct roll *r, const struct pool *p, int64_t now_ms)
+{
+	if (now_ms - r->stepped_ms < STEP_EVERY_MS)
+		return;
+	r->stepped_ms = now_ms;
+	for (size_t i = 0; i < POOL_PLACES; i++)
+		if (p->children[i].kind == MEMBER_WORKER && p->children[i].generation == r->from &&
+		    p->children[i].up)
+			(void)kill(p->children[i].pid, SIGHUP);
+}
+
 static enum roll_result
 look_at_start(struct roll *r, struct pool *p, const struct pool_board *b, int64_t now_ms)
 {
@@ -115,7 +130,6 @@ look_at_start(struct roll *r, struct pool *p, const struct pool_board *b, int64_
 		return back(r, p, "the first new worker ended at its start");
 	if (r->canary->up) {
 		r->before = counts_but(r->canary, b);
-		let_one_go(r, p);
 		enter(r, ROLL_WATCHED, now_ms);
 	} else if (now_ms - r->since_ms > UP_WITHIN_MS) {
 		return back(r, p, "the first new worker did not come up in time");
@@ -149,6 +163,8 @@ watch(struct roll *r, struct pool *p, const struct pool_board *b, int64_t now_ms
 		    LOG_INT("others_failed", others.failed));
 		return back(r, p, "the first new worker fails more often than the others");
 	}
+	if (canary.requests < REQUESTS_ENOUGH)
+		make_room(r, p, now_ms);
 	if (is_watched_enough(r, &canary, &others, now_ms))
 		enter(r, ROLL_REPLACING, now_ms);
 	return ROLL_GOES_ON;

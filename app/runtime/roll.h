@@ -14,9 +14,9 @@
  *                           |                      |                                   |
  *                           +--- it ended, or is late, or errs more than the others ---+--> IDLE (back)
  *
- * The first new worker is the canary: one of the old leaves for it, so that it gets a worker's share of the requests, and
- * it is watched for some seconds.  On the way back all new ones leave and the old are as many as before; who leaves
- * finishes what it has, and its kept connections with it.  The consumer is replaced last.
+ * The first new worker is the canary: for it the old ones step back now and then, until it has got some requests, and it is
+ * watched for some seconds.  On the way back all new ones leave and the old are as many as before; who
+ * leaves finishes what it has, and its kept connections with it.  The consumer is replaced last.
  */
 enum roll_state { ROLL_IDLE, ROLL_STARTING, ROLL_WATCHED, ROLL_REPLACING };
 
@@ -32,6 +32,7 @@ struct roll {
 	bool consumer;
 	struct child *canary;
 	int64_t since_ms;	   /* in this state */
+	int64_t stepped_ms;	   /* when the old ones were told to step back */
 	struct roll_counts before; /* of all but the canary, when that came up */
 	char why[128];		   /* it went back */
 };

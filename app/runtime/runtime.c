@@ -23,6 +23,7 @@
 #include "runtime/state_dir.h"
 #include "service/catalog.h"
 #include "service/fleet.h"
+#include "service/handler_files.h"
 #include "service/idempotency.h"
 #include "service/ledger.h"
 #include "service/pg_url.h"
@@ -149,12 +150,12 @@ blame_handlers(const struct config *c, struct fault_list *faults)
 	}
 }
 
-enum err
-runtime_catalog(const struct config *c, const struct handler_set *handlers,
-    struct fault_list *faults, const struct catalog **out)
+static enum err
+load_catalog(const struct config *c, const struct handler_set *handlers,
+    const struct handler_files *files, struct fault_list *faults, const struct catalog **out)
 {
 	const struct catalog_options options = {
-		.handlers = c->handlers,
+		.files = files,
 		.postgresql = config_on_postgresql(c),
 		.timeout_ms = c->db_timeout_ms,
 		.max_body_bytes = c->max_body_bytes,
@@ -166,8 +167,29 @@ runtime_catalog(const struct config *c, const struct handler_set *handlers,
 		.read_handler = handlers->sql_read,
 		.write_handler = handlers->sql_write,
 	};
-	const enum err rc = catalog_load(&options, faults, out);
 
+	return catalog_load(&options, faults, out);
+}
+
+enum err
+runtime_catalog(const struct config *c, const struct handler_set *handlers,
+    const struct handler_files *files, struct fault_list *faults, const struct catalog **out)
+{
+	const size_t errors_before = faults->errors;
+	struct handler_files own = { .list = NULL };
+	enum err rc = ERR_OK;
+
+	if (files == NULL && c->files_fd != -1)
+		rc = handler_files_load(c->files_fd, &own);
+	else if (files == NULL)
+		rc = handler_files_read(c->handlers, faults, &own);
+	if (rc == ERR_OK)
+		rc = load_catalog(c, handlers, files != NULL ? files : &own, faults, out);
+	handler_files_free(&own);
+	if (rc == ERR_OK && faults->errors > errors_before) {
+		catalog_release(out); /* a file that could not be read */
+		rc = ERR_INVALID;
+	}
 	if (rc != ERR_OK)
 		blame_handlers(c, faults);
 	return rc;
@@ -189,7 +211,7 @@ static enum err
 open_catalog(struct opening *o)
 {
 	struct runtime *r = o->r;
-	const enum err rc = runtime_catalog(o->c, o->handlers, o->faults, &r->catalog);
+	const enum err rc = runtime_catalog(o->c, o->handlers, NULL, o->faults, &r->catalog);
 
 	if (rc != ERR_OK || o->c->kafka_brokers == NULL)
 		return rc;

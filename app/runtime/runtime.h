@@ -25,6 +25,7 @@ struct fleet;
 struct guards;
 struct forward_shared;
 struct idempotency;
+struct handler_files;
 struct handler_set; /* pipeline/handler.h */
 struct ingest_shared;
 struct ledger;
@@ -100,8 +101,9 @@ void runtime_database_close(struct database *d);
 /* The rules of every breaker, as the settings have them. */
 struct breaker_rules runtime_breaker_rules(const struct config *c);
 
-/* The endpoint files alone, as RUNTIME_CATALOG would load them: for checking. */
+/* The endpoint files alone, as RUNTIME_CATALOG would load them.  ${files} NULL: those of the supervisor that has started us,
+ * or, without one, what is in the folders now. */
 enum err runtime_catalog(const struct config *c, const struct handler_set *handlers,
-    struct fault_list *faults, const struct catalog **out);
+    const struct handler_files *files, struct fault_list *faults, const struct catalog **out);
 
 #endif

@@ -60,9 +60,8 @@ struct supervisor {
 	struct source signals;
 	struct pool pool;
 	struct reload reload;
-	struct handover inherited; /* from the binary before this one; no children: from nobody */
-	char binary[PATH_MAX];	   /* under which USR2 looks for a new one; "" unknown */
-	bool up_said;		   /* to systemd */
+	char binary[PATH_MAX]; /* under which USR2 looks for a new one; "" unknown */
+	bool up_said;	       /* to systemd */
 	enum phase phase;
 	int64_t stop_by_ms; /* not RUNNING: kill what is left */
 	int64_t tick_ms;    /* when the last one was */
@@ -399,8 +398,8 @@ take_serve_lock(struct supervisor *s, struct fault_list *faults)
 {
 	enum err rc = ERR_OK;
 
-	if (s->inherited.children != NULL) {
-		s->serve_lock = s->inherited.lock_fd;
+	if (s->o->inherited != NULL) {
+		s->serve_lock = s->o->inherited->lock_fd;
 		return ERR_OK;
 	}
 	rc = lock_file(s->state_dir_fd, "serve.lock", LOCK_EXCLUSIVE, 0, &s->serve_lock);
@@ -432,9 +431,9 @@ open_sockets(struct supervisor *s, struct fault_list *faults)
 
 	admin.setting = "WEIR_ADMIN_LISTEN";
 	admin.address = c->admin_listen;
-	if (s->inherited.children != NULL) {
-		server_socket_adopt(&listen, s->inherited.listen_fd, true, &s->listen);
-		server_socket_adopt(&admin, s->inherited.admin_fd, true, &s->admin_listen);
+	if (s->o->inherited != NULL) {
+		server_socket_adopt(&listen, s->o->inherited->listen_fd, true, &s->listen);
+		server_socket_adopt(&admin, s->o->inherited->admin_fd, true, &s->admin_listen);
 		return ERR_OK;
 	}
 	if (given >= 1)
@@ -463,15 +462,17 @@ open_loop(struct supervisor *s)
 	return rc;
 }
 
+/* As many as the settings want, beside those that are there. */
 static void
 fill_places(struct supervisor *s)
 {
 	const struct generation *g = reload_generation(&s->reload);
 	const bool consumer = s->o->consumer || s->o->config->kafka_brokers != NULL;
+	size_t up, n = pool_places(&s->pool, MEMBER_WORKER, g, &up);
 
-	for (int64_t i = 0; i < s->o->config->workers; i++)
+	for (; n < (size_t)s->o->config->workers; n++)
 		(void)pool_add(&s->pool, MEMBER_WORKER, g);
-	if (consumer)
+	if (consumer && pool_any(&s->pool, MEMBER_CONSUMER, g) == NULL)
 		(void)pool_add(&s->pool, MEMBER_CONSUMER, g);
 }
 
@@ -479,21 +480,21 @@ fill_places(struct supervisor *s)
 static void
 adopt_children(struct supervisor *s)
 {
-	const struct handover *h = &s->inherited;
+	const struct handover *h = s->o->inherited;
 
 	for (size_t i = 0; i < h->child_count; i++)
 		pool_adopt(
 		    &s->pool, &h->children[i], reload_generation(&s->reload), clock_mono_ms());
-	handover_free(&s->inherited);
 	log_info("taken_over", LOG_INT("children", h->child_count));
 }
 
 static enum err
 open_pool(struct supervisor *s)
 {
-	const bool inherits = s->inherited.children != NULL;
+	const bool inherits = s->o->inherited != NULL;
 	const struct reload_options reload = {
 		.config = s->o->config,
+		.files_fd = s->o->files_fd,
 		.load = s->o->load,
 		.ctx = s->o->load_ctx,
 		.program = s->o->program == NULL ? "/proc/self/exe" : s->o->program,
@@ -501,7 +502,7 @@ open_pool(struct supervisor *s)
 	const struct pool_options pool = {
 		.listen_fd = s->listen.fd,
 		.forward_only = !s->o->consumer,
-		.lifeline = inherits ? s->inherited.lifeline : NULL,
+		.lifeline = inherits ? s->o->inherited->lifeline : NULL,
 	};
 	enum err rc = reload_open(&reload, &s->reload);
 
@@ -509,7 +510,7 @@ open_pool(struct supervisor *s)
 		rc = pool_open(&pool, &s->pool);
 	if (rc == ERR_OK && inherits)
 		adopt_children(s);
-	else if (rc == ERR_OK)
+	if (rc == ERR_OK)
 		fill_places(s);
 	return rc;
 }
@@ -527,12 +528,10 @@ find_binary(struct supervisor *s)
 static enum err
 start(struct supervisor *s, struct fault_list *faults)
 {
-	enum err rc = handover_take(&s->inherited);
+	enum err rc = state_dir_open(s->o->config->state_dir, faults, &s->state_dir_fd);
 
 	find_binary(s);
 	s->alive_every_ms = notify_alive_every_ms();
-	if (rc == ERR_OK || rc == ERR_NOT_FOUND)
-		rc = state_dir_open(s->o->config->state_dir, faults, &s->state_dir_fd);
 	if (rc == ERR_OK)
 		rc = take_serve_lock(s, faults);
 	if (rc == ERR_OK)
@@ -553,7 +552,6 @@ finish(struct supervisor *s)
 {
 	pool_close(&s->pool);
 	reload_close(&s->reload);
-	handover_free(&s->inherited);
 	admin_close(&s->admin);
 	if (s->signals.fd != -1)
 		(void)close(s->signals.fd);

@@ -17,11 +17,15 @@ struct config;
  * second WEIR_ADMIN_LISTEN), and is told when it is ready.
  */
 struct fault_list;
+struct handover;
 
 struct supervisor_options {
 	const struct config *config;
-	/* For HUP and USR2 (runtime/reload.h). */
-	enum err (*load)(void *ctx, struct fault_list *faults, struct config **out);
+	const struct handover *inherited; /* from the binary before this one; lent; NULL: nobody */
+	int files_fd; /* the endpoint files, checked (service/handler_files.h); lent; -1: none */
+	/* For HUP and USR2, see runtime/reload.h. */
+	enum err (*load)(
+	    void *ctx, struct fault_list *faults, struct config **out, int *files_fd_out);
 	void *load_ctx;
 	bool consumer;	     /* false: --no-consumer */
 	const char *program; /* NULL: this one, /proc/self/exe */

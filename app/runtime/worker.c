@@ -31,6 +31,7 @@
 #include "telemetry/scoreboard.h"
 
 enum {
+	STEP_BACK_MS = 100,
 	TURN_MS = 500,	 /* the heartbeat's longest pause */
 	CHECK_MS = 1000, /* whether the segment is still the one that newcomers find */
 	STOP_MS = 5000,	 /* fast stop: what is in hand may take this long */
@@ -85,6 +86,9 @@ signal_came(struct source *s, uint32_t events)
 			break;
 		case SIGUSR1:
 			(void)log_reopen();
+			break;
+		case SIGHUP:
+			reactor_step_back(w->desk.reactor, STEP_BACK_MS);
 			break;
 		default:
 			break;

@@ -11,7 +11,8 @@ struct handler_set; /* pipeline/handler.h */
  * supervisor lives, the consumer as a thread when consumer.lock is free.
  *
  * Returns when told to stop: TERM/INT finish what is in hand (bounded by 5 s), QUIT drains (accepts nothing
- * new, answers kept connections until they are idle, at most WEIR_DRAIN), USR1 reopens the log.  Ends at
+ * new, answers kept connections until they are idle, at most WEIR_DRAIN), USR1 reopens the log, HUP steps back for a
+ * moment, so that a new worker gets its share of the requests.  Ends at
  * once when the supervisor's end of ${supervisor_fd} (-1: none) closes.
  */
 struct worker_options {

@@ -1,29 +1,21 @@
 /*
  * All endpoints of one moment.
  *
- * What is an endpoint file: whatever lies directly in a handler folder and ends
- * in .sql.  Folders inside are not looked into, so schema and import scripts
- * have their place beside the files they belong to; hidden files are editors'.
- *
  * A file with faults still takes part in what is found between files, so that
  * one run shows everything.
  */
 #include "service/catalog.h"
 
-#include <dirent.h>
-#include <errno.h>
-#include <fcntl.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 #include "base/arena.h"
 #include "base/fault.h"
 #include "base/hash.h"
 #include "http/router.h"
 #include "service/front_matter.h"
+#include "service/handler_files.h"
 #include "service/store.h"
 
 enum { MAX_BYTES = 256 << 20 };
@@ -144,31 +136,6 @@ add_built_in(struct load *l, const struct endpoint *model)
 	add_endpoint(l, e);
 }
 
-/* The bytes of a regular file, or one more than any endpoint file may have; -1: errno, 0 when it is no file. */
-static ssize_t
-read_whole(const char *path, char *out, size_t cap)
-{
-	const int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-	ssize_t n = -1, len = 0;
-	struct stat st;
-	int saved;
-
-	if (fd == -1)
-		return -1;
-	if (fstat(fd, &st) == -1)
-		goto out;
-	errno = 0; /* there is none for what is not a file */
-	if (!S_ISREG(st.st_mode))
-		goto out;
-	while ((n = read(fd, out + len, cap - (size_t)len)) > 0)
-		len += n;
-out:
-	saved = errno;
-	(void)close(fd);
-	errno = saved;
-	return n == 0 || (size_t)len == cap ? len : -1;
-}
-
 static bool
 has_suffix(const char *name, const char *suffix)
 {
@@ -184,7 +151,10 @@ has_variant(struct load *l, const char *path)
 	const int stem = (int)(strlen(path) - strlen(".sql"));
 	const char *variant = arena_printf(&l->own->arena, "%.*s%s", stem, path, variant_suffix);
 
-	return variant != NULL && access(variant, F_OK) == 0;
+	for (size_t i = 0; variant != NULL && i < l->o->files->count; i++)
+		if (strcmp(l->o->files->list[i].path, variant) == 0)
+			return true;
+	return false;
 }
 
 static void
@@ -208,72 +178,6 @@ parse_file(struct load *l, const char *path, struct slice text)
 	if (e->route.ptr != NULL && e->sql.ptr != NULL && !e->postgresql)
 		store_check(NULL, e, l->faults);
 	add_endpoint(l, e);
-}
-
-static void
-load_file(struct load *l, const char *path)
-{
-	enum { CAP = FRONT_MATTER_MAX_BYTES + 1 };
-	char *text = malloc(CAP);
-	const ssize_t n = text == NULL ? 0 : read_whole(path, text, CAP);
-
-	if (text == NULL)
-		l->full = true;
-	else if (n < 0)
-		fault_add(l->faults, path, 0, "%s, expected a file that can be read",
-		    errno == 0 ? "a folder, pipe or device" : strerror(errno));
-	else
-		parse_file(l, path, (struct slice){ text, (size_t)n });
-	free(text);
-}
-
-static int
-is_endpoint_file(const struct dirent *entry)
-{
-	return entry->d_name[0] != '.' && has_suffix(entry->d_name, ".sql");
-}
-
-static int
-by_name(const struct dirent **a, const struct dirent **b)
-{
-	return strcmp((*a)->d_name, (*b)->d_name);
-}
-
-static void
-load_folder(struct load *l, const char *folder)
-{
-	struct dirent **entries = NULL;
-	const int n = scandir(folder, &entries, is_endpoint_file, by_name);
-
-	if (n < 0)
-		fault_add(l->faults, folder, 0, "%s, expected a folder of endpoint files",
-		    strerror(errno));
-	if (n == 0)
-		fault_warn(l->faults, folder, 0, "no endpoint file, expected NAME.sql");
-	for (int i = 0; i < n; i++) {
-		const char *slash = has_suffix(folder, "/") ? "" : "/";
-		const char *path =
-		    arena_printf(&l->own->arena, "%s%s%s", folder, slash, entries[i]->d_name);
-
-		if (path != NULL)
-			load_file(l, path);
-		free(entries[i]);
-	}
-	free(entries);
-}
-
-static void
-load_folders(struct load *l)
-{
-	struct slice rest = slice_of(l->o->handlers == NULL ? "" : l->o->handlers);
-
-	while (rest.ptr != NULL) {
-		const struct slice folder = slice_cut(&rest, ':');
-		const char *path = folder.len == 0 ? NULL : arena_copy(&l->own->arena, folder);
-
-		if (path != NULL)
-			load_folder(l, path);
-	}
 }
 
 static const char *
@@ -432,7 +336,8 @@ load_all(struct load *l)
 {
 	for (size_t i = 0; i < l->o->built_in_count; i++)
 		add_built_in(l, l->o->built_in[i]);
-	load_folders(l);
+	for (size_t i = 0; i < l->o->files->count; i++)
+		parse_file(l, l->o->files->list[i].path, l->o->files->list[i].text);
 	check_names(l);
 	for (size_t i = 0; i < l->variant_count; i++)
 		place_variant(l, l->variants[i]);
@@ -452,7 +357,7 @@ catalog_load(const struct catalog_options *o, struct fault_list *faults, const s
 	free(l.variants);
 	if (l.full)
 		fault_add(
-		    faults, o->handlers, 0, "no memory for the endpoint files, expected fewer");
+		    faults, "WEIR_HANDLERS", 0, "no memory for the endpoint files, expected fewer");
 	if (faults->errors > errors_before) {
 		own_free(l.own);
 		return l.full ? ERR_NOMEM : ERR_INVALID;

@@ -10,14 +10,15 @@
 #include "http/endpoint.h"
 
 struct fault_list;
+struct handler_files;
 struct router;
 
 /*
- * All endpoints of one moment: read from the handler folders, checked, routed; never changed after.
+ * All endpoints of one moment: checked, routed; never changed after.
  * An exchange holds the snapshot that it began with (a count inside one process only).
  */
 struct catalog_options {
-	const char *handlers; /* folders, ':'-separated */
+	const struct handler_files *files; /* service/handler_files.h */
 	/* The databases are PostgreSQL: NAME.sql runs there, unless NAME.postgresql.sql stands beside it and wins;
 	 * else they are SQLite. */
 	bool postgresql;

@@ -89,7 +89,7 @@ test_parameters_and_body_arrive_and_the_connection_is_kept(void)
 		CU_ASSERT_EQUAL(total, 3);
 		CU_ASSERT_EQUAL(memcmp(body, "abc", 3), 0);
 		CU_ASSERT_EQUAL(
-		    fcgi_reply(p.c, SLICE("Status: 200 OK\r\n\r\n"), SLICE("hello")), ERR_OK);
+		    fcgi_reply(p.c, SLICE("Status: 200 OK\r\n\r\n"), SLICE("hello"), false), ERR_OK);
 		CU_ASSERT_TRUE(fcgi_end(p.c));
 		/* STDOUT of 18 + 5 bytes, empty STDOUT, END_REQUEST. */
 		CU_ASSERT_EQUAL(recv(p.front, reply, sizeof reply, 0), 8 + 23 + 8 + 16);
@@ -114,7 +114,7 @@ test_a_front_that_does_not_ask_to_keep_is_not_kept(void)
 	CU_ASSERT_EQUAL(fcgi_look(p.c), FCGI_WHOLE);
 	CU_ASSERT_EQUAL_FATAL(fcgi_accept(p.c, &envp), ERR_OK);
 	CU_ASSERT_EQUAL(fcgi_body(p.c, NULL, 0, &total), ERR_OK);
-	CU_ASSERT_EQUAL(fcgi_reply(p.c, SLICE("Status: 204\r\n\r\n"), SLICE("")), ERR_OK);
+	CU_ASSERT_EQUAL(fcgi_reply(p.c, SLICE("Status: 204\r\n\r\n"), SLICE(""), false), ERR_OK);
 	CU_ASSERT_FALSE(fcgi_end(p.c));
 	pair_close(&p);
 }
@@ -134,7 +134,7 @@ test_bytes_behind_a_request_end_the_connection_after_the_reply(void)
 	CU_ASSERT_EQUAL(fcgi_look(p.c), FCGI_WHOLE);
 	CU_ASSERT_EQUAL_FATAL(fcgi_accept(p.c, &envp), ERR_OK);
 	CU_ASSERT_EQUAL(fcgi_body(p.c, NULL, 0, &total), ERR_OK);
-	CU_ASSERT_EQUAL(fcgi_reply(p.c, SLICE("Status: 204\r\n\r\n"), SLICE("")), ERR_OK);
+	CU_ASSERT_EQUAL(fcgi_reply(p.c, SLICE("Status: 204\r\n\r\n"), SLICE(""), false), ERR_OK);
 	CU_ASSERT_FALSE(fcgi_end(p.c));
 	pair_close(&p);
 }
@@ -217,7 +217,7 @@ test_a_body_without_end_is_given_up_and_its_sender_heard_out(void)
 	CU_ASSERT_EQUAL(fcgi_body(p.c, NULL, 0, &total), ERR_TOO_LARGE);
 	CU_ASSERT_TRUE(total > 64 << 20 && total < 65 << 20);
 	CU_ASSERT_FALSE(fcgi_body_taken(p.c));
-	CU_ASSERT_EQUAL(fcgi_reply(p.c, SLICE("Status: 413\r\n\r\n"), SLICE("")), ERR_OK);
+	CU_ASSERT_EQUAL(fcgi_reply(p.c, SLICE("Status: 413\r\n\r\n"), SLICE(""), false), ERR_OK);
 	CU_ASSERT_FALSE(fcgi_end(p.c));
 	fcgi_finish_sending(p.c);
 	while (fcgi_discard(p.c)) /* never blocks; enough is enough */
@@ -263,7 +263,7 @@ test_a_large_body_leaves_the_connection_good_wherever_its_records_end(void)
 	CU_ASSERT_EQUAL_FATAL(fcgi_accept(p.c, &envp), ERR_OK);
 	CU_ASSERT_EQUAL(fcgi_body(p.c, NULL, 0, &total), ERR_OK);
 	CU_ASSERT_EQUAL(total, FIRST + REST);
-	CU_ASSERT_EQUAL(fcgi_reply(p.c, SLICE("Status: 204\r\n\r\n"), SLICE("")), ERR_OK);
+	CU_ASSERT_EQUAL(fcgi_reply(p.c, SLICE("Status: 204\r\n\r\n"), SLICE(""), false), ERR_OK);
 	CU_ASSERT_TRUE(fcgi_end(p.c));
 	pair_close(&p);
 	free(body);
@@ -461,7 +461,7 @@ check_reply_of(size_t body_len)
 	CU_ASSERT_EQUAL(fcgi_look(p.c), FCGI_WHOLE);
 	CU_ASSERT_EQUAL_FATAL(fcgi_accept(p.c, &envp), ERR_OK);
 	CU_ASSERT_EQUAL(fcgi_body(p.c, NULL, 0, &ignored), ERR_OK);
-	rc = fcgi_reply(p.c, SLICE(head), (struct slice){ body, body_len });
+	rc = fcgi_reply(p.c, SLICE(head), (struct slice){ body, body_len }, false);
 	while (rc == ERR_TIMEOUT) {
 		have += drain(p.front, framed + have, READ_BYTES);
 		rc = fcgi_send(p.c);

@@ -16,6 +16,7 @@
 #include "policy/limiter.h"
 #include "policy/positions.h"
 #include "service/catalog.h"
+#include "service/handler_files.h"
 #include "telemetry/scoreboard.h"
 #include "tests/support/unit.h"
 
@@ -79,7 +80,8 @@ load_catalog(struct house *h, const char *const *files, size_t count)
 	static unsigned houses;
 	char dir[256];
 	struct fault_list faults;
-	struct catalog_options o = { .handlers = dir,
+	struct handler_files bytes;
+	struct catalog_options o = { .files = &bytes,
 		.timeout_ms = 1000,
 		.max_body_bytes = 1000,
 		.limit_quota = 1000000,
@@ -92,10 +94,12 @@ load_catalog(struct house *h, const char *const *files, size_t count)
 	for (size_t i = 0; i < count; i++)
 		write_file(dir, i, files[i]);
 	fault_init(&faults);
-	if (catalog_load(&o, &faults, &h->catalog) != ERR_OK) {
+	if (handler_files_read(dir, &faults, &bytes) != ERR_OK ||
+	    catalog_load(&o, &faults, &h->catalog) != ERR_OK) {
 		fault_print(&faults, STDERR_FILENO);
 		CU_FAIL_FATAL("the house's endpoint files are wrong");
 	}
+	handler_files_free(&bytes);
 	fault_free(&faults);
 }
 

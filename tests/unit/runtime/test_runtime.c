@@ -150,7 +150,7 @@ a_folder_of_handlers_that_is_not_there_is_a_fault_of_its_setting(void)
 	fresh_house(GOOD);
 	CU_ASSERT_EQUAL(unlink(path_of("h/one.sql")), 0);
 	CU_ASSERT_EQUAL(rmdir(path_of("h")), 0);
-	CU_ASSERT_NOT_EQUAL(runtime_catalog(config, &set, &faults, &catalog), ERR_OK);
+	CU_ASSERT_NOT_EQUAL(runtime_catalog(config, &set, NULL, &faults, &catalog), ERR_OK);
 	CU_ASSERT_PTR_NOT_NULL(strstr(faults.items[faults.count - 1].text, "WEIR_HANDLERS is"));
 	drop_house();
 }

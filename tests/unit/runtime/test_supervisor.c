@@ -355,7 +355,7 @@ run_supervisor(void)
 	const char *const env[] = { state_env, "WEIR_WORKERS=2", "WEIR_THREADS=5",
 		"WEIR_CACHE_BYTES=1m", "WEIR_SPOOL_BYTES=16m", NULL };
 	const struct config_input in = { .environment = env };
-	struct supervisor_options o = { .consumer = true };
+	struct supervisor_options o = { .consumer = true, .files_fd = -1 };
 	struct fault_list faults;
 	struct config *c;
 	int code;

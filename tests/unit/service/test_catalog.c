@@ -9,6 +9,7 @@
 
 #include "base/fault.h"
 #include "http/router.h"
+#include "service/handler_files.h"
 #include "tests/support/unit.h"
 
 static struct route_segment health_route[] = { { .literal = { "health", 6 }, .param = -1 } };
@@ -66,8 +67,9 @@ add(const struct bench *b, const char *name, const char *text)
 static void
 load(struct bench *b)
 {
+	struct handler_files files;
 	const struct catalog_options o = {
-		.handlers = b->handlers,
+		.files = &files,
 		.postgresql = b->postgresql,
 		.timeout_ms = 3000,
 		.max_body_bytes = 1 << 20,
@@ -77,7 +79,14 @@ load(struct bench *b)
 		.built_in_count = 1,
 	};
 
-	b->rc = catalog_load(&o, &b->faults, &b->catalog);
+	b->rc = handler_files_read(b->handlers, &b->faults, &files);
+	if (b->rc == ERR_OK)
+		b->rc = catalog_load(&o, &b->faults, &b->catalog);
+	if (b->rc == ERR_OK && b->faults.errors > 0) {
+		catalog_release(&b->catalog);
+		b->rc = ERR_INVALID; /* as runtime.c does: a file that could not be read */
+	}
+	handler_files_free(&files);
 }
 
 static void

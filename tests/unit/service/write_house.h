@@ -5,6 +5,7 @@
 #include "base/fault.h"
 #include "client/sqlite.h"
 #include "service/catalog.h"
+#include "service/handler_files.h"
 #include "service/ingest.h"
 #include "tests/unit/service/spool_house.h"
 
@@ -35,7 +36,8 @@ house_file(const struct write_house *h, const char *name, const char *text)
 static inline void
 house_load(struct write_house *h)
 {
-	const struct catalog_options o = { .handlers = h->s.dir,
+	struct handler_files files;
+	const struct catalog_options o = { .files = &files,
 		.postgresql = h->postgresql,
 		.timeout_ms = 3000,
 		.max_body_bytes = 1 << 20,
@@ -45,8 +47,10 @@ house_load(struct write_house *h)
 	catalog_release(&h->catalog);
 	fault_free(&h->faults);
 	fault_init(&h->faults);
-	if (catalog_load(&o, &h->faults, &h->catalog) != ERR_OK)
+	if (handler_files_read(h->s.dir, &h->faults, &files) != ERR_OK ||
+	    catalog_load(&o, &h->faults, &h->catalog) != ERR_OK)
 		fault_print(&h->faults, STDERR_FILENO);
+	handler_files_free(&files);
 	CU_ASSERT_PTR_NOT_NULL_FATAL(h->catalog);
 	h->o.catalog = h->catalog;
 }
