@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -89,7 +90,8 @@ test_parameters_and_body_arrive_and_the_connection_is_kept(void)
 		CU_ASSERT_EQUAL(total, 3);
 		CU_ASSERT_EQUAL(memcmp(body, "abc", 3), 0);
 		CU_ASSERT_EQUAL(
-		    fcgi_reply(p.c, SLICE("Status: 200 OK\r\n\r\n"), SLICE("hello"), false), ERR_OK);
+		    fcgi_reply(p.c, SLICE("Status: 200 OK\r\n\r\n"), SLICE("hello"), false),
+		    ERR_OK);
 		CU_ASSERT_TRUE(fcgi_end(p.c));
 		/* STDOUT of 18 + 5 bytes, empty STDOUT, END_REQUEST. */
 		CU_ASSERT_EQUAL(recv(p.front, reply, sizeof reply, 0), 8 + 23 + 8 + 16);
@@ -99,6 +101,54 @@ test_parameters_and_body_arrive_and_the_connection_is_kept(void)
 		CU_ASSERT_EQUAL(reply[8 + 23 + 8 + 1], 3);
 	}
 	pair_close(&p);
+}
+
+/* A GET without a body by a front that calls itself ${software}, or does not (NULL). */
+static size_t
+request_from(unsigned char *out, const char *software)
+{
+	static const char name[] = "SERVER_SOFTWARE";
+	size_t n = record(out, 1, 1, begin_keep, 8, 0), len = 0;
+	char params[128];
+
+	if (software != NULL)
+		len = (size_t)snprintf(params, sizeof params, "%c%c%s%s", (int)sizeof name - 1,
+		    (int)strlen(software), name, software);
+	if (len > 0)
+		n += record(out + n, 4, 1, params, len, 0);
+	n += record(out + n, 4, 1, NULL, 0, 0);
+	return n + record(out + n, 5, 1, NULL, 0, 0);
+}
+
+/* How long the last reply on a connection is to a front that calls itself ${software}. */
+static ssize_t
+length_of_parting_reply(const char *software)
+{
+	unsigned char bytes[1024], reply[512];
+	const char *const *envp = NULL;
+	size_t total = 0;
+	struct pair p;
+	ssize_t n;
+
+	pair_open(&p);
+	put(&p, bytes, request_from(bytes, software));
+	CU_ASSERT_EQUAL(fcgi_look(p.c), FCGI_WHOLE);
+	CU_ASSERT_EQUAL_FATAL(fcgi_accept(p.c, &envp), ERR_OK);
+	CU_ASSERT_EQUAL(fcgi_body(p.c, NULL, 0, &total), ERR_OK);
+	CU_ASSERT_EQUAL(
+	    fcgi_reply(p.c, SLICE("Status: 200 OK\r\n\r\n"), SLICE("hello"), true), ERR_OK);
+	n = recv(p.front, reply, sizeof reply, 0);
+	CU_ASSERT_EQUAL(reply[8 + 23 + 8 + 1], 3);
+	pair_close(&p);
+	return n;
+}
+
+static void
+test_a_last_reply_has_a_record_behind_its_end_but_for_apache(void)
+{
+	CU_ASSERT_EQUAL(length_of_parting_reply(NULL), 8 + 23 + 8 + 16 + 8);
+	CU_ASSERT_EQUAL(length_of_parting_reply("nginx/1.22.1"), 8 + 23 + 8 + 16 + 8);
+	CU_ASSERT_EQUAL(length_of_parting_reply("Apache/2.4.62 (Debian)"), 8 + 23 + 8 + 16);
 }
 
 static void
@@ -501,7 +551,8 @@ test_only_a_listening_socket_is_listening(void)
 	(void)close(fds[1]);
 }
 
-UNIT_SUITE(fcgi, TEST(test_a_request_that_comes_byte_by_byte_is_partial_until_it_is_whole),
+UNIT_SUITE(fcgi, TEST(test_a_last_reply_has_a_record_behind_its_end_but_for_apache),
+    TEST(test_a_request_that_comes_byte_by_byte_is_partial_until_it_is_whole),
     TEST(test_parameters_and_body_arrive_and_the_connection_is_kept),
     TEST(test_a_front_that_does_not_ask_to_keep_is_not_kept),
     TEST(test_bytes_behind_a_request_end_the_connection_after_the_reply),

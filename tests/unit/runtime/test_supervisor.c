@@ -508,7 +508,7 @@ a_killed_child_is_replaced(void)
 }
 
 static void
-signals_that_come_later_are_ignored_not_deadly(void)
+a_reload_that_cannot_be_is_refused_not_deadly(void)
 {
 	struct stage s = stage_open();
 	pid_t workers[2], consumer;
@@ -608,7 +608,7 @@ UNIT_SUITE(supervisor, TEST(a_child_that_has_worked_is_replaced_at_once_for_ever
     TEST(a_tcp_port_is_bound_or_said_to_be_in_use), TEST(ready_says_every_reason_why_not),
     TEST(live_is_live_whatever_is_wrong_and_nothing_else_is_there),
     TEST(it_starts_the_pool_and_stops_it_when_told_to), TEST(a_graceful_stop_ends_it_too),
-    TEST(a_killed_child_is_replaced), TEST(signals_that_come_later_are_ignored_not_deadly),
+    TEST(a_killed_child_is_replaced), TEST(a_reload_that_cannot_be_is_refused_not_deadly),
     TEST(nobody_outlives_a_killed_supervisor_and_the_next_one_takes_over),
     TEST(a_second_one_on_the_same_state_folder_is_refused),
     TEST(sockets_that_cannot_be_bound_are_a_fault_of_the_configuration),
