@@ -67,6 +67,7 @@ write_text(struct handover *h, struct strbuf *b)
 	strbuf_add_cstr(b, HANDOVER_NAME "=1");
 	for (size_t i = 0; i < DESCRIPTORS; i++)
 		strbuf_addf(b, " %d", *fds[i]);
+	strbuf_addf(b, " %d", h->given);
 	for (size_t i = 0; i < h->child_count; i++)
 		strbuf_addf(b, " %d:%c:%d", (int)h->children[i].pid,
 		    h->children[i].kind == MEMBER_WORKER ? 'w' : 'c', h->children[i].leaving);
@@ -164,7 +165,7 @@ handover_exec(const struct handover *h, const char *program)
  * Taking.
  */
 static enum err
-read_descriptor(struct slice text, int *out)
+read_number(struct slice text, int *out)
 {
 	int64_t n;
 
@@ -198,7 +199,9 @@ parse_into(struct slice rest, struct handover *out)
 
 	list_descriptors(out, fds);
 	for (size_t i = 0; i < DESCRIPTORS && rc == ERR_OK; i++)
-		rc = read_descriptor(slice_cut(&rest, ' '), fds[i]);
+		rc = read_number(slice_cut(&rest, ' '), fds[i]);
+	if (rc == ERR_OK)
+		rc = read_number(slice_cut(&rest, ' '), &out->given);
 	while (rc == ERR_OK && rest.ptr != NULL) {
 		if (out->child_count == POOL_PLACES)
 			return ERR_INVALID;

@@ -12,7 +12,7 @@
  * locks; all that is to be told is which is which.  It goes in one variable of the environment, as text that later
  * versions will still read:
  *
- *   WEIR_HANDOVER=1 <listen> <admin> <lock> <lifeline read> <lifeline write> <pid>:<w|c>:<stays 0, leaves 1> ...
+ *   WEIR_HANDOVER=1 <listen> <admin> <lock> <lifeline read> <lifeline write> <given> <pid>:<w|c>:<stays 0, leaves 1> ...
  */
 #define HANDOVER_NAME "WEIR_HANDOVER"
 
@@ -20,6 +20,7 @@ struct handover {
 	int listen_fd, admin_fd; /* listening sockets */
 	int lock_fd;		 /* serve.lock, held */
 	int lifeline[2];
+	int given;		/* how many of the sockets are systemd's */
 	struct child *children; /* pid, kind and leaving count; owned */
 	size_t child_count;
 };

@@ -55,6 +55,7 @@ struct supervisor {
 	struct runtime rt;
 	bool joined; /* rt is open */
 	struct server_socket listen, admin_listen;
+	int given; /* how many of them by systemd, the first ones */
 	struct admin_facts facts;
 	struct admin admin;
 	struct source signals;
@@ -229,6 +230,7 @@ become_new(struct supervisor *s)
 	h.listen_fd = s->listen.fd;
 	h.admin_fd = s->admin_listen.fd;
 	h.lock_fd = s->serve_lock;
+	h.given = s->given;
 	fault_init(&faults);
 	leave(s); /* its place on the scoreboard is for who comes */
 	(void)handover_exec(&h, s->binary);
@@ -426,21 +428,23 @@ open_sockets(struct supervisor *s, struct fault_list *faults)
 		.wait_ms = SOCKET_WAIT_MS,
 	};
 	struct server_socket_options admin = listen;
-	const int given = server_socket_given();
 	enum err rc = ERR_OK;
 
 	admin.setting = "WEIR_ADMIN_LISTEN";
 	admin.address = c->admin_listen;
 	if (s->o->inherited != NULL) {
-		server_socket_adopt(&listen, s->o->inherited->listen_fd, true, &s->listen);
-		server_socket_adopt(&admin, s->o->inherited->admin_fd, true, &s->admin_listen);
+		s->given = s->o->inherited->given;
+		server_socket_adopt(&listen, s->o->inherited->listen_fd, s->given < 1, &s->listen);
+		server_socket_adopt(
+		    &admin, s->o->inherited->admin_fd, s->given < 2, &s->admin_listen);
 		return ERR_OK;
 	}
-	if (given >= 1)
+	s->given = server_socket_given();
+	if (s->given >= 1)
 		server_socket_adopt(&listen, SERVER_SOCKET_FIRST, false, &s->listen);
 	else
 		rc = server_socket_open(&listen, faults, &s->listen);
-	if (given >= 2)
+	if (s->given >= 2)
 		server_socket_adopt(&admin, SERVER_SOCKET_FIRST + 1, false, &s->admin_listen);
 	else if (rc == ERR_OK)
 		rc = server_socket_open(&admin, faults, &s->admin_listen);

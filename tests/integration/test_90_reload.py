@@ -7,6 +7,7 @@ import json
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import threading
 import time
@@ -361,3 +362,87 @@ def test_thousands_of_writes_a_second_lose_none_to_a_reload(strict):
     figures = json.loads(out.strip().splitlines()[-1])
     assert figures["refused"] == 0 and figures["broken"] == 0, figures
     assert figures["requests"] > 1000
+
+
+class Systemd:
+    """Stands in for systemd: sockets on descriptor 3 and what follows, and an ear for notifications."""
+
+    def __init__(self, folder):
+        self.path = os.path.join(folder, "notify.sock")
+        self.ear = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC)
+        self.ear.bind(self.path)
+        self.ear.settimeout(20)
+        self.listening = []
+
+    def listen(self, path):
+        s = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        s.bind(path)
+        s.listen(64)
+        self.listening.append(s)
+        return self
+
+    def hear(self, want):
+        """The next datagram that says so; what was not awaited is passed over."""
+        while True:
+            said = self.ear.recv(1000).decode()
+            if want in said:
+                return said
+
+    def start(self, weir):
+        """As systemd does between fork and exec: LISTEN_PID is the pid of who is started."""
+        env = {**weir.env, "NOTIFY_SOCKET": self.path, "WATCHDOG_USEC": "2000000", "LISTEN_FDS": str(len(self.listening))}
+        fds = [s.fileno() for s in self.listening]
+        moves = "".join(f"os.dup2({fd}, {3 + i}, inheritable=True);" for i, fd in enumerate(fds))
+        code = f"import os,sys;{moves}os.environ['LISTEN_PID']=str(os.getpid());os.execv(sys.argv[1], sys.argv[1:])"
+        with open(weir.log_path, "ab") as log:
+            argv = ["/usr/bin/python3", "-c", code, weir.binary, "serve"]
+            weir.serve = subprocess.Popen(argv, env=env, cwd=weir.folder, stdout=log, stderr=log, pass_fds=fds)
+
+    def close(self):
+        for s in [self.ear, *self.listening]:
+            s.close()
+
+
+@pytest.fixture
+def systemd(new_state):
+    made = Systemd(new_state)
+    yield made
+    made.close()
+
+
+def test_systemd_gives_the_sockets_and_hears_what_happens(weirs, systemd, request):
+    weir = weirs(HANDLERS, {"WEIR_WORKERS": 2, "WEIR_DRAIN": "1s"}, SCHEMA, front=False)
+    request.addfinalizer(weir.stop)
+    house.make_state(weir.state)
+    weir.make_database()
+    for name in ("weir.sock", "admin.sock"):
+        systemd.listen(os.path.join(weir.state, name))
+    systemd.start(weir)
+    assert systemd.hear("READY=1").splitlines()[1] == f"MAINPID={weir.serve.pid}"
+    weir.wait_healthy()
+    assert weir.admin("/live").status == 200, "the second socket is the admin's"
+    systemd.hear("WATCHDOG=1")
+    weir.serve.send_signal(signal.SIGHUP)
+    systemd.hear("RELOADING=1")
+    systemd.hear("READY=1")
+    weir.serve.send_signal(signal.SIGUSR2)
+    systemd.hear("RELOADING=1")
+    systemd.hear("READY=1")
+    wait_event(weir, "taken_over")
+    assert weir.fcgi("GET", "/t/version").status == 200 and weir.admin("/live").status == 200
+    systemd.hear("WATCHDOG=1")
+    weir.serve.send_signal(signal.SIGTERM)
+    systemd.hear("STOPPING=1")
+    assert weir.serve.wait(20) == 0
+    assert os.path.exists(os.path.join(weir.state, "weir.sock")), "its path is systemd's"
+
+
+def test_systemd_need_not_give_the_admins_socket(weirs, systemd, request):
+    weir = weirs(HANDLERS, {"WEIR_WORKERS": 1}, SCHEMA, front=False)
+    request.addfinalizer(weir.stop)
+    house.make_state(weir.state)
+    weir.make_database()
+    systemd.listen(os.path.join(weir.state, "weir.sock")).start(weir)
+    systemd.hear("READY=1")
+    weir.wait_healthy()
+    assert weir.admin("/live").status == 200

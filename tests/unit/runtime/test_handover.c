@@ -14,12 +14,13 @@ the_text_says_which_is_which(void)
 	struct handover h;
 
 	CU_ASSERT_EQUAL_FATAL(
-	    handover_parse("1 5 6 7 10 11 100:w:0 101:w:1 4194304:c:0", &h), ERR_OK);
+	    handover_parse("1 5 6 7 10 11 0 100:w:0 101:w:1 4194304:c:0", &h), ERR_OK);
 	CU_ASSERT_EQUAL(h.listen_fd, 5);
 	CU_ASSERT_EQUAL(h.admin_fd, 6);
 	CU_ASSERT_EQUAL(h.lock_fd, 7);
 	CU_ASSERT_EQUAL(h.lifeline[0], 10);
 	CU_ASSERT_EQUAL(h.lifeline[1], 11);
+	CU_ASSERT_EQUAL(h.given, 0);
 	CU_ASSERT_EQUAL_FATAL(h.child_count, 3);
 	CU_ASSERT_EQUAL(h.children[1].pid, 101);
 	CU_ASSERT_EQUAL(h.children[1].kind, MEMBER_WORKER);
@@ -27,7 +28,7 @@ the_text_says_which_is_which(void)
 	CU_ASSERT_EQUAL(h.children[2].kind, MEMBER_CONSUMER);
 	CU_ASSERT_FALSE(h.children[2].leaving);
 	handover_free(&h);
-	CU_ASSERT_EQUAL(handover_parse("1 5 6 7 10 11", &h), ERR_OK); /* none was running */
+	CU_ASSERT_EQUAL(handover_parse("1 5 6 7 10 11 0", &h), ERR_OK); /* none was running */
 	CU_ASSERT_EQUAL(h.child_count, 0);
 	handover_free(&h);
 }
@@ -35,10 +36,11 @@ the_text_says_which_is_which(void)
 static void
 anything_else_is_refused(void)
 {
-	static const char *const texts[] = { "", "1", "2 5 6 7 10 11", "1 5 6 7 10", "1 5 6 7 10 x",
-		"1 5 6 7 10 -1", "1 5 6 7 10 11 ", "1 5 6 7 10 11 100", "1 5 6 7 10 11 100:w",
-		"1 5 6 7 10 11 100:x:0", "1 5 6 7 10 11 100:w:2", "1 5 6 7 10 11 1:w:0",
-		"1 5 6 7 10 11 -5:w:0", "1 5 6 7 10 11 99999999999:w:0" };
+	static const char *const texts[] = { "", "1", "2 5 6 7 10 11", "1 5 6 7 10",
+		"1 5 6 7 10 11", "1 5 6 7 10 x", "1 5 6 7 10 -1", "1 5 6 7 10 11 0 ",
+		"1 5 6 7 10 11 0 100", "1 5 6 7 10 11 0 100:w", "1 5 6 7 10 11 0 100:x:0",
+		"1 5 6 7 10 11 0 100:w:2", "1 5 6 7 10 11 0 1:w:0", "1 5 6 7 10 11 0 -5:w:0",
+		"1 5 6 7 10 11 0 99999999999:w:0" };
 	struct handover h;
 
 	for (size_t i = 0; i < sizeof texts / sizeof *texts; i++)
@@ -53,7 +55,7 @@ more_children_than_places_are_refused(void)
 	int n;
 
 	CU_ASSERT_PTR_NOT_NULL_FATAL(text);
-	n = sprintf(text, "1 5 6 7 10 11");
+	n = sprintf(text, "1 5 6 7 10 11 0");
 	for (int i = 0; i <= POOL_PLACES; i++)
 		n += sprintf(text + n, " %d:w:0", 100 + i);
 	CU_ASSERT_EQUAL(handover_parse(text, &h), ERR_INVALID);
@@ -70,7 +72,7 @@ what_is_taken_is_gone_from_the_environment_and_kept_from_children(void)
 	CU_ASSERT_EQUAL(handover_take(&h), ERR_NOT_FOUND);
 	CU_ASSERT_EQUAL_FATAL(pipe(fds), 0);
 	(void)snprintf(
-	    text, sizeof text, "1 %d %d %d %d %d", fds[0], fds[1], fds[0], fds[0], fds[1]);
+	    text, sizeof text, "1 %d %d %d %d %d 2", fds[0], fds[1], fds[0], fds[0], fds[1]);
 	CU_ASSERT_EQUAL(setenv(HANDOVER_NAME, text, 1), 0);
 	CU_ASSERT_EQUAL_FATAL(handover_take(&h), ERR_OK);
 	CU_ASSERT_PTR_NULL(getenv(HANDOVER_NAME));
