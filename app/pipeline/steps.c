@@ -48,29 +48,36 @@ front_folder(struct slice script_name)
 	return script_name;
 }
 
+/* The request's path, for one method. */
+struct search {
+	enum http_method method;
+	struct route_match *out;
+};
+
 static enum err
-match(struct exchange *x, struct slice path)
+match(struct exchange *x, const struct search *s, struct slice path)
 {
-	return router_match(x->catalog->router, x->request.method, path, &x->arena, x->route);
+	return router_match(x->catalog->router, s->method, path, &x->arena, s->out);
 }
 
 /* Under a configured base path, only there; else the whole path, and then without the front's folder. */
-static enum err
-find_endpoint(struct exchange *x)
+enum err
+route_match(struct exchange *x, enum http_method m, struct route_match *out)
 {
+	const struct search s = { m, out };
 	struct slice path = x->request.path;
 	const struct slice folder = front_folder(x->request.script_name);
 	enum err rc;
 
 	if (x->env->base_path.len > 0) {
 		x->base_path = x->env->base_path;
-		return strip_base(path, x->base_path, &path) ? match(x, path) : ERR_NOT_FOUND;
+		return strip_base(path, x->base_path, &path) ? match(x, &s, path) : ERR_NOT_FOUND;
 	}
-	rc = match(x, path);
+	rc = match(x, &s, path);
 	if (rc != ERR_NOT_FOUND || folder.len == 0 || !strip_base(path, folder, &path))
 		return rc;
 	x->base_path = folder;
-	return match(x, path);
+	return match(x, &s, path);
 }
 
 static enum step_result
@@ -81,6 +88,7 @@ answer_options(struct exchange *x)
 	x->response.status = 204;
 	response_header(&x->response, &x->arena, "Allow", slice_of(allow));
 	response_header(&x->response, &x->arena, "Cache-Control", SLICE("no-store"));
+	cors_preflight(x);
 	return STEP_ANSWERED;
 }
 
@@ -102,7 +110,7 @@ step_route(struct exchange *x)
 	x->route = arena_alloc(&x->arena, sizeof *x->route);
 	if (x->route == NULL)
 		return answer_problem(x, &(struct problem){ .status = 503, .retry_after_s = 1 });
-	rc = find_endpoint(x);
+	rc = route_match(x, x->request.method, x->route);
 	if (rc == ERR_INVALID)
 		return answer_error(x, 400, arena_printf(&x->arena, "path: %s", x->route->why));
 	if (rc == ERR_NOT_FOUND)
@@ -113,9 +121,9 @@ step_route(struct exchange *x)
 		return answer_problem(x, &(struct problem){ .status = 503, .retry_after_s = 1 });
 	if (x->request.method == HTTP_OPTIONS)
 		return answer_options(x);
+	x->endpoint = x->route->endpoint;
 	if (!accept_allows_json(x->request.accept))
 		return answer_error(x, 406, "Accept: the answer is application/json");
-	x->endpoint = x->route->endpoint;
 	/* One timeout for the statement, and once more for all that comes before and after it. */
 	x->deadline_ms = x->start_ns / 1000000 + 2 * x->endpoint->timeout_ms;
 	return STEP_NEXT;
