@@ -92,13 +92,17 @@ def remove_segment(state):
         pass
 
 
-def start_nginx(folder, port, state):
-    """nginx on 127.0.0.1:port, all its files under `folder`."""
+def start_nginx(folder, port, state, listen=None):
+    """nginx on 127.0.0.1:port, all its files under `folder`; `listen`: where weir listens if not on its socket."""
     os.makedirs(folder, mode=0o700, exist_ok=True)
     config = os.path.join(folder, "nginx.conf")
     with open(config, "w") as f:
-        sockets = [os.path.join(state, name) for name in ("weir.sock", "admin.sock")]
+        sockets = [listen or os.path.join(state, "weir.sock"), os.path.join(state, "admin.sock")]
         subprocess.run([os.path.join(ROOT, "nginx", "render"), folder, f"127.0.0.1:{port}", *sockets], check=True, stdout=f)
+    return run_nginx(folder, config)
+
+
+def run_nginx(folder, config):
     log = os.path.join(folder, "error.log")
     return processes.start(
         ["nginx", "-p", folder, "-c", config, "-e", log, "-g", "daemon off;"], log=log, end_signal=signal.SIGQUIT
@@ -180,10 +184,14 @@ class Weir:
         make_state(self.state)
         self.make_database()
         if self.front:
-            self.nginx = start_nginx(os.path.join(self.folder, "nginx"), self.port, self.state)
+            self.start_front()
         self.start_serve()
         self.wait_healthy()
         return self
+
+    def start_front(self):
+        """What fronts.py has others of."""
+        self.nginx = start_nginx(os.path.join(self.folder, "nginx"), self.port, self.state)
 
     def make_database(self):
         """The demo data and the test's own tables, before anybody else has the file open."""
