@@ -23,6 +23,8 @@ step_read(struct exchange *x)
 	x->response.head_only = x->request.method == HTTP_HEAD;
 	trace_begin(
 	    &x->trace, x->request.traceparent, x->request.traceparent_lines, x->request.tracestate);
+	if (x->request.request_id_from_front)
+		trace_take_id(&x->trace, x->request.request_id);
 	return STEP_NEXT;
 }
 

@@ -216,12 +216,18 @@ class Weir:
         )
 
     def wait_healthy(self):
-        answers = (lambda: port_answers(self.port, self.health)) if self.front else self.socket_answers
+        answers = self.front_answers if self.front else self.socket_answers
         try:
             processes.wait_until(answers, "the health answer", alive=[p for p in (self.nginx, self.serve) if p])
         except Exception as e:
             self.stop()
             raise RuntimeError(f"{e}\n{self.log()[-4000:]}") from e
+
+    def front_answers(self):
+        try:
+            return self.get(self.health, timeout=5).status == 200
+        except (OSError, http.client.HTTPException):
+            return False
 
     def socket_answers(self):
         try:
@@ -281,7 +287,7 @@ class Weir:
             n = next(Weir.addresses)
             client = f"10.{n >> 16 & 255}.{n >> 8 & 255}.{n & 255}"
         headers.setdefault("X-Forwarded-For", client)
-        connection = http.client.HTTPConnection("127.0.0.1", port or self.port, timeout=timeout)
+        connection = self.http_connection(port or self.port, timeout)
         try:
             connection.putrequest(method, target, skip_accept_encoding=True)
             for name, value in headers.items():
@@ -294,6 +300,9 @@ class Weir:
             return Reply(answer.status, answer.getheaders(), answer.read())
         finally:
             connection.close()
+
+    def http_connection(self, port, timeout=30):
+        return http.client.HTTPConnection("127.0.0.1", port, timeout=timeout)
 
     def get(self, target, headers=None, **how):
         return self.request("GET", target, headers, **how)

@@ -1,0 +1,201 @@
+"""Every front server that weir works behind: one class each, all used alike.
+
+A front is a Weir (weir.py) that comes to life in another way: `start_front()` starts the front server,
+`start_serve()` starts weir, or nothing where the front server does that itself.  What a front cannot do, or does in
+its own way, it says in class attributes; test_92_fronts.py runs the same tests through all of them.
+"""
+
+import http.client
+import os
+import signal
+import socket
+import ssl
+import subprocess
+
+import processes
+import weir as house
+
+
+class Front(house.Weir):
+    title = ""  # in the table of the README
+    scheme = "http"
+    codings = ("gzip",)  # what it compresses with
+    body_limit = 16 << 20  # a body over this many bytes is refused by the front itself
+    refuses_with = 413  # with this status
+    reloads = False  # reload() loses no request
+
+    def front_log(self):
+        """What the front server has written into its error log."""
+        with open(os.path.join(self.folder, "nginx", "error.log"), errors="replace") as f:
+            return f.read()
+
+    def reload(self):
+        """New settings for the front server, as an administrator does it."""
+        raise NotImplementedError
+
+    def url(self, target):
+        return f"{self.scheme}://localhost:{self.port}{target}"
+
+
+class NginxUnix(Front):
+    title = "nginx, unix socket"
+    codings = ("gzip", "br")
+    reloads = True
+
+    def reload(self):
+        self.nginx.send_signal(signal.SIGHUP)
+
+
+class NginxTcp(NginxUnix):
+    title = "nginx, TCP"
+
+    def __init__(self, *args, **how):
+        super().__init__(*args, **how)
+        self.listen = f"127.0.0.1:{processes.free_port()}"
+        self.env["WEIR_LISTEN"] = self.listen
+
+    def start_front(self):
+        self.nginx = house.start_nginx(os.path.join(self.folder, "nginx"), self.port, self.state, self.listen)
+
+
+class NginxProduction(NginxUnix):
+    """nginx/weir.conf as `nginx/adapt` makes it, with TLS; only names, ports and paths are the test's own."""
+
+    title = "nginx, `weir.conf`: TLS, HTTP/2"
+    scheme = "https"
+    words = ()  # for adapt
+
+    def __init__(self, *args, **how):
+        super().__init__(*args, **how)
+        self.plain_port = processes.free_port()
+        self.changes = []  # (from, to): a test's own, of weir.conf
+
+    def http_connection(self, port, timeout=30):
+        if port == self.plain_port:
+            return http.client.HTTPConnection("127.0.0.1", port, timeout=timeout)
+        context = ssl.create_default_context(cafile=self.certificate())
+        return http.client.HTTPSConnection("127.0.0.1", port, timeout=timeout, context=context)
+
+    def certificate(self):
+        return os.path.join(self.folder, "nginx", "weir.crt")
+
+    def start_front(self):
+        folder = os.path.join(self.folder, "nginx")
+        for name in ("", "www", "docs", "docs/docs"):
+            os.makedirs(os.path.join(folder, name), mode=0o700, exist_ok=True)
+        make_certificate(self.certificate(), self.certificate()[:-3] + "key")
+        with open(os.path.join(folder, "weir.conf"), "w") as f:
+            f.write(self.adapted(folder))
+        config = os.path.join(folder, "nginx.conf")
+        with open(config, "w") as f:
+            f.write(frame(folder))
+        self.nginx = house.run_nginx(folder, config)
+
+    def adapted(self, folder):
+        nginx = os.path.join(house.ROOT, "nginx")
+        with open(os.path.join(nginx, "weir.conf")) as f:
+            text = f.read()
+        text = subprocess.run(
+            [os.path.join(nginx, "adapt"), *self.words],
+            input=text,
+            env={**os.environ, "NGINX": processes.program("nginx")},
+            check=True,
+            capture_output=True,
+            text=True,
+        ).stdout
+        text = "".join(line for line in text.splitlines(True) if "listen [::]" not in line)
+        for before, after in [*self.places(folder), *self.changes]:
+            assert before in text, f"weir.conf has no {before!r}"
+            text = text.replace(before, after)
+        return text
+
+    def places(self, folder):
+        return [
+            ("listen 443 ssl", f"listen 127.0.0.1:{self.port} ssl"),
+            ("listen 80;", f"listen 127.0.0.1:{self.plain_port};"),
+            ("unix:/run/weir/", f"unix:{self.state}/"),
+            ("/etc/nginx/weir.crt", self.certificate()),
+            ("/etc/nginx/weir.key", self.certificate()[:-3] + "key"),
+            ("/var/log/nginx/weir.log", os.path.join(folder, "access.log")),
+            ("root /var/www/weir;", f"root {folder}/www;"),
+            ("root /usr/local/share/doc/weir/html;", f"root {folder}/docs;"),
+            ("api.example.com", "localhost"),
+        ]
+
+
+def frame(folder):
+    """The nginx.conf around a sites-enabled file, unprivileged and all under `folder`."""
+    module = "/usr/lib/nginx/modules/ngx_http_brotli_filter_module.so"
+    modules = f"load_module {module};" if os.path.exists(module) else ""
+    temps = "".join(f"{k}_temp_path {folder}/{k};" for k in ("client_body", "fastcgi", "proxy", "scgi", "uwsgi"))
+    user = "user root;" if os.getuid() == 0 else ""
+    return (
+        f"{modules} {user} pid {folder}/nginx.pid; error_log {folder}/error.log warn; worker_processes 2;\n"
+        f"events {{ worker_connections 1024; }}\n"
+        f"http {{ include /etc/nginx/mime.types; default_type application/octet-stream; access_log off; {temps}\n"
+        f"include {folder}/weir.conf; }}\n"
+    )
+
+
+def make_certificate(certificate, key, subject="/CN=localhost", signer=None, serial=1):
+    """Self-signed, or signed by `signer` (its certificate and key)."""
+    if os.path.exists(certificate):
+        return
+    request = ["openssl", "req", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-keyout", key]
+    quiet = {"check": True, "capture_output": True, "text": True}
+    if signer is None:
+        names = ["-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1"]
+        subprocess.run([*request, "-x509", "-days", "2", "-subj", subject, *names, "-out", certificate], **quiet)
+        return
+    asked = subprocess.run([*request, "-subj", subject], **quiet).stdout
+    by = ["-CA", signer[0], "-CAkey", signer[1], "-set_serial", str(serial), "-days", "2", "-out", certificate]
+    subprocess.run(["openssl", "x509", "-req", *by], input=asked, **quiet)
+
+
+class SpawnFcgi(NginxUnix):
+    """Two workers that spawn-fcgi's companion keeps running; no supervisor, one of them applies the writes.
+
+    multiwatch ends its children with USR1 unless told otherwise, which weir takes as "open your log anew"; -s TERM of
+    Debian's version sends QUIT, so they end gracefully, and wait for nginx's kept connections for WEIR_DRAIN.
+    """
+
+    title = "nginx, spawn-fcgi and multiwatch"
+
+    def __init__(self, *args, **how):
+        super().__init__(*args, **how)
+        self.env["WEIR_DRAIN"] = "1s"
+
+    def start_serve(self):
+        path = os.path.join(self.state, "weir.sock")
+        argv = ["spawn-fcgi", "-n", "-s", path, "--", processes.program("multiwatch"), "-f", "2", "-s", "TERM", "--"]
+        self.serve = processes.start(
+            [*argv, self.binary, "worker"], env=self.env, cwd=self.folder, log=self.log_path
+        )
+
+
+class SocketActivated(NginxUnix):
+    """`weir serve` on a socket that it finds on descriptor 3, as systemd hands it over."""
+
+    title = "nginx, systemd's socket"
+
+    def start_serve(self):
+        path = os.path.join(self.state, "weir.sock")
+        listening = socket.socket(socket.AF_UNIX)
+        listening.bind(path)
+        listening.listen(512)
+        move = f"import os,sys;os.dup2({listening.fileno()}, 3, inheritable=True);"
+        code = move + "os.environ.update(LISTEN_PID=str(os.getpid()), LISTEN_FDS='1');os.execv(sys.argv[1], sys.argv[1:])"
+        with listening, open(self.log_path, "ab") as log:
+            self.serve = subprocess.Popen(
+                ["/usr/bin/python3", "-c", code, self.binary, "serve"],
+                env=self.env,
+                cwd=self.folder,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+                pass_fds=[listening.fileno()],
+            )
+
+
+ALL = [NginxUnix, NginxTcp, NginxProduction, SpawnFcgi, SocketActivated]
