@@ -5,6 +5,7 @@
 
 #include "base/err.h"
 
+struct catalog;
 struct runtime;
 
 /*
@@ -17,6 +18,9 @@ struct consumer;
  * consumer_stop() and has a segment, a member slot, a catalog and a queue. */
 enum err consumer_start(struct runtime *rt, struct consumer **out);
 void consumer_stop(struct consumer **cp); /* the batch in hand is finished; free(NULL) is fine */
+
+/* From now on it looks events up in ${catalog}, which it holds as long as it needs to. */
+void consumer_catalog(struct consumer *c, const struct catalog *catalog);
 
 /* Applies what waits and returns, in the calling thread.  ERR_CONFLICT: another consumer is at work;
  * ERR_UNAVAILABLE: the database cannot take events now, they stay. */
