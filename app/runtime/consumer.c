@@ -287,12 +287,13 @@ is_forwarded(struct runtime *rt)
 
 /* Steps until nothing is left.  Kafka may be away: no progress for some time is ERR_UNAVAILABLE. */
 static enum err
-drain(struct runtime *rt, struct job *j)
+drain(struct runtime *rt, struct job *j, int64_t most_ms)
 {
-	int64_t wait_ms, moved_ms = clock_mono_ms();
+	const int64_t began_ms = clock_mono_ms();
+	int64_t wait_ms, moved_ms = began_ms;
 	enum err rc = ERR_OK;
 
-	while (rc == ERR_OK) {
+	while (rc == ERR_OK && clock_mono_ms() - began_ms < most_ms) {
 		scoreboard_beat(rt->scoreboard, rt->member, clock_mono_ms());
 		rc = ingest_step(j->ingest, &wait_ms);
 		if (rc == ERR_OK)
@@ -308,7 +309,7 @@ drain(struct runtime *rt, struct job *j)
 }
 
 enum err
-consumer_drain(struct runtime *rt)
+consumer_drain(struct runtime *rt, int64_t most_ms)
 {
 	struct forwarder *forwarder;
 	struct job job = { 0 };
@@ -322,7 +323,7 @@ consumer_drain(struct runtime *rt)
 	if (rc == ERR_OK)
 		rc = open_job(rt, rt->catalog, &job);
 	if (rc == ERR_OK)
-		rc = drain(rt, &job);
+		rc = drain(rt, &job, most_ms);
 	close_job(&job);
 	forwarder_stop(&forwarder);
 	lock_file_release(&fd);

@@ -164,3 +164,17 @@ edits_keep(struct edits *e, int state_dir_fd)
 		(void)unlinkat(state_dir_fd, temp, 0);
 	}
 }
+
+void
+edits_keep_at(struct edits *e, const char *state_dir)
+{
+	int fd;
+
+	if (e->kept)
+		return;
+	fd = open(state_dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (fd == -1)
+		return;
+	edits_keep(e, fd);
+	(void)close(fd);
+}

@@ -38,5 +38,6 @@ const struct catalog *edits_look(struct edits *e);
 
 /* Remembers what is good in the state folder, once for each change. */
 void edits_keep(struct edits *e, int state_dir_fd);
+void edits_keep_at(struct edits *e, const char *state_dir);
 
 #endif

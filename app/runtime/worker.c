@@ -180,32 +180,36 @@ look_around(struct worker *w)
 /*
  * Putting it together.
  */
-static void
-fill_env(struct worker *w)
+void
+worker_pipeline(const struct config *c, struct runtime *rt, struct pipeline_env *out)
 {
-	const struct config *c = w->o->config;
-
-	w->env = (struct pipeline_env){
-		.catalog = w->rt.catalog,
-		.cache = &w->rt.cache,
-		.l2 = w->rt.shards == NULL ? NULL : &w->rt.l2,
-		.quota = &w->rt.quota,
-		.queue = w->rt.queue,
-		.idempotency = w->rt.idempotency,
-		.store = w->rt.store,
-		.tenants = &w->rt.tenants,
-		.scoreboard = w->rt.scoreboard,
-		.member = w->rt.member,
-		.ledger = w->rt.ledger,
+	*out = (struct pipeline_env){
+		.catalog = rt->catalog,
+		.cache = &rt->cache,
+		.l2 = rt->shards == NULL ? NULL : &rt->l2,
+		.quota = &rt->quota,
+		.queue = rt->queue,
+		.idempotency = rt->idempotency,
+		.store = rt->store,
+		.tenants = &rt->tenants,
+		.scoreboard = rt->scoreboard,
+		.member = rt->member,
+		.ledger = rt->ledger,
 		.base_path = slice_of(c->base_path),
 		.trusted = c->trusted_proxies.list,
 		.trusted_count = c->trusted_proxies.count,
-		.arena_max_bytes = arena_max_bytes(w->rt.catalog, c),
-		.web_root = w->o->web_root,
+		.arena_max_bytes = arena_max_bytes(rt->catalog, c),
 		.max_in_hand = IN_HAND_MAX,
-		.in_hand = &w->desk.in_hand,
-		.resume = desk_resume,
 	};
+}
+
+static void
+fill_env(struct worker *w)
+{
+	worker_pipeline(w->o->config, &w->rt, &w->env);
+	w->env.web_root = w->o->web_root;
+	w->env.in_hand = &w->desk.in_hand;
+	w->env.resume = desk_resume;
 }
 
 static enum err

@@ -6,6 +6,8 @@
 struct config;
 struct edits; /* runtime/edits.h */
 struct fault_list;
+struct pipeline_env; /* pipeline/pipeline.h */
+struct runtime;
 struct web_root;    /* service/web_root.h */
 struct handler_set; /* pipeline/handler.h */
 
@@ -36,6 +38,9 @@ enum worker_end {
 	WORKER_AGAIN /* all is well, but what it stood on is not there any more: start again */
 };
 enum worker_end worker_run(const struct worker_options *o);
+
+/* What the pipeline sees of ${rt}, which is lent; in_hand, resume and web_root are the caller's to fill in. */
+void worker_pipeline(const struct config *c, struct runtime *rt, struct pipeline_env *out);
 
 /*
  * The admin socket in the supervisor's own loop is the same reactor with other routes: see supervisor.c.
