@@ -27,6 +27,13 @@ say(const struct fault_list *faults, const char *so)
 			    LOG_STR("reason", faults->items[i].text), LOG_STR("so", so));
 }
 
+/* What has never worked is not begun by half: who has no old versions at all hears of every fault. */
+static bool
+is_first_start(const struct handler_files *old)
+{
+	return old->count == 0;
+}
+
 /* One try; true: another one is worth it, for some files were put back. */
 static bool
 try(struct edits *e, struct handler_files *fresh, const struct handler_files *old,
@@ -36,7 +43,7 @@ try(struct edits *e, struct handler_files *fresh, const struct handler_files *ol
 
 	if (runtime_catalog(e->config, e->handlers, fresh, faults, out) == ERR_OK)
 		return false;
-	return handler_files_put_back(fresh, old, faults, &changed) == ERR_OK && changed > 0;
+	return !is_first_start(old) && handler_files_put_back(fresh, old, faults, &changed) == ERR_OK && changed > 0;
 }
 
 /*

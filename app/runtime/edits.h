@@ -17,6 +17,7 @@ struct handler_set; /* pipeline/handler.h */
  *
  * A file that is broken counts as it was when it last was good.  The state folder remembers those versions (`endpoints.good`), since
  * under mod_fcgid no process lives long: one that starts while a file is broken serves what the others serve.
+ * One that never was good is left out; but where nothing has ever worked, at the first start, every fault counts.
  */
 struct edits {
 	const struct config *config;	    /* lent */
@@ -26,8 +27,7 @@ struct edits {
 	bool kept; /* the state folder has them */
 };
 
-/* Reads the folders.  What is broken and was good once is put back, and said in the log.  ERR_INVALID: what was never good is in
- * the list of faults; ERR_NOMEM. */
+/* Reads the folders; what is broken is said in the log.  ERR_INVALID: at the first start; the faults are in the list.  ERR_NOMEM. */
 enum err edits_open(const struct config *c, const struct handler_set *handlers,
     struct fault_list *faults, struct edits *out);
 void edits_close(struct edits *e); /* also of a zeroed one */

@@ -26,6 +26,13 @@ def give(path, user):
             shutil.chown(os.path.join(folder, name), user, "nogroup")
 
 
+def give_file(path, user):
+    """A file that is there then, and is `user`'s."""
+    os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
+    if user is not None:
+        shutil.chown(path, user, "nogroup")
+
+
 def quoted(path):
     assert '"' not in path and "$" not in path, path
     return f'"{path}"'
