@@ -43,7 +43,8 @@ try(struct edits *e, struct handler_files *fresh, const struct handler_files *ol
 
 	if (runtime_catalog(e->config, e->handlers, fresh, faults, out) == ERR_OK)
 		return false;
-	return !is_first_start(old) && handler_files_put_back(fresh, old, faults, &changed) == ERR_OK && changed > 0;
+	return !is_first_start(old) &&
+	       handler_files_put_back(fresh, old, faults, &changed) == ERR_OK && changed > 0;
 }
 
 /*

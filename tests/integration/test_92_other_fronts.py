@@ -160,7 +160,7 @@ def start(place, front):
         return place.lighttpd(LIGHTTPD.format(socket=place.socket, how=how))
     place.run(
         *["spawn-fcgi", "-n", "-s", place.socket, "-M", "0660", "--"],
-        *(["multiwatch", "-f", "2", "--"] if front == "multiwatch" else []),
+        *([processes.program("multiwatch"), "-f", "2", "--"] if front == "multiwatch" else []),
         *[place.binary, "worker", "--env-file", place.env_file],
     )
     return place.lighttpd(LIGHTTPD.format(socket=place.socket, how=""))
@@ -192,7 +192,8 @@ def test_everything_works_through(place, front):
 @pytest.mark.parametrize("front", FRONTS)
 def test_bodies_large_chunked_and_too_large_through(place, front):
     start(place, front)
-    assert place.post({"text": "x" * 700000}, "large").status == 202
+    large = place.post({"text": "x" * 700000}, "large")
+    assert large.status == 202, (large, open(place.front.log_path).read()[-3000:])
     body = json.dumps({"text": "y" * 100000}).encode()
     headers = {"Content-Type": "application/json", "Idempotency-Key": "chunked"}
     chunked = place.request("POST", "/api/v1/jots", headers, iter([body[:10], body[10:]]), encode_chunked=True)
