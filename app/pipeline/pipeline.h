@@ -12,6 +12,7 @@ struct catalog;
 struct ledger;
 struct scoreboard;
 struct tenants;
+struct web_root; /* service/web_root.h */
 
 /*
  * The order of the steps.  Runs an exchange as far as the calling thread may: inline steps on the reactor,
@@ -29,6 +30,7 @@ struct pipeline_env {
 	struct scoreboard *scoreboard;
 	unsigned member;
 	struct ledger *ledger;
+	struct web_root *web_root; /* NULL: the front hands out nothing of ours */
 	struct slice base_path;
 	bool base_path_set; /* else the front's SCRIPT_NAME folder */
 	const struct cidr *trusted;

@@ -9,7 +9,10 @@
 #include "pipeline/pipeline.h"
 #include "pipeline/step.h"
 #include "service/catalog.h"
+#include "service/web_root.h"
 #include "telemetry/scoreboard.h"
+
+enum { FRONT_VALUE_BYTES_MAX = 4096 };
 
 enum step_result
 step_read(struct exchange *x)
@@ -26,6 +29,32 @@ step_read(struct exchange *x)
 	if (x->request.request_id_from_front)
 		trace_take_id(&x->trace, x->request.request_id);
 	return STEP_NEXT;
+}
+
+/* A parameter that only the front server sets. */
+static struct slice
+front_says(struct exchange *x, struct slice name)
+{
+	struct slice value;
+
+	if (request_header(x->envp, name, FRONT_VALUE_BYTES_MAX, &x->arena, &value) != ERR_OK)
+		return (struct slice){ 0 };
+	return value;
+}
+
+enum step_result
+step_web_root(struct exchange *x)
+{
+	const char *fault;
+
+	if (x->env->web_root == NULL)
+		return STEP_NEXT;
+	fault = web_root_fault(x->env->web_root, front_says(x, SLICE("DOCUMENT_ROOT")),
+	    front_says(x, SLICE("SERVER_SOFTWARE")), x->start_ns / 1000000);
+	if (fault == NULL)
+		return STEP_NEXT;
+	return answer_problem(
+	    x, &(struct problem){ .status = 503, .detail = fault, .retry_after_s = 1 });
 }
 
 /* The path without ${base}: "/app/x" without "/app" is "/x". */
@@ -62,24 +91,39 @@ match(struct exchange *x, const struct search *s, struct slice path)
 	return router_match(x->catalog->router, s->method, path, &x->arena, s->out);
 }
 
-/* Under a configured base path, only there; else the whole path, and then without the front's folder. */
+/* Behind ${base}, when the path begins so. */
+static enum err
+match_behind(struct exchange *x, const struct search *s, struct slice base)
+{
+	struct slice path;
+
+	if (base.len == 0 || !strip_base(x->request.path, base, &path))
+		return ERR_NOT_FOUND;
+	x->base_path = base;
+	return match(x, s, path);
+}
+
+/*
+ * Under a configured base path, only there.  Else the whole path; then behind the program's own place ("/weir.fcgi/api/...", where
+ * no rewriting is to be had, or the prefix that a front server gave to weir); then without the front's folder.
+ */
 enum err
 route_match(struct exchange *x, enum http_method m, struct route_match *out)
 {
 	const struct search s = { m, out };
-	struct slice path = x->request.path;
-	const struct slice folder = front_folder(x->request.script_name);
+	const struct slice script_name = x->request.script_name;
 	enum err rc;
 
-	if (x->env->base_path.len > 0) {
-		x->base_path = x->env->base_path;
-		return strip_base(path, x->base_path, &path) ? match(x, &s, path) : ERR_NOT_FOUND;
-	}
-	rc = match(x, &s, path);
-	if (rc != ERR_NOT_FOUND || folder.len == 0 || !strip_base(path, folder, &path))
-		return rc;
-	x->base_path = folder;
-	return match(x, &s, path);
+	if (x->env->base_path.len > 0)
+		return match_behind(x, &s, x->env->base_path);
+	rc = match(x, &s, x->request.path);
+	if (rc == ERR_NOT_FOUND)
+		rc = match_behind(x, &s, script_name);
+	if (rc == ERR_NOT_FOUND)
+		rc = match_behind(x, &s, front_folder(script_name));
+	if (rc == ERR_NOT_FOUND)
+		x->base_path = (struct slice){ 0 };
+	return rc;
 }
 
 static enum step_result
