@@ -90,8 +90,12 @@ def test_reads(front):
     assert front.get("/api/v1/things/2?fields=n").json() == [{"n": 1}, {"n": 2}]
     assert is_problem(front.get("/api/v1/things/0"), 400)
     assert is_problem(front.get("/api/v1/nothing"), 404)
-    assert is_problem(front.get("/api/v1/jots/a%2Fb"), 400), "weir sees the path as it was sent"
-    saw(front, "reads")
+    encoded = front.get("/api/v1/jots/a%2Fb")
+    if front.raw_paths:
+        assert is_problem(encoded, 400), "weir sees the path as it was sent"
+    else:
+        assert encoded.status == 404
+    saw(front, "reads", "yes" if front.raw_paths else "yes; `%2F` is the front's 404")
 
 
 def test_writes(front):
@@ -151,7 +155,7 @@ def test_compression(front):
         else:
             assert reply.body == plain.body
     assert tuple(found) == front.codings
-    saw(front, "compression", ", ".join(found) or "no")
+    saw(front, "compression", ", ".join(found) or front.no_coding)
 
 
 def all_of(reply, name):
@@ -197,7 +201,7 @@ def test_large_bodies(front):
     large = front.get("/api/v1/things/50000")
     assert large.status == 200 and len(large.json()) == 50000 and len(large.body) > 1_900_000
     reply = jot(front, "large", "x" * (1 << 20))
-    if front.body_limit < 1 << 20:
+    if front.body_limit is not None and front.body_limit < 1 << 20:
         assert reply.status == front.refuses_with, reply
         saw(front, "1 MiB body", "no")
         return
@@ -215,11 +219,13 @@ def size_name(n):
 
 def test_a_body_over_the_fronts_own_bound(front):
     """The front answers before it has read all of it, so only what a client can read is asked for."""
-    reply = jot(front, "far-too-large", "x" * (front.body_limit + 1))
+    bound = front.body_limit or 16 << 20
+    reply = jot(front, "far-too-large", "x" * (bound + 1))
     kind = "problem+json" if reply.header("Content-Type") == "application/problem+json" else "its own page"
     assert reply.status == front.refuses_with, reply
     assert front.get("/api/v1/jots/far-too-large").status == 404
-    saw(front, "body over the bound", f"{size_name(front.body_limit)}: {reply.status}, {kind}")
+    name = size_name(bound) if front.body_limit else "weir's own"
+    saw(front, "body over the bound", f"{name}: {reply.status}, {kind}")
 
 
 # ---- Clients that behave badly -----------------------------------------------

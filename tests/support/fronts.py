@@ -7,11 +7,14 @@ its own way, it says in class attributes; test_92_fronts.py runs the same tests 
 
 import http.client
 import os
+import shutil
 import signal
 import socket
 import ssl
 import subprocess
 
+import apache
+import lighttpd
 import processes
 import weir as house
 
@@ -20,8 +23,10 @@ class Front(house.Weir):
     title = ""  # in the table of the README
     scheme = "http"
     codings = ("gzip",)  # what it compresses with
-    body_limit = 16 << 20  # a body over this many bytes is refused by the front itself
+    no_coding = "no"  # why, when with nothing
+    body_limit = 16 << 20  # a body over this many bytes is refused by the front itself; None: it has no bound
     refuses_with = 413  # with this status
+    raw_paths = True  # "%2F" reaches weir
     reloads = False  # reload() loses no request
 
     def front_log(self):
@@ -198,4 +203,148 @@ class SocketActivated(NginxUnix):
             )
 
 
-ALL = [NginxUnix, NginxTcp, NginxProduction, SpawnFcgi, SocketActivated]
+class ByOrdinaryUser(Front):
+    """All of it belongs to an ordinary user, who runs the front server; it starts weir itself unless a class says else."""
+
+    codings = ("gzip", "br")
+    body_limit = 2 << 20  # LimitRequestBody, FcgidMaxRequestLen
+
+    def __init__(self, *args, **how):
+        super().__init__(*args, **how)
+        self.user = apache.ordinary_user()
+        self.env_file = os.path.join(self.folder, "weir.env")
+        self.server = None
+        self.env["LOG_FILE"] = self.log_path
+        # Who runs it may not be able to enter the folder of the one that was built.
+        self.binary = shutil.copy(self.binary, os.path.join(self.folder, "weir"))
+
+    def make_database(self):
+        super().make_database()
+        with open(self.env_file, "w") as f:
+            f.writelines(f"{k}={v}\n" for k, v in self.env.items() if os.environ.get(k) != v)
+        apache.give(self.folder, self.user)
+
+    def start_front(self):
+        self.server = self.make_server().start()
+        self.port = self.server.port
+
+    def make_server(self):
+        """An Apache or a Lighttpd that is not started yet."""
+        raise NotImplementedError
+
+    def start_serve(self):
+        pass
+
+    def stop(self):
+        if self.server is not None and self.server.process is not None:
+            self.server.stop()
+        super().stop()
+
+    def front_log(self):
+        with open(self.server.log_path, errors="replace") as f:
+            return f.read()
+
+
+COMPRESSES = "AddOutputFilterByType BROTLI_COMPRESS;DEFLATE application/json application/problem+json\n"
+COMPRESSING = ("filter", "deflate", "brotli")
+
+
+class ModFcgid(ByOrdinaryUser):
+    title = "Apache, mod_fcgid"
+    refuses_with = 500  # as mod_fcgid says it
+    conf = "weir.conf"
+    modules = ("fcgid",)
+
+    def make_server(self):
+        with open(os.path.join(house.ROOT, "apache", self.conf)) as f:
+            text = f.read()
+        socket_path = os.path.join(self.state, "weir.sock")
+        names = f"Define WEIR_PROGRAM {self.binary}\nDefine WEIR_ENV_FILE {self.env_file}\nDefine WEIR_SOCKET {socket_path}\n"
+        folder = os.path.join(self.folder, "apache")
+        return apache.Apache(folder, names + text + COMPRESSES, (*self.modules, *COMPRESSING), self.user)
+
+
+class ModProxyFcgi(ModFcgid):
+    title = "Apache, mod_proxy_fcgi"
+    refuses_with = 413
+    conf = "proxy_fcgi.conf"
+    modules = ("proxy", "proxy_fcgi")
+    reloads = True
+
+    def start_serve(self):
+        argv = [self.binary, "serve", "--env-file", self.env_file]
+        self.serve = processes.start(argv, env=house.clean_environment(), cwd=self.folder, log=self.log_path + ".err", user=self.user)
+
+    def reload(self):
+        self.server.process.send_signal(signal.SIGUSR1)
+
+
+class HtAccess(ByOrdinaryUser):
+    """A web root of shared hosting: one program, one .htaccess, a folder of endpoint files; see shared_host.py."""
+
+    title = "Apache, mod_fcgid by `.htaccess`"
+    module = "fcgid"
+    handler = "fcgid-script"
+    body_limit = 128 << 10  # mod_fcgid's own, which no .htaccess can lift
+    refuses_with = 500
+    raw_paths = False  # AllowEncodedSlashes is not for .htaccess files
+
+    def __init__(self, *args, **how):
+        super().__init__(*args, **how)
+        self.web = os.path.join(self.folder, "www")
+        self.state = os.path.join(self.web, "var")
+        self.env["WEIR_STATE_DIR"] = self.state
+        self.env_file = os.path.join(self.web, ".env")
+        os.makedirs(self.web)
+        self.binary = shutil.move(self.binary, os.path.join(self.web, "weir.fcgi"))
+        with open(os.path.join(house.ROOT, "apache", "htaccess")) as f:
+            text = f.read()
+        with open(os.path.join(self.web, ".htaccess"), "w") as f:
+            f.write(text.replace("SetHandler fcgid-script", f"SetHandler {self.handler}"))
+
+    def make_server(self):
+        folder = os.path.join(self.folder, "apache")
+        return apache.Apache(folder, COMPRESSES, (self.module, *COMPRESSING), self.user, self.web, "All")
+
+
+class Cgi(HtAccess):
+    """A process for each request, which applies what is queued before it ends."""
+
+    title = "Apache, CGI by `.htaccess`"
+    module = "cgid"
+    handler = "cgi-script"
+    refuses_with = 413
+    body_limit = None  # a gigabyte
+
+
+class Lighttpd(ByOrdinaryUser):
+    title = "lighttpd"
+    codings = ()
+    no_coding = "`mod_deflate` is another package"
+    body_limit = None  # none by itself
+
+    def make_server(self):
+        socket_path = os.path.join(self.state, "weir.sock")
+        site = f"""
+fastcgi.server = ("/api/" => ((
+    "socket" => "{socket_path}",
+    "bin-path" => "{self.binary} worker --env-file {self.env_file}",
+    "max-procs" => 2,
+    "check-local" => "disable"
+)))
+"""
+        return lighttpd.Lighttpd(os.path.join(self.folder, "lighttpd"), site, self.user)
+
+
+ALL = [
+    NginxUnix,
+    NginxTcp,
+    NginxProduction,
+    SpawnFcgi,
+    SocketActivated,
+    ModFcgid,
+    ModProxyFcgi,
+    HtAccess,
+    Cgi,
+    Lighttpd,
+]
