@@ -221,11 +221,14 @@ def test_a_body_over_the_fronts_own_bound(front):
     """The front answers before it has read all of it, so only what a client can read is asked for."""
     bound = front.body_limit or 16 << 20
     reply = jot(front, "far-too-large", "x" * (bound + 1))
-    kind = "problem+json" if reply.header("Content-Type") == "application/problem+json" else "its own page"
+    problem = reply.header("Content-Type") == "application/problem+json"
+    kind = "problem+json" if problem else "its own page"
     assert reply.status == front.refuses_with, reply
     assert front.get("/api/v1/jots/far-too-large").status == 404
-    name = size_name(bound) if front.body_limit else "weir's own"
-    saw(front, "body over the bound", f"{name}: {reply.status}, {kind}")
+    if problem and "instance" in reply.json():  # nginx's own have none
+        saw(front, "body over the bound", f"{reply.status} by weir")
+    else:
+        saw(front, "body over the bound", f"{size_name(bound)}: {reply.status}, {kind}")
 
 
 # ---- Clients that behave badly -----------------------------------------------
@@ -292,7 +295,6 @@ def test_http2(front):
     curl = ["curl", "-sS", "--cacert", front.certificate(), "--http2", "-D", "-", "-o", "/dev/null"]
     head = subprocess.run([*curl, front.url("/api/v1/things/8")], check=True, capture_output=True, text=True).stdout
     assert head.startswith("HTTP/2 200") and "cache-status: weir;" in head
-    assert "strict-transport-security: max-age=63072000" in head
     write = [*curl, "--json", '{"text": "h2"}', "-H", "Idempotency-Key: h2", front.url("/api/v1/jots")]
     assert subprocess.run(write, check=True, capture_output=True, text=True).stdout.startswith("HTTP/2 202")
     load = ["h2load", "-n", "2000", "-c", "4", "-m", "16", front.url("/api/v1/things/8")]

@@ -127,6 +127,7 @@ def test_tls_is_the_intermediate_profile(plain):
     for most in ("1.2", "1.3"):
         run = curl(plain, "--tls-max", most, "-w", "%{http_version} %{http_code}", plain.url("/api/v1/health"))
         assert run.stdout.endswith("2 200"), run
+    assert plain.get("/api/v1/health").header("Strict-Transport-Security") == "max-age=63072000"
 
 
 def test_files_come_from_disk_and_secrets_do_not(plain):

@@ -63,17 +63,11 @@ class NginxTcp(NginxUnix):
         self.nginx = house.start_nginx(os.path.join(self.folder, "nginx"), self.port, self.state, self.listen)
 
 
-class NginxProduction(NginxUnix):
-    """nginx/weir.conf as `nginx/adapt` makes it, with TLS; only names, ports and paths are the test's own."""
+class Tls:
+    """What a front with a certificate has beside the others."""
 
-    title = "nginx, `weir.conf`: TLS, HTTP/2"
     scheme = "https"
-    words = ()  # for adapt
-
-    def __init__(self, *args, **how):
-        super().__init__(*args, **how)
-        self.plain_port = processes.free_port()
-        self.changes = []  # (from, to): a test's own, of weir.conf
+    plain_port = None  # where it also listens, without TLS
 
     def http_connection(self, port, timeout=30):
         if port == self.plain_port:
@@ -82,13 +76,28 @@ class NginxProduction(NginxUnix):
         return http.client.HTTPSConnection("127.0.0.1", port, timeout=timeout, context=context)
 
     def certificate(self):
-        return os.path.join(self.folder, "nginx", "weir.crt")
+        return os.path.join(self.folder, "weir.crt")
+
+    def make_certificate(self):
+        make_certificate(self.certificate(), self.certificate()[:-3] + "key")
+
+
+class NginxProduction(Tls, NginxUnix):
+    """nginx/weir.conf as `nginx/adapt` makes it, with TLS; only names, ports and paths are the test's own."""
+
+    title = "nginx, `weir.conf`: TLS, HTTP/2"
+    words = ()  # for adapt
+
+    def __init__(self, *args, **how):
+        super().__init__(*args, **how)
+        self.plain_port = processes.free_port()
+        self.changes = []  # (from, to): a test's own, of weir.conf
 
     def start_front(self):
         folder = os.path.join(self.folder, "nginx")
         for name in ("", "www", "docs", "docs/docs"):
             os.makedirs(os.path.join(folder, name), mode=0o700, exist_ok=True)
-        make_certificate(self.certificate(), self.certificate()[:-3] + "key")
+        self.make_certificate()
         with open(os.path.join(folder, "weir.conf"), "w") as f:
             f.write(self.adapted(folder))
         config = os.path.join(folder, "nginx.conf")
@@ -260,8 +269,11 @@ class ModFcgid(ByOrdinaryUser):
             text = f.read()
         socket_path = os.path.join(self.state, "weir.sock")
         names = f"Define WEIR_PROGRAM {self.binary}\nDefine WEIR_ENV_FILE {self.env_file}\nDefine WEIR_SOCKET {socket_path}\n"
-        folder = os.path.join(self.folder, "apache")
-        return apache.Apache(folder, names + text + COMPRESSES, (*self.modules, *COMPRESSING), self.user)
+        site = names + text + COMPRESSES + self.more_site()
+        return apache.Apache(os.path.join(self.folder, "apache"), site, (*self.modules, *COMPRESSING), self.user)
+
+    def more_site(self):
+        return ""
 
 
 class ModProxyFcgi(ModFcgid):
@@ -277,6 +289,18 @@ class ModProxyFcgi(ModFcgid):
 
     def reload(self):
         self.server.process.send_signal(signal.SIGUSR1)
+
+
+class ModProxyFcgiTls(Tls, ModProxyFcgi):
+    title = "Apache, mod_proxy_fcgi: TLS, HTTP/2"
+    modules = (*ModProxyFcgi.modules, "ssl", "http2")
+
+    def more_site(self):
+        self.make_certificate()
+        key = self.certificate()[:-3] + "key"
+        os.chmod(key, 0o644)  # the folder is the ordinary user's already
+        lines = ["Protocols h2 http/1.1", "SSLEngine on", f"SSLCertificateFile {self.certificate()}", f"SSLCertificateKeyFile {key}"]
+        return "\n".join(lines) + "\n"
 
 
 class HtAccess(ByOrdinaryUser):
@@ -344,6 +368,7 @@ ALL = [
     SocketActivated,
     ModFcgid,
     ModProxyFcgi,
+    ModProxyFcgiTls,
     HtAccess,
     Cgi,
     Lighttpd,
