@@ -137,6 +137,7 @@ struct endpoint {
 	struct vary_header *vary;
 	size_t vary_count;
 	const struct cors_rule *cors; /* NULL: none */
+	bool cors_of_writes;	      /* built-in: pages that may send a write may use it */
 	struct template *tags;
 	size_t tag_count;
 	struct template *invalidates;

@@ -6,6 +6,7 @@
  * sends (a path, a capital, a default port) is a fault, not a surprise.
  */
 #include "service/draft.h"
+#include "service/front_matter.h"
 
 #include <inttypes.h>
 #include <string.h>
@@ -158,4 +159,60 @@ directive_cors(struct draft *d)
 	l.rule->max_age = slice_of(
 	    arena_printf(d->arena, "%" PRId64, (l.age_ms > 0 ? l.age_ms : default_age_ms) / 1000));
 	d->e->cors = l.rule;
+}
+
+static bool
+knows_origin(const struct cors_rule *r, struct slice origin)
+{
+	for (size_t i = 0; i < r->origin_count; i++)
+		if (slice_eq(r->origins[i], origin))
+			return true;
+	return false;
+}
+
+/* What ${one} allows, ${all} allows too.  ${one} may be of a file with faults, and then have no headers. */
+static void
+merge(struct cors_rule *all, const struct cors_rule *one, struct strbuf *headers)
+{
+	const size_t own = sizeof own_headers - 1;
+
+	all->any = all->any || one->any;
+	all->credentials = all->credentials && one->credentials;
+	for (size_t i = 0; i < one->origin_count; i++)
+		if (!knows_origin(all, one->origins[i]))
+			all->origins[all->origin_count++] = one->origins[i];
+	if (one->headers.len > own)
+		strbuf_add_slice(headers, draft_part(one->headers, own, one->headers.len));
+}
+
+static bool
+is_open_write(const struct endpoint *e)
+{
+	return http_method_writes(e->method) && e->cors != NULL;
+}
+
+const struct cors_rule *
+front_matter_cors_of_writes(const struct endpoint *const *list, size_t count, struct arena *a)
+{
+	struct strbuf headers = STRBUF_INIT(HEADERS_BYTES_MAX);
+	struct cors_rule *all = arena_alloc(a, sizeof *all);
+	size_t writes = 0, origins = 0;
+
+	for (size_t i = 0; i < count; i++) {
+		writes += is_open_write(list[i]);
+		origins += is_open_write(list[i]) ? list[i]->cors->origin_count : 0;
+	}
+	if (all == NULL || writes == 0)
+		return NULL;
+	*all = (struct cors_rule){ .credentials = true,
+		.origins = arena_alloc(a, (origins + 1) * sizeof *all->origins),
+		.max_age = slice_of(arena_printf(a, "%" PRId64, default_age_ms / 1000)) };
+	strbuf_add_cstr(&headers, own_headers);
+	for (size_t i = 0; i < count && all->origins != NULL; i++)
+		if (is_open_write(list[i]))
+			merge(all, list[i]->cors, &headers);
+	all->headers =
+	    headers.failed ? slice_of(own_headers) : arena_slice(a, strbuf_slice(&headers));
+	strbuf_free(&headers);
+	return all;
 }

@@ -29,7 +29,7 @@ HANDLERS = {
     "narrow.sql": "-- GET /api/v1/narrow\n-- limit: 2/h\nSELECT 1 AS one;\n",
     "jots.sql": "-- GET /api/v1/jots/:id\n-- param id: text\n-- returns: one\n"
     "SELECT id, length(text) AS length FROM jots WHERE id = :id;\n",
-    "jot.sql": "-- POST /api/v1/jots\n-- body text: text, max 2000000\n-- max-body: 1200k\n"
+    "jot.sql": "-- POST /api/v1/jots\n-- cors: https://app.example\n-- body text: text, max 2000000\n-- max-body: 1200k\n"
     "INSERT INTO jots (id, text) VALUES (:idempotency_key, :text);\n",
 }
 SCHEMA = "CREATE TABLE jots (id TEXT PRIMARY KEY, text TEXT);"
@@ -174,6 +174,10 @@ def test_pages_of_other_origins(front):
     assert reply.status == 204 and reply.header("Access-Control-Allow-Origin") == ours
     assert reply.header("Access-Control-Allow-Methods") == "GET, HEAD"
     assert "Authorization" in reply.header("Access-Control-Allow-Headers")
+    written = jot(front, "from-a-page", "x", {"Origin": ours})
+    assert written.status == 202 and "Location" in written.header("Access-Control-Expose-Headers")
+    follow = front.get(written.header("Location"), {"Origin": ours})
+    assert follow.header("Access-Control-Allow-Origin") == ours, "who may write may see what became of it"
     saw(front, "CORS")
 
 

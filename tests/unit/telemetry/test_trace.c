@@ -211,8 +211,9 @@ test_a_new_trace_may_be_named_as_the_request(void)
 	CU_ASSERT_EQUAL(t.trace_id[0], 0xaa);
 }
 
-UNIT_SUITE(trace, TEST(test_a_new_trace_may_be_named_as_the_request), TEST(test_a_valid_parent_is_continued),
-    TEST(test_anything_else_begins_a_new_trace), TEST(test_two_parents_are_none),
-    TEST(test_every_request_has_its_own_span), TEST(test_one_bad_member_spoils_the_tracestate),
+UNIT_SUITE(trace, TEST(test_a_new_trace_may_be_named_as_the_request),
+    TEST(test_a_valid_parent_is_continued), TEST(test_anything_else_begins_a_new_trace),
+    TEST(test_two_parents_are_none), TEST(test_every_request_has_its_own_span),
+    TEST(test_one_bad_member_spoils_the_tracestate),
     TEST(test_what_goes_out_is_version_00_with_known_flags),
     TEST(test_our_own_output_is_a_valid_parent));
