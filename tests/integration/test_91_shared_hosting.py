@@ -278,6 +278,20 @@ def test_a_frozen_front_leaves_writes_to_cron(make_host):
     assert host.rows("SELECT id FROM jots") == [("k1",)]
 
 
+def test_processes_that_are_idle_may_be_ended(make_host):
+    """mod_fcgid sends TERM to those that are idle, and KILL after three seconds: limits begin anew, and nothing else is lost."""
+    site = "FcgidIdleTimeout 1\nFcgidIdleScanInterval 1\nFcgidMinProcessesPerClass 0\nFcgidProcessLifeTime 1"
+    host = make_host(site=site)
+    for n in range(3):
+        assert host.post("/api/v1/jots", {"text": "x"}, f"k{n}").status == 202
+        assert host.get("/api/v1/one").status == 200
+        processes.wait_until(lambda: host.apache.weirs() == [], "the end of all processes", 40)
+    assert [row[0] for row in host.rows("SELECT id FROM jots ORDER BY id")] == ["k0", "k1", "k2"]
+    assert not os.path.exists(os.path.join(host.state, "segment"))
+    ends = [line for line in host.apache.log().splitlines() if "terminated by" in line]
+    assert len(ends) >= 2 and all("terminated by calling exit(), return code: 0" in line for line in ends), ends
+
+
 class Load:
     """Writers that never stop; what was answered 202 is remembered."""
 

@@ -70,6 +70,7 @@ class Apache:
             "StartServers 1",
             "ThreadsPerChild 32",
             "MaxRequestWorkers 64",
+            "MaxKeepAliveRequests 0",
             "GracefulShutdownTimeout 5",
             f"DocumentRoot {quoted(self.document_root)}",
             "<Directory />\n    AllowOverride None\n    Require all denied\n</Directory>",
