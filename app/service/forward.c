@@ -50,7 +50,8 @@ struct sent {
 struct forward {
 	struct forward_options o;
 	struct kafka_producer *producer; /* NULL: to be opened */
-	struct arena arena;
+	struct arena arena;		 /* of one read */
+	struct arena scratch;		 /* of one event: the producer copies what it is given */
 	struct sent ring[WINDOW];
 	uint64_t first, end; /* places in the ring: out are [first, end) */
 	size_t bytes;	     /* that are out */
@@ -283,8 +284,10 @@ send_one(struct forward *f, const struct event *ev, int64_t now_ms)
 	const struct endpoint *e = catalog_find(f->o.catalog, ev->endpoint);
 	struct event_envelope env;
 	struct kafka_message m;
-	enum err rc = event_envelope_encode(ev, e, &f->arena, &env);
+	enum err rc;
 
+	arena_reset(&f->scratch);
+	rc = event_envelope_encode(ev, e, &f->scratch, &env);
 	if (rc != ERR_OK)
 		return rc;
 	m = (struct kafka_message){ .topic = topics_of(f->o.topics, e),
@@ -460,6 +463,7 @@ forward_open(const struct forward_options *o, struct forward **out)
 		return ERR_NOMEM;
 	f->o = *o;
 	arena_init(&f->arena, SIZE_MAX / 2); /* bounded by queue_read_after() */
+	arena_init(&f->scratch, SIZE_MAX / 2);
 	return ERR_OK;
 }
 
@@ -475,5 +479,6 @@ forward_close(struct forward **fp)
 		(void)queue_forwarded(f->o.queue, f->told_seq);
 	f->o.driver->close(&f->producer);
 	arena_free(&f->arena);
+	arena_free(&f->scratch);
 	free(f);
 }
