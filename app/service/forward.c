@@ -33,6 +33,7 @@ enum {
 	PROMPT_TURN_MS = 2, /* ... and for new events that must not wait for old reports */
 	PREPARE_MS = 20,    /* of one question to a broker ... */
 	ASK_AGAIN_MS = 25,  /* ... and until the next, at first */
+	ASK_ENOUGH_MS = 800,
 	ASK_AGAIN_MAX_MS = 2000,
 	FULL_POLL_MS = 50,
 	CLOSED_MS = 50,	 /* between looks at a breaker that is open */
@@ -59,7 +60,7 @@ struct forward {
 	uint64_t told_seq, marked_seq;
 	int64_t moved_ms; /* the last progress */
 	int64_t marked_ms, resume_ms, said_ms;
-	int64_t ask_ms, ask_again_ms; /* for the topics' partitions; ${ask_again_ms} 0: known */
+	int64_t ask_ms, ask_again_ms; /* for what the producer must know; 0: it does */
 	enum err refused;	      /* the first report that was bad */
 	struct guard_pass pass;
 	bool calling;  /* a call of the guard is in hand */
@@ -194,20 +195,24 @@ open_producer(struct forward *f)
 	return false;
 }
 
-/* The first events of a topic would wait for librdkafka's own look, once a second; a topic that the question
- * itself makes, for two of them.  Events need not wait for this. */
+/*
+ * The first events would wait: for librdkafka's own look for a topic, once a second, and for two of them where
+ * the question makes it; and for its producer id, which a fresh broker does not have at once and librdkafka asks
+ * for twice a second, but again with each answer.  So we ask for the first second, and until all are known.
+ */
 static void
 prepare(struct forward *f, int64_t now_ms)
 {
+	enum err rc;
+
 	if (f->ask_again_ms == 0 || now_ms < f->ask_ms)
 		return;
-	if (f->o.driver->prepare(f->producer, PREPARE_MS) == ERR_OK) {
-		f->ask_again_ms = 0;
-		return;
-	}
+	rc = f->o.driver->prepare(f->producer, PREPARE_MS);
 	f->ask_ms = clock_mono_ms() + f->ask_again_ms;
 	if (f->ask_again_ms < ASK_AGAIN_MAX_MS)
 		f->ask_again_ms *= 2;
+	if (rc == ERR_OK && f->ask_again_ms > ASK_ENOUGH_MS)
+		f->ask_again_ms = 0;
 }
 
 /* Back to what is known to be forwarded; what was out goes again. */
@@ -388,7 +393,7 @@ take_reports(struct forward *f)
 	f->o.driver->poll(f->producer, wait_ms);
 }
 
-/* How long nothing may happen: the topics' partitions are to be known before the first event comes. */
+/* How long nothing may happen: the producer is to be ready before the first event comes. */
 static int64_t
 idle_ms(const struct forward *f, int64_t now_ms)
 {
