@@ -109,10 +109,7 @@ static const struct kafka_setting of_consumer[] = {
 	{ "partition.assignment.strategy", "range" },
 	{ "queued.min.messages", "10000" },
 	{ "queued.max.messages.kbytes", "16384" },
-	/* Under load a fetch waits for more than one request of a producer brought: each costs the broker
-	 * more than many messages do.  Alone, an event is seen 50 ms later for it. */
-	{ "fetch.min.bytes", "262144" },
-	{ "fetch.wait.max.ms", "50" },
+	{ "fetch.wait.max.ms", "100" },
 	/* A topic that is made after we subscribed, by the first producer's question, is found by this only. */
 	{ "topic.metadata.refresh.interval.ms", "1000" },
 };
