@@ -65,6 +65,7 @@ forward(struct forwarder *f)
 		.shared = f->rt->forward,
 		.guard = &guard,
 		.stalled_ms = f->rt->config->circuit_breaker_timeout_ms,
+		.prompt = f->rt->config->ack == CONFIG_ACK_KAFKA,
 	};
 	struct forward *forward = NULL;
 
