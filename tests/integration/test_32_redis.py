@@ -83,7 +83,7 @@ def wait_hosts(weirs, count):
 
 def wait_log(weir, event, meanwhile=lambda: None):
     """A Redis that refuses is not suspended by one call: its breaker opens when half of the calls fail."""
-    processes.wait_until(lambda: meanwhile() or any(line["event"] == event for line in weir.log_lines()), event)
+    processes.wait_until(lambda: meanwhile() or weir.events(event), event)
 
 
 def shared(redis, work):
