@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/clock.h"
 #include "base/hash.h"
 #include "base/log.h"
 #include "base/rand.h"
@@ -28,6 +29,7 @@
 #include "service/purges.h"
 #include "service/queue.h"
 #include "service/tenant.h"
+#include "telemetry/endpoint_stats.h"
 #include "telemetry/scoreboard.h"
 
 enum {
@@ -76,6 +78,21 @@ members_init(void *mem, const struct regions_options *o, const struct region_see
 	(void)o;
 	(void)seeds;
 	scoreboard_init(mem);
+}
+
+static size_t
+endpoints_size(const struct regions_options *o)
+{
+	(void)o;
+	return endpoint_stats_size();
+}
+
+static void
+endpoints_init(void *mem, const struct regions_options *o, const struct region_seeds *seeds)
+{
+	(void)o;
+	(void)seeds;
+	endpoint_stats_init(mem, clock_mono_ms());
 }
 
 static size_t
@@ -267,6 +284,7 @@ tickets_region_init(void *mem, const struct regions_options *o, const struct reg
 static const struct region table[] = {
 	{ "seeds", 1, seeds_size, seeds_init, offsetof(struct regions, seeds) },
 	{ "scoreboard", 1, members_size, members_init, offsetof(struct regions, scoreboard) },
+	{ "endpoints", 1, endpoints_size, endpoints_init, offsetof(struct regions, endpoints) },
 	{ "limiter", 1, limits_size, limits_init, offsetof(struct regions, limiter) },
 	{ "leases", 1, leases_region_size, leases_region_init, offsetof(struct regions, leases) },
 	{ "fleet", 1, fleet_size, fleet_init, offsetof(struct regions, fleet) },

@@ -7,6 +7,7 @@
 
 #include "base/err.h"
 
+struct endpoint_stats;
 struct fleet_shared;
 struct flights;
 struct guards;
@@ -35,6 +36,7 @@ struct regions {
 	struct shm *shm;
 	const struct region_seeds *seeds;
 	struct scoreboard *scoreboard;
+	struct endpoint_stats *endpoints;
 	struct limiter *limiter;
 	struct leases *leases; /* tiny without a fleet */
 	struct fleet_shared *fleet;
