@@ -28,13 +28,15 @@
 #include "service/ledger.h"
 #include "service/purges.h"
 #include "service/store.h"
+#include "telemetry/activity.h"
 #include "telemetry/endpoint_stats.h"
 #include "telemetry/scoreboard.h"
 
 enum {
-	TURN_MS = 500,	 /* the heartbeat's longest pause */
-	CHECK_MS = 1000, /* whether the segment is still the one that newcomers find */
-	STOP_MS = 5000,	 /* fast stop: what is in hand may take this long */
+	TURN_MS = 500,	  /* the heartbeat's longest pause */
+	PUBLISH_MS = 250, /* what is in hand, for those who look */
+	CHECK_MS = 1000,  /* whether the segment is still the one that newcomers find */
+	STOP_MS = 5000,	  /* fast stop: what is in hand may take this long */
 	IN_HAND_MAX = 16384,
 	ARENA_SPARE = 1 << 20,
 	COPIES_OF_BODY = 4,   /* as read, decoded, canonical, as the record of the spool */
@@ -50,7 +52,7 @@ struct worker {
 	struct forwarder *forwarder; /* of a worker without a supervisor, as the consumer */
 	struct source signals, lifeline;
 	enum { RUNNING, DRAINING, STOPPING, ENDED } state;
-	int64_t end_ms, checked_ms;
+	int64_t end_ms, checked_ms, published_ms;
 };
 
 /*
@@ -111,6 +113,10 @@ look_around(struct worker *w)
 	scoreboard_beat(w->rt.scoreboard, w->rt.member, now_ms);
 	scoreboard_in_hand(w->rt.scoreboard, w->rt.member, desk_in_hand(&w->desk));
 	endpoint_stats_tick(w->rt.regions->endpoints, now_ms);
+	if (now_ms - w->published_ms >= PUBLISH_MS) {
+		w->published_ms = now_ms;
+		desk_publish(&w->desk);
+	}
 	if (now_ms - w->checked_ms >= CHECK_MS) {
 		w->checked_ms = now_ms;
 		store_expire(w->rt.store, now_ms);
@@ -202,7 +208,8 @@ open_parts(struct worker *w, int signal_fd)
 		.doorbell = w->rt.doorbell,
 		.scoreboard = w->rt.scoreboard,
 		.member = w->rt.member,
-		.threads = (size_t)c->threads };
+		.threads = (size_t)c->threads,
+		.activity = activity_of(w->rt.regions->activity, w->rt.member) };
 	enum err rc = desk_open(&desk, &w->desk);
 
 	if (rc == ERR_OK)
