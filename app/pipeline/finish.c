@@ -16,16 +16,6 @@ enum {
 	CLIENT_CLOSED_REQUEST = 499, /* as nginx logs it: nobody was left to answer */
 };
 
-static enum metric
-status_class(int status)
-{
-	if (status == 304)
-		return METRIC_RESPONSES_304;
-	if (status < 400)
-		return METRIC_RESPONSES_2XX;
-	return status < 500 ? METRIC_RESPONSES_4XX : METRIC_RESPONSES_5XX;
-}
-
 static void
 count(const struct exchange *x)
 {
@@ -33,8 +23,8 @@ count(const struct exchange *x)
 	const unsigned m = x->env->member;
 
 	scoreboard_count(s, m, METRIC_REQUESTS, 1);
-	if (x->response.status != 0)
-		scoreboard_count(s, m, status_class(x->response.status), 1);
+	if (x->response.status >= 500)
+		scoreboard_count(s, m, METRIC_RESPONSES_5XX, 1);
 	if (x->shed)
 		scoreboard_count(s, m, METRIC_SHED, 1);
 	if (atomic_load_explicit(&x->gone, memory_order_relaxed))
@@ -81,6 +71,9 @@ count_endpoint(const struct exchange *x)
 	};
 
 	endpoint_stats_record(x->env->endpoints, x->env->member, &sample);
+	if (x->lane_wait_ns > 0)
+		endpoint_stats_waited(
+		    x->env->endpoints, x->env->member, ENDPOINT_QUEUE_LANE, x->lane_wait_ns);
 }
 
 static void

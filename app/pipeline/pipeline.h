@@ -11,6 +11,7 @@
 struct catalog;
 struct endpoint_stats; /* telemetry/endpoint_stats.h */
 struct ledger;
+struct limit_stats; /* telemetry/limit_stats.h */
 struct scoreboard;
 struct tenants;
 
@@ -29,6 +30,7 @@ struct pipeline_env {
 	struct tenants *tenants; /* service/tenant.h */
 	struct scoreboard *scoreboard;
 	struct endpoint_stats *endpoints;
+	struct limit_stats *limits;
 	unsigned member;
 	struct ledger *ledger;
 	struct slice base_path;

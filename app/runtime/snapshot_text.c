@@ -277,8 +277,12 @@ snapshot_text(const struct snapshot *s, bool full, struct strbuf *b)
 		breakers_text(s->breakers, s->breaker_count, s->now_ms, b);
 		strbuf_add_char(b, '\n');
 	}
-	for (size_t i = 0; i < METRIC__COUNT; i++)
-		strbuf_addf(b, "%-40s %" PRIu64 "\n", metric_infos[i].name, s->totals[i]);
+	for (size_t i = 0; i < METRIC__COUNT; i++) {
+		if (metric_infos[i].labels == NULL)
+			continue;
+		metric_name((enum metric)i, b);
+		strbuf_addf(b, " %" PRIu64 "\n", s->totals[i]);
+	}
 	if (full)
 		add_settings(s->config, b);
 }

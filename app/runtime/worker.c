@@ -169,6 +169,7 @@ fill_env(struct worker *w)
 		.tenants = &w->rt.tenants,
 		.scoreboard = w->rt.scoreboard,
 		.endpoints = w->rt.regions->endpoints,
+		.limits = w->rt.regions->limits,
 		.member = w->rt.member,
 		.ledger = w->rt.ledger,
 		.base_path = slice_of(c->base_path),

@@ -68,6 +68,19 @@ struct endpoint_sample {
 void endpoint_stats_record(
     struct endpoint_stats *e, unsigned member, const struct endpoint_sample *s);
 
+/* What requests wait for before they are worked on. */
+enum endpoint_queue {
+	ENDPOINT_QUEUE_LISTEN, /* to be accepted and read: by the front server's own clock */
+	ENDPOINT_QUEUE_LANE,   /* a thread that may block */
+	ENDPOINT_QUEUE__COUNT
+};
+extern const char *const endpoint_queue_names[ENDPOINT_QUEUE__COUNT];
+void endpoint_stats_waited(
+    struct endpoint_stats *e, unsigned member, enum endpoint_queue q, int64_t waited_ns);
+/* Adds to ${sum}, which begins as all zero. */
+void endpoint_stats_waits(
+    const struct endpoint_stats *e, enum endpoint_queue q, struct histogram_view *sum);
+
 /* So that an endpoint is seen before its first request. */
 void endpoint_stats_claim(
     struct endpoint_stats *e, uint64_t key, struct slice name, enum endpoint_class class);
