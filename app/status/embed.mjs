@@ -41,9 +41,9 @@ const bytes = [...Buffer.from(page)].join(",").replace(/(.{100,}?),/g, "$1,\n");
 console.log(`/* Made by app/status/embed.mjs. */
 #include "runtime/status_page.h"
 
-static const char page[] = {
+static const unsigned char page[] = {
 ${bytes}
 };
 
-const struct slice status_page = { page, sizeof page };
+const struct slice status_page = { (const char *)page, sizeof page };
 const char status_page_policy[] = "${policy}";`);
