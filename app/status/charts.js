@@ -11,7 +11,7 @@ const CHARTS = [
 		curves: [{ label: "answered", color: "a", fill: true, of: (s) => s.rate("requests") }],
 	},
 	{
-		title: "Latency", unit: "ms",
+		title: "Latency", unit: "ms", fractions: true,
 		curves: [
 			{ label: "p50", color: "a", of: (s) => s.gauge("p50Us", 0.001) },
 			{ label: "p99", color: "b", of: (s) => s.gauge("p99Us", 0.001) },
@@ -33,16 +33,16 @@ const CHARTS = [
 		],
 	},
 	{
-		title: "Lanes", unit: "threads, requests",
+		title: "Lanes", unit: "threads, and requests that wait",
 		curves: [
 			{ label: "busy", color: "a", fill: true, of: (s) => s.gauge("lanesBusy") },
 			{ label: "waiting", color: "b", of: (s) => s.gauge("lanesWaiting") },
 		],
 	},
 	{
-		title: "Writes", unit: "events",
+		title: "Writes", unit: "per second, and waiting",
 		curves: [
-			{ label: "accepted per s", color: "a", of: (s) => s.rate("writes") },
+			{ label: "accepted", color: "a", of: (s) => s.rate("writes") },
 			{ label: "in the spool", color: "b", of: (s) => s.gauge("spool") },
 			{ label: "Kafka lag", color: "c", of: (s) => s.gauge("lag") },
 		],
@@ -51,6 +51,8 @@ const CHARTS = [
 
 const CHART_HEIGHT = 168;
 const LEAST_SPAN_S = 60;
+const LEAST_TOP = 4;
+const WHOLE_STEPS = [1, 2, 5].flatMap((n) => Array.from({ length: 12 }, (_, i) => n * 10 ** i)).sort((a, b) => a - b);
 const TABLE_STEP_S = 10;
 
 function cssColor(name) {
@@ -61,13 +63,14 @@ class Chart {
 	constructor(spec) {
 		this.spec = spec;
 		this.values = spec.curves.map(() => el("b", { className: "value" }, UNKNOWN));
+		this.labels = spec.curves.map((curve, i) =>
+			el("li", { className: `curve-${curve.color}` }, curve.label, " ", this.values[i]));
 		this.plot = el("div", { className: "plot", role: "img" });
 		this.body = el("tbody");
 		this.box = el("figure", { className: "chart" },
 			el("figcaption", {},
 				el("h2", {}, spec.title, " ", el("small", {}, spec.unit)),
-				el("ul", { className: "legend" }, ...spec.curves.map((curve, i) =>
-					el("li", { className: `curve-${curve.color}` }, curve.label, " ", this.values[i])))),
+				el("ul", { className: "legend" }, ...this.labels)),
 			this.plot,
 			this.makeTable());
 		this.data = null;
@@ -106,12 +109,13 @@ class Chart {
 			padding: [8, 4, 0, 0],
 			scales: {
 				x: { range: (_, least, most) => [Math.min(least, most - LEAST_SPAN_S), most] },
-				y: { range: (_, least, most) => [0, top ?? Math.max(1, (most ?? 0) * 1.1)] },
+				y: { range: (_, least, most) => [0, top ?? Math.max(this.spec.fractions ? 1 : LEAST_TOP, (most ?? 0) * 1.1)] },
 			},
 			axes: [
 				{ ...axis, grid: { show: false }, size: 24, space: 72,
 					values: (_, ticks) => ticks.map((t) => formatClock(t).slice(0, ticks[1] - ticks[0] < 60 ? 8 : 5)) },
-				{ ...axis, size: 44, space: 32, values: (_, ticks) => ticks.map((t) => formatAmount(t)) },
+				{ ...axis, size: 44, space: 32, ...(this.spec.fractions ? {} : { incrs: WHOLE_STEPS }),
+					values: (_, ticks) => ticks.map((t) => formatAmount(t)) },
 			],
 			series: [{}, ...this.spec.curves.map((curve) => ({
 				label: curve.label, stroke: cssColor(`curve-${curve.color}`), width: 1.5,
@@ -125,6 +129,8 @@ class Chart {
 		this.data = [series.times, ...this.spec.curves.map((curve) => curve.of(series))];
 		if (!this.drawing) this.redraw();
 		else this.drawing.setData(this.data);
+		// A level or a server that this host does not have is not spoken of.
+		this.labels.forEach((label, n) => { label.hidden = this.data[n + 1].every((v) => v == null); });
 		this.showValues(this.drawing.cursor.idx);
 		this.plot.ariaLabel = `${this.spec.title}, ${this.spec.unit}: ${this.sentence()}`;
 		if (this.table.open) this.fillTable();
@@ -138,11 +144,11 @@ class Chart {
 	}
 
 	sentence() {
-		return this.spec.curves.map((curve, n) => {
+		return this.spec.curves.flatMap((curve, n) => {
 			const known = this.data[n + 1].filter((v) => v != null);
-			if (known.length === 0) return `${curve.label} not known`;
-			return `${curve.label} now ${formatAmount(known.at(-1))}, at most ${formatAmount(Math.max(...known))}`;
-		}).join("; ");
+			return known.length === 0 ? []
+				: `${curve.label} now ${formatAmount(known.at(-1))}, at most ${formatAmount(Math.max(...known))}`;
+		}).join("; ") || "not known yet";
 	}
 
 	fillTable() {

@@ -22,11 +22,12 @@ function setText(node, text) {
 /*
  * Pieces.
  */
-const GOOD = new Set(["closed", "forced-closed", "idle", "applying", "going", "working", "leads"]);
+const GOOD = new Set(["closed", "forced-closed", "applying", "going", "working"]);
+const CALM = new Set(["idle", "watching"]);
 const GRAVE = new Set(["open", "forced-open", "stopped", "silent", "full", "cannot be read"]);
 
 function pill(word) {
-	const how = GOOD.has(word) ? "good" : GRAVE.has(word) ? "bad" : "warn";
+	const how = GOOD.has(word) ? "good" : CALM.has(word) ? "" : GRAVE.has(word) ? "bad" : "warn";
 	return el("span", { className: `pill ${how}` }, word);
 }
 
@@ -42,6 +43,7 @@ function row(labels, ...cells) {
 		const made = el(i === 0 ? "th" : "td", { className: number ? "number" : "" });
 		if (i === 0) made.scope = "row";
 		made.dataset.label = labels[i];
+		if (value === UNKNOWN) made.classList.add("none");
 		made.append(value);
 		return made;
 	}));
@@ -80,12 +82,12 @@ function showHead(s) {
 }
 
 const TILES = [
-	["Requests", (s) => [formatAmount(s.window.requestsPerS), "/s"], (s) => `${formatWhole(s.row.requests)} in all`],
+	["Requests", (s) => [formatAmount(s.window.requestsPerS), " /s"], (s) => `${formatWhole(s.row.requests)} in all`],
 	["Latency p99", (s) => p99Parts(s.window.p99Us), (s) => `p50 ${formatMs(toMs(s.window.p50Us))}`],
-	["Errors", (s) => [formatAmount(s.window.errorsPerS), "/s"],
+	["Errors", (s) => [formatAmount(s.window.errorsPerS), " /s"],
 		(s) => `${formatAmount(s.window.limitedPerS)} limited, ${formatAmount(s.window.shedPerS)} shed`,
 		(s) => (s.window.errorsPerS > 0 ? "bad" : "")],
-	["Cache hits", (s) => [formatPercent(s.window.l1HitRatio), "%"],
+	["Cache hits", (s) => [formatPercent(s.window.l1HitRatio), " %"],
 		(s) => (s.window.l2HitRatio == null ? "in memory" : `in memory; ${formatPercent(s.window.l2HitRatio)} % of the rest in Redis`)],
 	["Lanes busy", (s) => [formatWhole(s.lanes.busy), ` of ${formatWhole(s.lanes.max)}`],
 		(s) => `${formatWhole(s.lanes.waiting)} waiting, ${formatWhole(s.inHand)} in hand`,
