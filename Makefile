@@ -59,6 +59,9 @@ stands_on_cmd       := runtime handlers $(stands_on_handlers)
 libs_base   := -lxxhash -lnettle -lm
 libs_client := -lfcgi -lhiredis -lsqlite3 -llmdb -lpq -lrdkafka -lzstd
 
+# What no source stands for.
+made_runtime := $(B)/app/status/page.o
+
 sources = $(sort $(wildcard $(if $(filter handlers,$1),handlers,app/$1)/*.c))
 objects = $(patsubst %.c,$(B)/%.o,$1)
 library = $(B)/lib$1.a
@@ -88,13 +91,31 @@ $(B)/%.o: %.c Makefile | need-build
 	$(call say,cc,$<)$(compile) -MMD -MP -c $< -o $@
 
 define floor_library
-$(call library,$1): $(call objects,$(call sources,$1))
+$(call library,$1): $(call objects,$(call sources,$1)) $(made_$1)
 	@mkdir -p $$(@D) && rm -f $$@
 	$$(call say,ar,$$@)ar rcs $$@ $$^
 endef
 $(foreach floor,$(FLOORS) cmd,$(eval $(call floor_library,$(floor))))
 
 -include $(patsubst %.c,$(B)/%.d,$(all_sources))
+
+# The status page: one C array, made of app/status/ and of what npm fetches for it, once, into build/npm.
+NPM ?= $(B)/npm
+export NPM
+uplot       := $(NPM)/node_modules/.package-lock.json
+status_page := $(filter-out %.json,$(wildcard app/status/*))
+
+$(uplot): app/status/package.json app/status/package-lock.json | need-build
+	@mkdir -p $(NPM) && cp $^ $(NPM)
+	$(call say,npm,$(NPM))npm ci --prefix $(NPM) --ignore-scripts --no-audit --no-fund --prefer-offline --loglevel=error >$(NPM)/log
+	@touch $@
+
+$(B)/app/status/page.c: $(status_page) $(uplot)
+	@mkdir -p $(@D)
+	$(call say,page,$@)node app/status/embed.mjs $(NPM)/node_modules > $@
+
+$(B)/app/status/page.o: $(B)/app/status/page.c app/runtime/status_page.h Makefile
+	$(call say,cc,$<)$(compile) -c $< -o $@
 
 # ---- Run ---------------------------------------------------------------------
 

@@ -82,6 +82,7 @@ const struct command command_status = {
 	.help = "",
 	.options = { [OPTION_JSON] = { "--json", NULL, "as JSON", false },
 	    [OPTION_FULL] = { "--full", NULL,
-		"also each busy thread, the settings and, as JSON, the last ten minutes", false } },
+		"also each busy thread, counters, settings and, as JSON, the last ten minutes",
+		false } },
 	.run = run,
 };

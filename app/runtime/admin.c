@@ -22,13 +22,15 @@
 #include "runtime/reactor.h"
 #include "runtime/regions.h"
 #include "runtime/runtime.h"
+#include "runtime/snapshot.h"
+#include "runtime/status.h"
 #include "service/ingest.h"
 #include "service/queue.h"
 
 enum {
 	WAITING_TOO_LONG_S = 60,
 	ARRIVE_MS = 5000,
-	ARENA_BYTES = 64 * 1024,
+	ARENA_BYTES = 4 << 20, /* /status?json&full; grows only when it is asked for */
 	BODY_BYTES_MAX = 4096,
 };
 
@@ -90,7 +92,7 @@ admin_answer(const struct admin_facts *f, struct slice path, struct arena *a, st
 		return respond(out, 200, SLICE("{\"status\":\"live\"}"), a);
 	if (slice_eq_cstr(path, "/ready"))
 		return answer_ready(f, a, out);
-	problem_respond(&PROBLEM(404, "the admin socket has only /live and /ready"), path,
+	problem_respond(&PROBLEM(404, "the admin socket has only /live, /ready and /status"), path,
 	    (struct slice){ 0 }, a, out);
 	return ERR_NOT_FOUND;
 }
@@ -160,6 +162,17 @@ gone(void *ctx, struct exchange *x)
 	(void)x;
 }
 
+static enum err
+answer_status(struct admin *admin, struct exchange *x)
+{
+	bool full;
+	const enum status_form form = status_form_of(x->request.query, x->request.accept, &full);
+
+	if (form != STATUS_PAGE)
+		snapshot_gather(admin->rt, admin->snapshot);
+	return status_answer(admin->snapshot, form, full, &x->arena, &x->response);
+}
+
 static void
 request(void *ctx, struct exchange *x)
 {
@@ -175,7 +188,9 @@ request(void *ctx, struct exchange *x)
 		rc = ERR_INVALID;
 	}
 	if (rc == ERR_OK)
-		rc = admin_answer(admin->facts, r->path, &x->arena, &x->response);
+		rc = slice_eq_cstr(r->path, "/status")
+			 ? answer_status(admin, x)
+			 : admin_answer(admin->facts, r->path, &x->arena, &x->response);
 	else
 		problem_respond(&problem, r->path, r->request_id, &x->arena, &x->response);
 	if (rc == ERR_NOMEM) /* the arena is full: the bare status still fits */
@@ -185,7 +200,7 @@ request(void *ctx, struct exchange *x)
 }
 
 enum err
-admin_open(const struct admin_facts *facts, struct admin *out)
+admin_open(const struct admin_facts *facts, const struct runtime *rt, struct admin *out)
 {
 	static const struct reactor_ops ops = {
 		.take = take, .request = request, .gone = gone, .give = give
@@ -194,7 +209,11 @@ admin_open(const struct admin_facts *facts, struct admin *out)
 
 	fcgi_init();
 	out->facts = facts;
+	out->rt = rt;
 	out->reactor = NULL;
+	out->snapshot = snapshot_new();
+	if (out->snapshot == NULL)
+		return ERR_NOMEM;
 	return reactor_open(&o, &out->reactor);
 }
 
@@ -203,4 +222,5 @@ admin_close(struct admin *a)
 {
 	if (a->reactor != NULL)
 		reactor_close(&a->reactor);
+	snapshot_free(&a->snapshot);
 }

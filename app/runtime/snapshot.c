@@ -46,6 +46,18 @@ copy_text(char *out, const char *shared, size_t bytes)
 /*
  * Looking.
  */
+/* As one reads them: the supervisor, the workers, the consumer; the eldest first. */
+static int
+by_rank(const void *a, const void *b)
+{
+	const struct member_view *x = &((const struct snapshot_member *)a)->view;
+	const struct member_view *y = &((const struct snapshot_member *)b)->view;
+
+	if (x->kind != y->kind)
+		return x->kind < y->kind ? -1 : 1;
+	return (x->joined_ms > y->joined_ms) - (x->joined_ms < y->joined_ms);
+}
+
 static void
 look_at_members(const struct runtime *rt, struct snapshot *s)
 {
@@ -65,6 +77,7 @@ look_at_members(const struct runtime *rt, struct snapshot *s)
 			s->since_ms = m->view.joined_ms;
 		s->member_count++;
 	}
+	qsort(s->members, s->member_count, sizeof *s->members, by_rank);
 	for (size_t i = 0; i < METRIC__COUNT; i++)
 		s->totals[i] = scoreboard_total(rt->scoreboard, (enum metric)i);
 }

@@ -120,12 +120,12 @@ size_t snapshot_alarms(const struct snapshot *s, struct snapshot_alarm out[SNAPS
 const char *snapshot_member_name(enum member_kind k);
 const char *snapshot_consumer_name(enum ingest_state s);
 const char *snapshot_forwarder_name(enum forward_state s);
-/* "idle" "working" "silent" (no heartbeat for a while: stopped, or stuck). */
+/* "watching" (a supervisor), a state of the consumer, or of a worker "idle" "working"; "silent" (no heartbeat for a while: stopped, or stuck). */
 const char *snapshot_member_word(const struct snapshot *s, const struct snapshot_member *m);
 
 /*
- * For people and for programs.  ${full}: also the threads of each worker, settings (without secrets) and, in
- * JSON, the history.  Numbers are exact: integers to 64 bits, fractions as they were reckoned.
+ * For people and for programs.  ${full}: also the threads of each worker, settings (without secrets), in
+ * text the counters and in JSON the history.  Numbers are exact: integers to 64 bits, fractions as they were reckoned.
  */
 void snapshot_text(const struct snapshot *s, bool full, struct strbuf *b);
 void snapshot_json(const struct snapshot *s, bool full, struct strbuf *b);

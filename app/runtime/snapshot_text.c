@@ -21,8 +21,10 @@ span_text(int64_t ms, char out[AMOUNT_BYTES])
 {
 	const int64_t s = ms / 1000;
 
-	if (ms < 10000)
+	if (ms < 1000)
 		(void)snprintf(out, AMOUNT_BYTES, "%" PRId64 " ms", ms);
+	else if (ms < 10000)
+		(void)snprintf(out, AMOUNT_BYTES, "%.1f s", (double)ms / 1000);
 	else if (s < 120)
 		(void)snprintf(out, AMOUNT_BYTES, "%" PRId64 " s", s);
 	else if (s < 7200)
@@ -277,12 +279,13 @@ snapshot_text(const struct snapshot *s, bool full, struct strbuf *b)
 		breakers_text(s->breakers, s->breaker_count, s->now_ms, b);
 		strbuf_add_char(b, '\n');
 	}
+	if (!full)
+		return;
 	for (size_t i = 0; i < METRIC__COUNT; i++) {
 		if (metric_infos[i].labels == NULL)
 			continue;
 		metric_name((enum metric)i, b);
 		strbuf_addf(b, " %" PRIu64 "\n", s->totals[i]);
 	}
-	if (full)
-		add_settings(s->config, b);
+	add_settings(s->config, b);
 }
