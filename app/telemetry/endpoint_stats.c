@@ -364,6 +364,25 @@ endpoint_view_add(struct endpoint_view *sum, const struct endpoint_view *v)
 	sum->took.sum_ns += v->took.sum_ns;
 }
 
+int64_t
+endpoint_stats_recent_class(const struct endpoint_stats *e, int class, int64_t now_ms,
+    unsigned seconds, struct endpoint_view *out)
+{
+	int64_t span_ms = 0, row_ms;
+	struct endpoint_view v;
+
+	memset(out, 0, sizeof *out);
+	for (uint32_t row = 0; row < ENDPOINT_ROWS; row++) {
+		if ((class >= 0 && (int)atomic_load(&e->class[row]) != class) ||
+		    !endpoint_stats_recent(e, row, now_ms, seconds, &v, &row_ms))
+			continue;
+		endpoint_view_add(out, &v);
+		if (row_ms > span_ms)
+			span_ms = row_ms;
+	}
+	return span_ms;
+}
+
 uint64_t
 endpoint_view_class(const struct endpoint_view *v, int hundreds)
 {
