@@ -137,7 +137,7 @@ recent_seconds(struct exposition *e)
 	static const struct {
 		const char *name;
 		double q;
-	} quantiles[] = { { "0.5", 0.5 }, { "0.99", 0.99 } };
+	} quantiles[] = { { "50", 0.5 }, { "99", 0.99 } };
 	struct endpoint_view v;
 
 	for (int class = 0; class < ENDPOINT_CLASS__COUNT; class ++) {
@@ -146,7 +146,7 @@ recent_seconds(struct exposition *e)
 			continue;
 		for (size_t i = 0; i < sizeof quantiles / sizeof *quantiles; i++) {
 			label(e, "priority", endpoint_class_names[class]);
-			label(e, "quantile", quantiles[i].name);
+			label(e, "percentile", quantiles[i].name);
 			number(
 			    e, (double)histogram_quantile_ns(&v.took, quantiles[i].q) / ns_per_s);
 		}

@@ -1,6 +1,7 @@
 """Goal: /metrics is what a real scraper takes, in both formats, at any moment, and never goes back."""
 
 import gzip
+import itertools
 import os
 import re
 import shutil
@@ -44,6 +45,8 @@ INSERT INTO records (n) VALUES (:n);
 SCHEMA = "CREATE TABLE records (n INTEGER);"
 ENV = {"WEIR_WORKERS": "2"}
 
+ADDRESSES = itertools.count(1)
+
 OPENMETRICS = "application/openmetrics-text;version=1.0.0;q=0.6,text/plain;version=0.0.4;q=0.3,*/*;q=0.2"
 
 
@@ -62,7 +65,7 @@ def use_everything(weir):
         assert weir.fcgi("GET", f"/t/nap/{n}").status == 200
     for _ in range(3):
         assert weir.fcgi("GET", "/t/copy").status == 200
-    same = {"REMOTE_ADDR": "10.9.9.9"}
+    same = {"REMOTE_ADDR": f"10.9.9.{next(ADDRESSES)}"}
     assert [weir.fcgi("GET", "/t/once", **same).status for _ in range(2)] == [200, 429]
     assert weir.fcgi("GET", "/t/nobody/asked?for=this").status == 404
     assert weir.fcgi_post("/t/record", {"n": 1}).status == 202
@@ -118,7 +121,7 @@ def test_a_sampled_request_is_the_exemplar_of_its_bucket(weir):
         if s.exemplar and s.labels.get("endpoint") == "nap"
     ]
     assert trace in [x.labels["trace_id"] for x in found]
-    assert all(abs(x.timestamp - time.time()) < 600 and 0 < x.value < 20 for x in found)
+    assert all(abs(float(x.timestamp) - time.time()) < 600 and 0 < x.value < 20 for x in found)
     assert trace not in scrape(weir).body.decode(), "text 0.0.4 has no place for it"
 
 
