@@ -7,6 +7,7 @@
 
 #include "base/err.h"
 
+struct endpoint_stats;
 struct activity;
 struct fleet_shared;
 struct flights;
@@ -37,6 +38,7 @@ struct regions {
 	struct shm *shm;
 	const struct region_seeds *seeds;
 	struct scoreboard *scoreboard;
+	struct endpoint_stats *endpoints;
 	struct activity *activity;
 	struct history *history;
 	struct limiter *limiter;

@@ -29,6 +29,7 @@
 #include "service/purges.h"
 #include "service/store.h"
 #include "telemetry/activity.h"
+#include "telemetry/endpoint_stats.h"
 #include "telemetry/scoreboard.h"
 
 enum {
@@ -111,6 +112,7 @@ look_around(struct worker *w)
 
 	scoreboard_beat(w->rt.scoreboard, w->rt.member, now_ms);
 	scoreboard_in_hand(w->rt.scoreboard, w->rt.member, desk_in_hand(&w->desk));
+	endpoint_stats_tick(w->rt.regions->endpoints, now_ms);
 	if (now_ms - w->published_ms >= PUBLISH_MS) {
 		w->published_ms = now_ms;
 		desk_publish(&w->desk);
@@ -166,6 +168,7 @@ fill_env(struct worker *w)
 		.store = w->rt.store,
 		.tenants = &w->rt.tenants,
 		.scoreboard = w->rt.scoreboard,
+		.endpoints = w->rt.regions->endpoints,
 		.member = w->rt.member,
 		.ledger = w->rt.ledger,
 		.base_path = slice_of(c->base_path),
@@ -176,6 +179,18 @@ fill_env(struct worker *w)
 		.in_hand = &w->desk.in_hand,
 		.resume = desk_resume,
 	};
+}
+
+/* An endpoint that nobody asked for yet is seen with zeros. */
+static void
+show_endpoints(const struct worker *w)
+{
+	for (size_t i = 0; i < w->rt.catalog->count; i++) {
+		const struct endpoint *e = w->rt.catalog->endpoints[i];
+
+		endpoint_stats_claim(w->rt.regions->endpoints, e->name_hash, e->name,
+		    e->never_shed ? ENDPOINT_CRITICAL : ENDPOINT_NORMAL);
+	}
 }
 
 static enum err
@@ -239,6 +254,7 @@ worker_run(const struct worker_options *o)
 		goto out;
 	}
 	fill_env(w);
+	show_endpoints(w);
 	if (open_parts(w, signal_fd) != ERR_OK) {
 		log_error("worker_start_failed", LOG_STR("reason", strerror(errno)));
 		goto out;
