@@ -13,7 +13,7 @@ function formatAmount(n) {
 	if (n == null) return UNKNOWN;
 	if (n === 0) return "0";
 	if (n < 1) return n < 0.01 ? "<0.01" : n.toFixed(2);
-	return n < 10 ? n.toFixed(1) : formatWhole(n);
+	return n < 10 && !Number.isInteger(n) ? n.toFixed(1) : formatWhole(n);
 }
 
 function formatPercent(ratio) {
