@@ -125,6 +125,9 @@ function showTiles(tiles, s) {
 	});
 }
 
+/* What is counted, and is no file. */
+const NOT_ENDPOINTS = { none: "(no endpoint)", other: "(all others)" };
+
 function showEndpoints(s) {
 	const body = byId("busy-endpoints");
 	const busy = s.endpoints.filter((e) => e.requestsPerS > 0);
@@ -132,7 +135,7 @@ function showEndpoints(s) {
 
 	fill(body, busy.map((e) => {
 		const made = row(columnsOf(body),
-			el("span", {}, e.name, e.priority === "normal" ? "" : el("small", {}, ` ${e.priority}`)),
+			el("span", {}, NOT_ENDPOINTS[e.name] ?? e.name, e.priority === "normal" ? "" : el("small", {}, ` ${e.priority}`)),
 			number(formatAmount(e.requestsPerS)), number(formatMs(toMs(e.p50Us))), number(formatMs(toMs(e.p99Us))),
 			number(e.cacheRatio == null ? UNKNOWN : `${formatPercent(e.cacheRatio)} %`),
 			number(formatAmount(e.limitedPerS)), number(formatAmount(e.errorsPerS)));
