@@ -12,6 +12,7 @@
 #include "service/ingest.h"
 #include "service/queue.h"
 #include "telemetry/activity.h"
+#include "telemetry/endpoint_stats.h"
 #include "telemetry/history.h"
 #include "telemetry/metrics.h"
 #include "telemetry/scoreboard.h"
@@ -44,8 +45,20 @@ struct snapshot_tickets {
 	size_t held, limit; /* connections of this host; limit 0: none are counted */
 };
 
-/* Over the last SNAPSHOT_WINDOW_S seconds, by the history. */
 enum { SNAPSHOT_WINDOW_S = 10 };
+
+/* Of one endpoint, in the last SNAPSHOT_WINDOW_S seconds. */
+struct snapshot_endpoint {
+	char name[NAME_BYTES];
+	enum endpoint_class class;
+	int64_t ms; /* how long they really were; 0: not known, and so is the rest */
+	uint64_t requests, errors, limited; /* errors: 500 and above; limited: 429 */
+	uint64_t reads,
+	    from_cache; /* reads that were answered, and those of them without a statement of their own */
+	int64_t p50_us, p99_us; /* HISTORY_UNKNOWN: no request */
+};
+
+/* Of all together, by the history. */
 struct snapshot_window {
 	int64_t ms;			 /* how long it is; 0: nobody has kept a history */
 	int64_t counted[HISTORY__COUNT]; /* of counters: how many in it */
@@ -80,6 +93,9 @@ struct snapshot {
 		struct snapshot_lag lags[FORWARD_LAGS];
 		size_t lag_count;
 	} forwarder;
+	struct snapshot_endpoint endpoints[ENDPOINT_ROWS]; /* the busiest first */
+	size_t endpoint_count;
+	int64_t p50_us, p99_us;			  /* of all together; HISTORY_UNKNOWN */
 	struct history_row row;			  /* this moment, as the history would keep it */
 	struct history_row history[HISTORY_ROWS]; /* of the last ten minutes, oldest first */
 	size_t history_count;

@@ -109,6 +109,12 @@ gauge(struct strbuf *b, const char *name, int64_t value)
 		whole(b, name, value);
 }
 
+static double
+per_second(uint64_t n, int64_t ms)
+{
+	return (double)n * 1000 / (double)ms;
+}
+
 /*
  * The parts, in the order in which they are read.
  */
@@ -327,6 +333,30 @@ add_tickets(const char *name, const struct snapshot_tickets *t, struct strbuf *b
 }
 
 static void
+add_endpoint(const struct snapshot_endpoint *e, struct strbuf *b)
+{
+	open_item(b, '{');
+	text(b, "name", e->name);
+	text(b, "priority", endpoint_class_names[e->class]);
+	fraction(b, "requestsPerS", per_second(e->requests, e->ms));
+	fraction(b, "errorsPerS", per_second(e->errors, e->ms));
+	fraction(b, "limitedPerS", per_second(e->limited, e->ms));
+	fraction(b, "cacheRatio", e->reads == 0 ? -1 : (double)e->from_cache / (double)e->reads);
+	gauge(b, "p50Us", e->p50_us);
+	gauge(b, "p99Us", e->p99_us);
+	strbuf_add_char(b, '}');
+}
+
+static void
+add_endpoints(const struct snapshot *s, struct strbuf *b)
+{
+	open_as(b, "endpoints", '[');
+	for (size_t i = 0; i < s->endpoint_count; i++)
+		add_endpoint(&s->endpoints[i], b);
+	strbuf_add_char(b, ']');
+}
+
+static void
 add_counters(const struct snapshot *s, struct strbuf *b)
 {
 	struct strbuf name = STRBUF_INIT(METRIC_NAME_BYTES);
@@ -418,6 +448,7 @@ snapshot_json(const struct snapshot *s, bool full, struct strbuf *b)
 	add_tickets("writeConnections", &s->writes, b);
 	key(b, "breakers");
 	breakers_json(s->breakers, s->breaker_count, s->now_ms, b);
+	add_endpoints(s, b);
 	add_counters(s, b);
 	if (full) {
 		add_history(s, b);

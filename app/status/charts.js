@@ -112,8 +112,10 @@ class Chart {
 				y: { range: (_, least, most) => [0, top ?? Math.max(this.spec.fractions ? 1 : LEAST_TOP, (most ?? 0) * 1.1)] },
 			},
 			axes: [
-				{ ...axis, grid: { show: false }, size: 24, space: 72,
-					values: (_, ticks) => ticks.map((t) => formatClock(t).slice(0, ticks[1] - ticks[0] < 60 ? 8 : 5)) },
+				{ ...axis, grid: { show: false }, size: 24, space: 60,
+					// A label that would be cut at the right edge is left out.
+					values: (u, ticks) => ticks.map((t) => (u.valToPos(t, "x") > u.over.clientWidth - 26
+						? "" : formatClock(t).slice(0, ticks[1] - ticks[0] < 60 ? 8 : 5))) },
 				{ ...axis, size: 44, space: 32, ...(this.spec.fractions ? {} : { incrs: WHOLE_STEPS }),
 					values: (_, ticks) => ticks.map((t) => formatAmount(t)) },
 			],

@@ -8,12 +8,12 @@ function formatWhole(n) {
 	return n == null ? UNKNOWN : Math.round(n).toString().replace(/\B(?=(\d{3})+$)/g, "\u202f");
 }
 
-/* Three figures that count: 0.12, 3.4, 56, 7 890. */
+/* As many figures as count: 0.12, 3.4, 56, 7 890. */
 function formatAmount(n) {
 	if (n == null) return UNKNOWN;
 	if (n === 0) return "0";
-	if (n < 1) return n < 0.01 ? "<0.01" : n.toFixed(2);
-	return n < 10 ? n.toFixed(1) : formatWhole(n);
+	if (n < 0.995) return n < 0.01 ? "<0.01" : n.toFixed(2);
+	return n < 9.95 ? String(Math.round(n * 10) / 10) : formatWhole(n);
 }
 
 function formatPercent(ratio) {

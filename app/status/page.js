@@ -125,6 +125,28 @@ function showTiles(tiles, s) {
 	});
 }
 
+/* What is counted, and is no file. */
+const NOT_ENDPOINTS = { none: "(no endpoint)", other: "(all others)" };
+
+function showEndpoints(s) {
+	const body = byId("busy-endpoints");
+	const busy = s.endpoints.filter((e) => e.requestsPerS > 0);
+	const quiet = s.endpoints.length - busy.length;
+
+	fill(body, busy.map((e) => {
+		const made = row(columnsOf(body),
+			el("span", {}, NOT_ENDPOINTS[e.name] ?? e.name, e.priority === "normal" ? "" : el("small", {}, ` ${e.priority}`)),
+			number(formatAmount(e.requestsPerS)), number(formatMs(toMs(e.p50Us))), number(formatMs(toMs(e.p99Us))),
+			number(e.cacheRatio == null ? UNKNOWN : `${formatPercent(e.cacheRatio)} %`),
+			number(formatAmount(e.limitedPerS)), number(formatAmount(e.errorsPerS)));
+		made.className = e.errorsPerS > 0 ? "bad" : "";
+		return made;
+	}));
+	setText(byId("quiet-endpoints"), quiet === 0 ? "" : busy.length === 0
+		? "none was asked for in the last 10 seconds" : `and ${quiet} that nobody asked for in the last 10 seconds`);
+	body.closest("table").hidden = busy.length === 0;
+}
+
 const PLACES = {
 	reactor: "on the reactor", lane: "on a lane", queue: "waits for the spool",
 	flight: "waits for another's query", turn: "looks again in a moment",
@@ -234,7 +256,7 @@ function show(s) {
 		showSettings(s);
 	}
 	page.series.add(s.row, offset);
-	for (const part of [showHead, showMembers, showQueue, showCache, showBreakers, showCounters]) part(s);
+	for (const part of [showHead, showEndpoints, showMembers, showQueue, showCache, showBreakers, showCounters]) part(s);
 	showTiles(page.tiles, s);
 	for (const chart of page.charts) chart.update(page.series);
 }
