@@ -75,6 +75,7 @@ span_begin(enum span_kind kind, const char *name)
 		.kind = kind,
 		.begin_ns = clock_mono_ns(),
 		.parent = r->open,
+		.index = r->count,
 		.recorder = r };
 	if (r->last == NULL)
 		r->first = s;

@@ -70,7 +70,8 @@ struct span {
 	struct span_event *events, **events_end; /* NULL: none */
 	struct span_recorder *recorder;
 	struct span *next;
-	uint32_t attr_count, event_count;
+	uint32_t index; /* in the list */
+	uint32_t attr_count;
 };
 
 struct span_recorder {
