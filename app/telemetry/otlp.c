@@ -468,7 +468,7 @@ read_delay(struct slice retry_info, int64_t *delay_ms_out)
 		rc = find(delay.bytes, SECONDS, &seconds);
 	if (rc == ERR_OK)
 		rc = find(delay.bytes, NANOS, &nanos);
-	if (rc == ERR_OK && seconds.value > INT32_MAX)
+	if (rc == ERR_OK && (seconds.value > INT32_MAX || nanos.value > 999999999))
 		rc = ERR_INVALID;
 	if (rc == ERR_OK)
 		*delay_ms_out = (int64_t)seconds.value * 1000 + (int64_t)nanos.value / 1000000;
