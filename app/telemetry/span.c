@@ -61,6 +61,18 @@ copy(struct arena *a, struct slice text)
 struct span *
 span_begin(enum span_kind kind, const char *name)
 {
+	return current == NULL ? NULL : span_begin_at(kind, name, clock_mono_ns());
+}
+
+struct span *
+span_here(void)
+{
+	return current == NULL ? NULL : current->open;
+}
+
+struct span *
+span_begin_at(enum span_kind kind, const char *name, int64_t begin_ns)
+{
 	struct span_recorder *r = current;
 	struct span *s;
 
@@ -73,7 +85,7 @@ span_begin(enum span_kind kind, const char *name)
 	}
 	*s = (struct span){ .name = slice_of(name),
 		.kind = kind,
-		.begin_ns = clock_mono_ns(),
+		.begin_ns = begin_ns,
 		.parent = r->open,
 		.index = r->count,
 		.recorder = r };

@@ -91,6 +91,10 @@ struct span_recorder *span_recorder(void);
 
 /* ${name} is static. */
 struct span *span_begin(enum span_kind kind, const char *name);
+/* The same for what began at ${begin_ns} (monotonic), when nobody was there to say so: a wait. */
+struct span *span_begin_at(enum span_kind kind, const char *name, int64_t begin_ns);
+/* The innermost one that is open, or NULL. */
+struct span *span_here(void);
 void span_name(struct span *s, struct slice name); /* another one, copied */
 void span_str(
     struct span *s, enum span_key key, struct slice text); /* copied, to SPAN_TEXT_BYTES_MAX */
