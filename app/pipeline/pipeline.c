@@ -43,6 +43,7 @@ static const struct step steps[] = {
 };
 
 enum { STEP_COUNT = sizeof steps / sizeof *steps };
+enum { WORTH_NS = 20000 }; /* of a step on a lane that did nothing worth a span */
 
 size_t pipeline_step(enum step_result (*run)(struct exchange *x))
 {
@@ -124,7 +125,7 @@ run_step(struct exchange *x, const struct step *s, enum pipeline_where where)
 	struct span *span = where == PIPELINE_ON_LANE ? span_begin(SPAN_INTERNAL, s->name) : NULL;
 	const enum step_result r = s->run(x);
 
-	span_end(span, ERR_OK);
+	span_end_worth(span, ERR_OK, WORTH_NS);
 	x->asks_lane = r == STEP_BLOCKS;
 	return r;
 }

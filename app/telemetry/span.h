@@ -69,7 +69,7 @@ struct span {
 	struct span_attr *attrs, **attrs_end;
 	struct span_event *events, **events_end; /* NULL: none */
 	struct span_recorder *recorder;
-	struct span *next;
+	struct span *next, *prev;
 	uint32_t index; /* in the list */
 	uint32_t attr_count;
 };
@@ -100,6 +100,8 @@ void span_str(
     struct span *s, enum span_key key, struct slice text); /* copied, to SPAN_TEXT_BYTES_MAX */
 void span_int(struct span *s, enum span_key key, int64_t number);
 void span_end(struct span *s, enum err result);
+/* Ended; but if it took less than ${ns}, and nothing was said in it, it never was. */
+void span_end_worth(struct span *s, enum err result, int64_t ns);
 
 /* Something that happened at one moment, to ${s}; to the work itself when ${s} is NULL.  ${name} is static, texts are
  * copied. */
