@@ -23,17 +23,18 @@ read_problem(enum err rc)
 static enum handler_result
 sql_read_run(struct handler_call *call)
 {
-	struct store_ambient ambient = { .tenant = call->tenant, .now_us = call->now_us };
+	struct store_ambient ambient = {
+		.tenant = call->tenant, .now_us = call->now_us, .at_least = call->at_least
+	};
 	enum err rc;
 
 	if (call->must_show != NULL) {
 		consistency_wait(call->must_show, call->ledger, call->deadline_ms, call->arena);
-		ambient.at_least =
-		    STORE_SEES_ALL; /* the key table that was looked at is the primary's */
+		if (call->must_show->position > ambient.at_least)
+			ambient.at_least = call->must_show->position;
 	}
 	rc = store_read(call->store, call->endpoint, call->values, &ambient, call->deadline_ms,
-	    &call->block, NULL);
-
+	    &call->block, &call->seen);
 	if (rc == ERR_OK)
 		return HANDLER_BLOCK;
 	call->problem = read_problem(rc);

@@ -34,7 +34,7 @@ purge(const struct command_line *line, const struct cache *cache)
 	enum exit_code rc = EXIT_CODE_DONE;
 
 	if (line->given[OPTION_ALL].count > 0)
-		cache_purge_all(cache);
+		cache_purge_all(cache, 0);
 	for (size_t i = 0; i < line->operand_count; i++)
 		cache_purge_tag(cache, slice_of(line->operands[i]));
 	for (size_t i = 0; i < paths->count; i++)

@@ -51,8 +51,10 @@ struct handler_call {
 	struct queue_item *item;	 /* a write, ready to be submitted */
 	bool resumed;			 /* the item is done */
 	struct consistency *must_show;	 /* what a read is to show, or NULL; the store fills it */
+	uint64_t at_least;		 /* a read's answer is to show this (service/store.h) */
 
 	struct strbuf block;	   /* out; the exchange frees it */
+	uint64_t seen;		   /* out, with it: what it shows (service/store.h) */
 	struct response *response; /* out */
 	struct problem problem;	   /* out */
 	enum err

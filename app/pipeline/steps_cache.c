@@ -262,12 +262,12 @@ step_keep(struct exchange *x)
 
 	if (is_cached_read(x) && x->key.len > 0 && !consistency_is_pending(x)) {
 		rc = cache_fill_land(x->env->cache, &x->fill, &x->endpoint->cache, x->block,
-		    clock_mono_ms(), LOCK_WAIT_MS, &evicted);
+		    x->call.seen, clock_mono_ms(), LOCK_WAIT_MS, &evicted);
 		x->stored = rc == ERR_OK;
 		if (x->stored)
 			count(x, METRIC_CACHE_FILLS);
 		if (rc == ERR_CONFLICT)
-			l2_give_up(x); /* purged meanwhile, and perhaps Redis could not be told */
+			l2_give_up(x); /* purged, and perhaps Redis could not be told */
 		else
 			l2_keep(x);
 		scoreboard_count(

@@ -31,6 +31,7 @@ prepare(struct exchange *x)
 		.item = &x->item,
 		.response = &x->response,
 		.must_show = x->must_show,
+		.at_least = x->fill.position,
 		.deadline_ms = min_i64(x->deadline_ms, clock_mono_ms() + x->endpoint->timeout_ms),
 	};
 }

@@ -55,6 +55,8 @@ static enum step_result
 lead(struct exchange *x, const struct l2_hit *hit, int64_t now_ms)
 {
 	count(x, METRIC_L2_MISSES);
+	if (x->l2->position > x->fill.position)
+		x->fill.position = x->l2->position;
 	if (hit->block.len > 0 && x->spare_block.len == 0) {
 		x->spare_block = hit->block;
 		x->spare_age_ms = now_ms - hit->times.stored;

@@ -19,6 +19,7 @@
 #include "policy/l1.h"
 #include "policy/lease.h"
 #include "policy/limiter.h"
+#include "policy/positions.h"
 #include "policy/tickets.h"
 #include "service/fleet.h"
 #include "service/forward.h"
@@ -197,6 +198,21 @@ purges_init(void *mem, const struct regions_options *o, const struct region_seed
 }
 
 static size_t
+positions_region_size(const struct regions_options *o)
+{
+	(void)o;
+	return positions_size();
+}
+
+static void
+positions_region_init(void *mem, const struct regions_options *o, const struct region_seeds *seeds)
+{
+	(void)o;
+	(void)seeds;
+	positions_init(mem);
+}
+
+static size_t
 ingest_size(const struct regions_options *o)
 {
 	(void)o;
@@ -263,6 +279,8 @@ static const struct region table[] = {
 	    offsetof(struct regions, write_tickets) },
 	{ "queue", 2, spool_size, spool_init, offsetof(struct regions, queue) },
 	{ "purges", 1, purges_size, purges_init, offsetof(struct regions, purges) },
+	{ "positions", 1, positions_region_size, positions_region_init,
+	    offsetof(struct regions, positions) },
 	{ "ingest", 1, ingest_size, leave_zeroed, offsetof(struct regions, ingest) },
 	{ "forward", 1, forward_size, leave_zeroed, offsetof(struct regions, forward) },
 	{ "api keys", 1, keys_size, keys_init, offsetof(struct regions, tenants) },

@@ -15,6 +15,7 @@ struct ingest_shared;
 struct l1;
 struct leases;
 struct limiter;
+struct positions;
 struct purges_shared;
 struct queue_shared;
 struct scoreboard;
@@ -41,6 +42,7 @@ struct regions {
 	struct flights *flights;
 	struct guards *guards;
 	struct purges_shared *purges;
+	struct positions *positions;
 	struct tickets *read_tickets, *write_tickets;
 	struct queue_shared *queue;
 	struct ingest_shared *ingest;

@@ -101,6 +101,7 @@ open_segment(struct opening *o)
 	    (struct quota){ .limiter = r->regions->limiter, .seed = r->regions->seeds->limiter };
 	r->cache = (struct cache){
 		.l1 = r->regions->l1,
+		.positions = r->regions->positions,
 		.flights = r->regions->flights,
 		.seed = r->regions->seeds->cache,
 		.member = SCOREBOARD_MEMBERS, /* nobody, until open_member() */
@@ -347,6 +348,7 @@ open_l2(struct opening *o)
 		.shards = r->shards,
 		.shared = r->regions->purges,
 		.l1 = r->regions->l1,
+		.positions = r->regions->positions,
 		.seed = r->regions->seeds->cache,
 		.state_dir_fd = r->state_dir_fd,
 		.timeout_ms = o->c->redis_timeout_ms,

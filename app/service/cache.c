@@ -12,6 +12,7 @@
 #include "base/hash.h"
 #include "base/json.h"
 #include "http/percent.h"
+#include "policy/positions.h"
 #include "service/purges.h"
 
 enum {
@@ -293,10 +294,12 @@ cache_note_tags(const struct cache *c, struct cache_fill *f, const struct endpoi
 	uint64_t tags[CACHE_MAX_TAGS];
 	size_t count;
 
-	if (cache_tags(c, e, values, a, tags, &count) == ERR_OK)
-		l1_tags_read(c->l1, tags, count, &f->tags);
-	else
+	if (cache_tags(c, e, values, a, tags, &count) != ERR_OK) {
 		f->tags.count = L1_MAX_TAGS + 1; /* nothing could purge it: l1_put() refuses */
+		return;
+	}
+	l1_tags_read(c->l1, tags, count, &f->tags); /* first: see policy/positions.h */
+	f->position = positions_of(c->positions, tags, count);
 }
 
 enum l1_answer
@@ -322,7 +325,7 @@ later(int64_t start, int64_t ms)
 
 enum err
 cache_fill_land(const struct cache *c, struct cache_fill *f, const struct cache_rule *rule,
-    struct slice block, int64_t now_ms, int64_t wait_ms, uint32_t *evicted_out)
+    struct slice block, uint64_t seen, int64_t now_ms, int64_t wait_ms, uint32_t *evicted_out)
 {
 	const int64_t fresh_until = later(now_ms, rule->fresh_ms);
 	const struct l1_times times = {
@@ -332,7 +335,10 @@ cache_fill_land(const struct cache *c, struct cache_fill *f, const struct cache_
 		.error_until = later(fresh_until, rule->if_error_ms),
 	};
 
-	return cache_copy_land(c, f, &times, block, wait_ms, evicted_out);
+	if (seen >= f->position)
+		return cache_copy_land(c, f, &times, block, wait_ms, evicted_out);
+	land(c, f, FLIGHT_NOT_STORED, 0);
+	return ERR_CONFLICT;
 }
 
 enum err
@@ -369,12 +375,21 @@ cache_sweep(const struct cache *c)
 	ring_members(c, ring);
 }
 
+static void
+purge_tag(const struct cache *c, struct slice tag, uint64_t position)
+{
+	const uint64_t hash = tag_hash(c, tag);
+
+	positions_raise(c->positions, hash, position);
+	l1_purge(c->l1, hash);
+	if (c->purges != NULL)
+		purges_add(c->purges, &tag, position);
+}
+
 void
 cache_purge_tag(const struct cache *c, struct slice tag)
 {
-	l1_purge(c->l1, tag_hash(c, tag));
-	if (c->purges != NULL)
-		purges_add(c->purges, &tag);
+	purge_tag(c, tag, 0);
 }
 
 enum err
@@ -408,26 +423,27 @@ cache_purge_path(const struct cache *c, struct slice path, struct arena *a, cons
 }
 
 void
-cache_purge_all(const struct cache *c)
+cache_purge_all(const struct cache *c, uint64_t position)
 {
+	positions_raise_all(c->positions, position);
 	l1_purge_all(c->l1);
 	if (c->purges != NULL)
-		purges_add(c->purges, NULL);
+		purges_add(c->purges, NULL, position);
 }
 
 size_t
-cache_purge_event(
-    const struct cache *c, const struct endpoint *e, const struct value *values, struct arena *a)
+cache_purge_event(const struct cache *c, const struct endpoint *e, const struct value *values,
+    uint64_t position, struct arena *a)
 {
 	struct strbuf b = STRBUF_INIT(TEXT_BYTES_MAX);
 
 	for (size_t i = 0; i < e->invalidate_count; i++) {
 		b.len = 0;
 		if (add_template(&b, &e->invalidates[i], values, a) == ERR_OK) {
-			cache_purge_tag(c, strbuf_slice(&b));
+			purge_tag(c, strbuf_slice(&b), position);
 		} else {
-			cache_purge_all(c); /* too much rather than too little */
-			strbuf_free(&b);    /* its failure would be the next tag's too */
+			cache_purge_all(c, position); /* too much rather than too little */
+			strbuf_free(&b);	      /* its failure would be the next tag's too */
 		}
 	}
 	strbuf_free(&b);

@@ -12,6 +12,7 @@
 #include "policy/flight.h"
 #include "policy/l1.h"
 
+struct positions; /* policy/positions.h */
 struct purges;
 
 /*
@@ -32,7 +33,8 @@ struct purges;
  */
 struct cache {
 	struct l1 *l1;
-	struct purges *purges; /* NULL: this host is alone */
+	struct positions *positions; /* of the database, when its tags were purged */
+	struct purges *purges;	     /* NULL: this host is alone */
 	struct flights *flights;
 	uint64_t seed;				  /* the segment's */
 	unsigned member;			  /* our scoreboard slot */
@@ -47,6 +49,8 @@ struct cache_fill {
 	struct flight_ticket ticket; /* .leader, .deadline_ms: whom to watch, until when */
 	bool leading;		     /* true until landed or given up */
 	struct l1_tags tags;	     /* as they stood before the query */
+	/* A copy that shows less than this is older than a purge of its tags (service/store.h). */
+	uint64_t position;
 };
 
 struct cache_hit {
@@ -101,10 +105,11 @@ enum l1_answer cache_begin(const struct cache *c, struct cache_fill *f, const st
 /*
  * Stores the answer under the endpoint's `cache:` and lands the flight.  Errors are those of l1_put() and
  * concern the copy only; the answer is good.  ERR_CONFLICT: a purge came during the query, the waiters
- * look and join anew.
+ * look and join anew; or the answer, which shows what was committed up to ${seen}, is older than one: each waiter
+ * queries for itself.
  */
 enum err cache_fill_land(const struct cache *c, struct cache_fill *f, const struct cache_rule *rule,
-    struct slice block, int64_t now_ms, int64_t wait_ms, uint32_t *evicted_out);
+    struct slice block, uint64_t seen, int64_t now_ms, int64_t wait_ms, uint32_t *evicted_out);
 
 /* The same for a copy that another host has made, under its own times. */
 enum err cache_copy_land(const struct cache *c, struct cache_fill *f, const struct l1_times *times,
@@ -123,17 +128,18 @@ void cache_sweep(const struct cache *c);
 
 /* Purges take effect at once in all processes of the host; what is being queried now is not kept.  Other hosts are told
  * by cache_purge_send(), once for many: without Redis there is nobody to tell, and it is ERR_OK.
- * ERR_UNAVAILABLE: not all could be told; the rest will be when it answers again. */
+ * ERR_UNAVAILABLE: not all could be told; the rest will be when it answers again.  ${position}: what a replica must have
+ * replayed to show what the purge is for; 0: no matter (by hand, or SQLite). */
 enum err cache_purge_send(const struct cache *c);
 void cache_purge_tag(const struct cache *c, struct slice tag);
 /* All copies of that path, whatever their query parameters and tenants.  Parameters in it are written in
  * canonical form (7, not 007).  ERR_INVALID: *${why_out}; ERR_NOMEM. */
 enum err cache_purge_path(
     const struct cache *c, struct slice path, struct arena *a, const char **why_out);
-void cache_purge_all(const struct cache *c);
+void cache_purge_all(const struct cache *c, uint64_t position);
 /* The `invalidates:` of a write that was applied.  Returns how many tags; when the text of one
  * cannot be made (no memory), everything is purged instead. */
-size_t cache_purge_event(
-    const struct cache *c, const struct endpoint *e, const struct value *values, struct arena *a);
+size_t cache_purge_event(const struct cache *c, const struct endpoint *e,
+    const struct value *values, uint64_t position, struct arena *a);
 
 #endif

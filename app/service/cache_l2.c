@@ -25,7 +25,7 @@ enum {
 };
 
 /*
- * KEYS copy, lock, generations; ARGV who asks, ms of its lock, whether only a fresh one does, slots.
+ * KEYS copy, lock, generations, positions; ARGV who asks, ms of its lock, whether only a fresh one does, slots.
  * A slot that is missing begins now.  The head's places are those of service/copy_envelope.h.
  */
 static const struct redis_script get_script = { "l2-get",
@@ -55,7 +55,10 @@ static const struct redis_script get_script = { "l2-get",
 	"local holder = redis.call('GET', KEYS[2])\n"
 	"if holder and holder ~= ARGV[1] then return {born, 'wait', ''} end\n"
 	"redis.call('SET', KEYS[2], ARGV[1], 'PX', ARGV[2])\n"
-	"return {born, 'lead', spare, generations}\n" };
+	"local positions = redis.call('HMGET', KEYS[4], 'all', unpack(ARGV, 4))\n"
+	"local newest = 0\n"
+	"for i = 1, #ARGV - 2 do newest = math.max(newest, tonumber(positions[i] or '0')) end\n"
+	"return {born, 'lead', spare, generations, string.format('%.0f', newest)}\n" };
 
 /*
  * KEYS as above; ARGV who asks, the generations before its query, the copy ("" when there is none), its ms, slots.
@@ -94,7 +97,8 @@ make_keys(const struct endpoint *e, struct slice key, struct arena *a, struct l2
 	hex_encode(digest, sizeof digest, hex);
 	f->keys[0] = key_text(a, "copy", e, hex);
 	f->keys[1] = key_text(a, "lock", e, hex);
-	f->keys[2] = slice_of(PURGES_GENERATIONS);
+	f->keys[2] = SLICE(PURGES_GENERATIONS);
+	f->keys[3] = SLICE(PURGES_POSITIONS);
 	return f->keys[0].ptr == NULL || f->keys[1].ptr == NULL ? ERR_NOMEM : ERR_OK;
 }
 
@@ -156,6 +160,7 @@ read_answer(const struct l2 *l, struct l2_fill *f, const struct redis_reply *r, 
 	const struct slice state = redis_reply_text(redis_reply_at(r, 1));
 	const struct slice copy = redis_reply_text(redis_reply_at(r, 2));
 	const struct slice generations = redis_reply_text(redis_reply_at(r, 3));
+	int64_t position;
 
 	f->redis_us = redis_reply_integer(redis_reply_at(r, 0));
 	if (slice_eq_cstr(state, "fresh") || slice_eq_cstr(state, "stale")) {
@@ -170,6 +175,9 @@ read_answer(const struct l2 *l, struct l2_fill *f, const struct redis_reply *r, 
 		return L2_OFF;
 	(void)open_hit(l, f, copy, a, out);
 	f->generations = arena_slice(a, generations);
+	f->position = slice_to_i64(redis_reply_text(redis_reply_at(r, 4)), &position) == ERR_OK
+			  ? (uint64_t)position
+			  : 0;
 	f->leading = f->generations.ptr != NULL;
 	return f->leading ? L2_LEAD : L2_OFF;
 }
@@ -195,7 +203,7 @@ ask(const struct l2 *l, struct l2_fill *f, struct slice *args, size_t arg_count,
 	enum l2_answer answer = L2_OFF;
 
 	*broken_out = false;
-	if (shards_eval(l->shards, f->shard, &get_script, f->keys, 3, args, arg_count, f->asked_ms,
+	if (shards_eval(l->shards, f->shard, &get_script, f->keys, 4, args, arg_count, f->asked_ms,
 		&r) == ERR_OK)
 		answer = read_answer(l, f, r, a, out, broken_out);
 	redis_reply_free(&r);

@@ -42,10 +42,11 @@ enum l2_answer { L2_OFF, L2_FRESH, L2_STALE, L2_LEAD, L2_WAIT };
 /* One key of one exchange; everything lies in its arena. */
 struct l2_fill {
 	size_t shard;
-	struct slice keys[3];		    /* copy, lock, generations */
+	struct slice keys[4];		    /* copy, lock, generations, positions */
 	struct slice slots[CACHE_MAX_TAGS]; /* of its tags */
 	size_t slot_count;
 	struct slice generations;   /* as they stood at the last l2_get() that leads */
+	uint64_t position;	    /* likewise: what a copy must show that is to be kept */
 	int64_t redis_us, asked_ms; /* Redis's clock, and ours, at that moment */
 	bool leading;
 };

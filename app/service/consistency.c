@@ -44,6 +44,15 @@ consistency_parse(struct slice header, struct slice cookies, struct consistency 
 	return rc;
 }
 
+static void
+note(struct consistency *c, const struct operation *op)
+{
+	if (op->at_us > c->applied_us)
+		c->applied_us = op->at_us;
+	if (op->position > c->position)
+		c->position = op->position;
+}
+
 void
 consistency_look(struct consistency *c, struct ledger *l, int64_t deadline_ms, struct arena *a)
 {
@@ -53,8 +62,8 @@ consistency_look(struct consistency *c, struct ledger *l, int64_t deadline_ms, s
 	for (size_t i = 0; i < c->count; i++)
 		if (operation_find(l, c->ids[i], deadline_ms, a, &op) != ERR_OK)
 			c->missing++;
-		else if (op.at_us > c->applied_us)
-			c->applied_us = op.at_us;
+		else
+			note(c, &op);
 }
 
 void

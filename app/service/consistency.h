@@ -29,6 +29,7 @@ struct consistency {
 	size_t missing; /* of them, not applied yet */
 	int64_t
 	    applied_us; /* wall, as the key table says; when the last of the others was applied */
+	uint64_t position; /* who has come as far shows those (service/store.h) */
 };
 
 /*

@@ -195,7 +195,7 @@ count_letter(void *ctx, const struct letter *l, struct arena *a)
 
 static enum err
 apply_letter(struct retry *r, int64_t letter_id, const struct endpoint *e, const struct event *ev,
-    struct writer_failure *why)
+    uint64_t *position_out, struct writer_failure *why)
 {
 	const struct writer_job job = { e, ev };
 	const int64_t now_us = clock_wall_us();
@@ -209,14 +209,15 @@ apply_letter(struct retry *r, int64_t letter_id, const struct endpoint *e, const
 	if (rc == ERR_OK)
 		rc = writer_drop_letter(r->w, letter_id, why);
 	if (rc == ERR_OK)
-		rc = writer_commit(r->w, why);
+		rc = writer_commit(r->w, position_out, why);
 	if (rc != ERR_OK)
 		writer_rollback(r->w);
 	return rc;
 }
 
 static void
-purge_letter(struct retry *r, const struct endpoint *e, const struct event *ev, struct arena *a)
+purge_letter(struct retry *r, const struct endpoint *e, const struct event *ev, uint64_t position,
+    struct arena *a)
 {
 	struct value *values;
 
@@ -224,9 +225,9 @@ purge_letter(struct retry *r, const struct endpoint *e, const struct event *ev, 
 		return;
 	values = arena_alloc(a, (e->param_count + 1) * sizeof *values);
 	if (values == NULL || event_values(e, ev, values) != ERR_OK)
-		cache_purge_all(r->cache);
+		cache_purge_all(r->cache, position);
 	else
-		(void)cache_purge_event(r->cache, e, values, a);
+		(void)cache_purge_event(r->cache, e, values, position, a);
 	(void)cache_purge_send(r->cache); /* what cannot be told is owed */
 }
 
@@ -235,6 +236,7 @@ revive(struct retry *r, const struct letter *l, struct arena *a, struct writer_f
 {
 	const struct endpoint *e;
 	struct event ev;
+	uint64_t position;
 
 	if (event_decode(l->record, a, &ev) != ERR_OK) {
 		writer_failure_set(
@@ -247,9 +249,9 @@ revive(struct retry *r, const struct letter *l, struct arena *a, struct writer_f
 		    "there is no endpoint file of this name for a write");
 		return false;
 	}
-	if (apply_letter(r, l->id, e, &ev, why) != ERR_OK)
+	if (apply_letter(r, l->id, e, &ev, &position, why) != ERR_OK)
 		return false;
-	purge_letter(r, e, &ev, a);
+	purge_letter(r, e, &ev, position, a);
 	return true;
 }
 

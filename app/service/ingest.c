@@ -57,6 +57,7 @@ struct ingest {
 struct batch {
 	struct event *events;
 	size_t count, applied, duplicates, dead;
+	uint64_t position; /* of the database, once committed */
 	enum writer_claim *claims;
 	struct writer_job *jobs; /* of the new ones */
 	int64_t now_us, begun_ms;
@@ -288,11 +289,11 @@ run_all(struct ingest *g, struct batch *b, struct writer_failure *why)
 }
 
 static enum err
-commit(struct ingest *g, struct writer_failure *why)
+commit(struct ingest *g, struct batch *b, struct writer_failure *why)
 {
 	struct span *s = part_begin(g, "COMMIT", 1);
 
-	return part_end(s, writer_commit(g->writer, why), why);
+	return part_end(s, writer_commit(g->writer, &b->position, why), why);
 }
 
 static enum err
@@ -308,14 +309,14 @@ transact(struct ingest *g, struct batch *b, struct writer_failure *why)
 		rc = run_all(g, b, why);
 	pass(g, INGEST_RAN);
 	if (rc == ERR_OK)
-		rc = commit(g, why);
+		rc = commit(g, b, why);
 	if (rc != ERR_OK)
 		writer_rollback(g->writer);
 	return rc;
 }
 
 static void
-purge_event(struct ingest *g, const struct event *ev, struct arena *a)
+purge_event(struct ingest *g, const struct event *ev, uint64_t position, struct arena *a)
 {
 	const struct endpoint *e = catalog_find(g->o.catalog, ev->endpoint);
 	struct value *values;
@@ -324,9 +325,10 @@ purge_event(struct ingest *g, const struct event *ev, struct arena *a)
 		return;
 	values = arena_alloc(a, (e->param_count + 1) * sizeof *values);
 	if (values == NULL || event_values(e, ev, values) != ERR_OK)
-		cache_purge_all(g->o.cache); /* too much, never too little */
+		cache_purge_all(g->o.cache, position); /* too much, never too little */
 	else
-		count(g, METRIC_CACHE_PURGES, cache_purge_event(g->o.cache, e, values, a));
+		count(
+		    g, METRIC_CACHE_PURGES, cache_purge_event(g->o.cache, e, values, position, a));
 }
 
 /* Also for events that had been applied before: who applied them may have been killed before its purge. */
@@ -341,7 +343,7 @@ purge(struct ingest *g, const struct batch *b)
 	s = span_begin(SPAN_INTERNAL, "purge");
 	arena_init(&a, PURGE_BYTES_MAX);
 	for (size_t i = 0; i < b->count; i++) {
-		purge_event(g, &b->events[i], &a);
+		purge_event(g, &b->events[i], b->position, &a);
 		arena_reset(&a);
 	}
 	(void)cache_purge_send(g->o.cache); /* what cannot be told is owed */
@@ -461,7 +463,7 @@ bury_head(
 	if (rc == ERR_OK && !known)
 		rc = writer_bury(g->writer, &b->events[0], reason, b->now_us, &why);
 	if (rc == ERR_OK)
-		rc = writer_commit(g->writer, &why);
+		rc = writer_commit(g->writer, &b->position, &why);
 	if (rc != ERR_OK) {
 		writer_rollback(g->writer);
 		return wait_for_better(g, &b->events[0], &why, wait_ms_out);

@@ -47,6 +47,7 @@ struct operation {
 	struct slice tenant;	    /* as it was stored, to be compared */
 	struct slice state, reason; /* state: applied or failed; cleaned as a letter's texts */
 	int64_t rows, at_us;
+	uint64_t position; /* who has come as far shows it (service/store.h); 0: everybody does */
 };
 enum err operation_find(struct ledger *l, const uint8_t *event_id, int64_t deadline_ms,
     struct arena *a, struct operation *out);

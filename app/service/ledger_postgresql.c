@@ -162,7 +162,9 @@ operation(void *connection, const uint8_t *event_id, int64_t deadline_ms, struct
 	char text[EVENT_ID_TEXT];
 	struct pg_param param = { .oid = PG_UUID };
 	const struct pg_statement s = { "weir",
-		"SELECT tenant, state, reason, rows, (extract(epoch FROM at) * 1000000)::bigint"
+		"SELECT tenant, state, reason, rows, (extract(epoch FROM at) * 1000000)::bigint,"
+		" CASE WHEN pg_is_in_recovery() THEN pg_last_wal_replay_lsn()"
+		" ELSE pg_current_wal_flush_lsn() END - '0/0'::pg_lsn"
 		" FROM weir_keys WHERE event_id = $1",
 		&param, 1 };
 	struct pg_result *r = NULL;
@@ -176,7 +178,8 @@ operation(void *connection, const uint8_t *event_id, int64_t deadline_ms, struct
 			.state = cell(r, 1, a),
 			.reason = cell(r, 2, a),
 			.rows = number(r, 3),
-			.at_us = number(r, 4) };
+			.at_us = number(r, 4),
+			.position = (uint64_t)number(r, 5) };
 	pg_result_free(&r);
 	return rc;
 }

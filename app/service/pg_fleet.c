@@ -11,7 +11,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #include "base/clock.h"
 #include "base/log.h"
@@ -41,6 +40,7 @@ struct server {
 	_Atomic size_t preferred; /* the address that answered last */
 	_Atomic int64_t measured_ms;
 	_Atomic bool lags;
+	_Atomic uint64_t seen; /* a position that it has come to */
 };
 
 struct pg_fleet {
@@ -149,6 +149,19 @@ pg_fleet_lags(struct pg_fleet *f, size_t server, int64_t behind_ms)
 		log_info("replica_caught_up", LOG_STR("name", s->guard.name),
 		    LOG_STR("server", s->url.shown));
 	return lags;
+}
+
+/* Not the largest ever: a server that was restored from a backup begins anew. */
+void
+pg_fleet_saw(struct pg_fleet *f, size_t server, uint64_t position)
+{
+	atomic_store_explicit(&f->servers[server].seen, position, memory_order_relaxed);
+}
+
+bool
+pg_fleet_has_seen(const struct pg_fleet *f, size_t server, uint64_t position)
+{
+	return atomic_load_explicit(&f->servers[server].seen, memory_order_relaxed) >= position;
 }
 
 /* ---- A connection to it -------------------------------------------------------- */
@@ -284,11 +297,7 @@ look_after(void *arg)
 
 	(void)pthread_mutex_lock(&f->keeper_lock);
 	while (!f->closing) {
-		const int64_t until_ms = clock_mono_ms() + LOOK_MS;
-		const struct timespec until = { .tv_sec = until_ms / 1000,
-			.tv_nsec = until_ms % 1000 * 1000000 };
-
-		(void)pthread_cond_timedwait(&f->keeper_wakes, &f->keeper_lock, &until);
+		(void)thread_wait(&f->keeper_wakes, &f->keeper_lock, clock_mono_ms() + LOOK_MS);
 		(void)pthread_mutex_unlock(&f->keeper_lock);
 		for (size_t i = 0; i < f->count; i++)
 			probe(f, i);
@@ -327,6 +336,7 @@ add_server(struct pg_fleet *f, const struct pg_url *url, bool replica)
 	s->url = *url;
 	s->replica = replica;
 	atomic_init(&s->measured_ms, INT64_MIN / 2); /* due */
+	atomic_init(&s->seen, 0);
 }
 
 /* The primary is the last one, and no replica of itself. */
@@ -414,18 +424,6 @@ open_pool(struct pg_fleet *f, const struct store_options *o)
 	return pg_pool_open(&options, &f->pool);
 }
 
-static void
-init_lock(struct pg_fleet *f)
-{
-	pthread_condattr_t attr;
-
-	(void)pthread_mutex_init(&f->keeper_lock, NULL);
-	(void)pthread_condattr_init(&attr);
-	(void)pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
-	(void)pthread_cond_init(&f->keeper_wakes, &attr);
-	(void)pthread_condattr_destroy(&attr);
-}
-
 enum err
 pg_fleet_open(const struct store_options *o, struct pg_fleet **out)
 {
@@ -435,7 +433,7 @@ pg_fleet_open(const struct store_options *o, struct pg_fleet **out)
 	if (f == NULL)
 		return ERR_NOMEM;
 	arena_init(&f->arena, URL_BYTES_MAX);
-	init_lock(f);
+	thread_lock_init(&f->keeper_lock, &f->keeper_wakes);
 	f->max_lag_ms = o->max_lag_ms;
 	rc = read_urls(f, o);
 	if (rc == ERR_OK)

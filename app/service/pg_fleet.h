@@ -76,4 +76,8 @@ extern const char pg_fleet_lag_sql[];
 /* Notes it; true when that is too far. */
 bool pg_fleet_lags(struct pg_fleet *f, size_t server, int64_t behind_ms);
 
+/* Notes how far ${server} has come (service/store.h), and whether it is known to have come as far as ${position}. */
+void pg_fleet_saw(struct pg_fleet *f, size_t server, uint64_t position);
+bool pg_fleet_has_seen(const struct pg_fleet *f, size_t server, uint64_t position);
+
 #endif

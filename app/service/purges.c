@@ -19,20 +19,31 @@
 enum { SLOT_SEED = 0x70757267, NAME_SEED = 0x73686172 };
 
 /*
- * KEYS generations, channel; ARGV what is told, slots (none: all of them).  The slots go before they come back: without
+ * KEYS generations, channel, positions; ARGV what is told, the position, slots (none: all of them).  Positions first.  The slots go before they come back: without
  * memory for a write Redis still deletes, and a slot that is missing begins now.
  */
 static const struct redis_script purge_script = { "purge",
 	"local time = redis.call('TIME')\n"
 	"local before = redis.call('HGET', KEYS[1], 'last') or '0'\n"
 	"local last = string.format('%.0f', math.max(time[1] * 1000000 + time[2], before + 1))\n"
-	"if #ARGV == 1 then redis.call('DEL', KEYS[1]) end\n"
-	"for i = 2, #ARGV do\n"
+	"local function raise(slot)\n"
+	"  local known = redis.call('HGET', KEYS[3], slot)\n"
+	"  if tonumber(known or '0') >= tonumber(ARGV[2]) then return end\n"
+	"  redis.pcall('HSET', KEYS[3], slot, ARGV[2])\n"
+	"  redis.pcall('EXPIRE', KEYS[3], 86400)\n"
+	"end\n"
+	"if #ARGV == 2 then\n"
+	"  raise('all')\n"
+	"  redis.call('DEL', KEYS[1])\n"
+	"end\n"
+	"for i = 3, #ARGV do\n"
+	"  raise(ARGV[i])\n"
 	"  redis.call('HDEL', KEYS[1], ARGV[i])\n"
 	"  redis.pcall('HSET', KEYS[1], ARGV[i], last)\n"
 	"end\n"
 	"redis.pcall('HSET', KEYS[1], 'last', last)\n"
-	"redis.call('PUBLISH', KEYS[2], '1 ' .. before .. ' ' .. last .. ' ' .. ARGV[1])\n"
+	"redis.call('PUBLISH', KEYS[2], '2 ' .. before .. ' ' .. last .. ' ' .. ARGV[2] .. ' ' .. "
+	"ARGV[1])\n"
 	"return last\n" };
 
 size_t
@@ -90,6 +101,7 @@ forget(struct purges *p)
 	p->texts.failed = false;
 	p->count = 0;
 	p->all = false;
+	p->position = 0;
 	memset(p->seen, 0, sizeof p->seen);
 }
 
@@ -145,14 +157,18 @@ is_new(struct purges *p, struct slice tag)
 }
 
 void
-purges_add(struct purges *p, const struct slice *tag)
+purges_add(struct purges *p, const struct slice *tag, uint64_t position)
 {
+	if (position > p->position)
+		p->position = position;
 	if (tag == NULL) {
 		p->all = true;
 		return;
 	}
-	if (p->count == PURGES_BATCH)
+	if (p->count == PURGES_BATCH) {
 		(void)purges_send(p);
+		p->position = position;
+	}
 	if (p->all || !is_new(p, *tag))
 		return;
 	strbuf_addf(&p->texts, "%zu:", tag->len);
@@ -165,10 +181,11 @@ purges_add(struct purges *p, const struct slice *tag)
 /*
  * The telling.
  */
-enum { ARGS_MAX = PURGES_SLOTS + 1 };
+enum { ARGS_MAX = PURGES_SLOTS + 2 };
 
 struct slots_text {
 	struct slice args[ARGS_MAX];
+	char position[I64_BYTES];
 	char numbers[PURGES_SLOTS][I64_BYTES];
 };
 
@@ -185,21 +202,23 @@ add_slots(struct slots_text *t, const uint64_t slots[PURGES_WORDS], size_t n)
 }
 
 enum err
-purges_tell(struct purges *p, size_t shard, const uint64_t slots[PURGES_WORDS],
+purges_tell(struct purges *p, size_t shard, const uint64_t slots[PURGES_WORDS], uint64_t position,
     struct slice payload, int64_t now_ms)
 {
-	const struct slice keys[] = { SLICE(PURGES_GENERATIONS), slice_of(p->channels[shard]) };
+	const struct slice keys[] = { SLICE(PURGES_GENERATIONS), slice_of(p->channels[shard]),
+		SLICE(PURGES_POSITIONS) };
 	struct slots_text *t = malloc(sizeof *t);
 	struct redis_reply *r = NULL;
-	size_t n = 1;
+	size_t n = 2;
 	enum err rc = ERR_NOMEM;
 
 	if (t == NULL)
 		return rc;
 	t->args[0] = payload;
+	t->args[1] = (struct slice){ t->position, i64_write((int64_t)position, t->position) };
 	if (slots != NULL)
 		n = add_slots(t, slots, n);
-	rc = shards_eval(p->o.shards, shard, &purge_script, keys, 2, t->args, n, now_ms, &r);
+	rc = shards_eval(p->o.shards, shard, &purge_script, keys, 3, t->args, n, now_ms, &r);
 	if (rc == ERR_OK && redis_reply_type(r) == REDIS_ERROR)
 		rc = ERR_UNAVAILABLE;
 	redis_reply_free(&r);
@@ -313,7 +332,7 @@ purges_send(struct purges *p)
 	if (!p->all)
 		slots_of(p, bits);
 	for (size_t i = 0; i < shards_count(p->o.shards); i++) {
-		if (purges_tell(p, i, slots, payload, clock_mono_ms()) == ERR_OK)
+		if (purges_tell(p, i, slots, p->position, payload, clock_mono_ms()) == ERR_OK)
 			continue;
 		purges_owe(p, i, slots);
 		rc = ERR_UNAVAILABLE;

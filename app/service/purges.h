@@ -9,6 +9,7 @@
 #include "base/str.h"
 
 struct l1;
+struct positions;
 struct shards;
 
 /*
@@ -20,7 +21,11 @@ struct shards;
  * who listen, in one script:
  *
  *   weir:generations   { <slot>: <generation>, ..., last: <generation> }
- *   weir:purges:<db>   "1 <last before> <last now> <tags as netstrings, or !>"
+ *   weir:positions     { <slot>: <position>, ..., all: <position> }
+ *   weir:purges:<db>   "2 <last before> <last now> <position> <tags as netstrings, or !>"
+ *
+ * A position is how far the database was (policy/positions.h): what a replica that has not come as far answers is not kept, on
+ * any host.  Positions are forgotten a day after the last purge, for a database that was restored may begin anew.
  *
  * One process of each host listens (it holds state/purges.lock); when it is stopped, the others do.  It remembers `last` in the segment: whenever it
  * connects, once a second, and with each message it compares, and when it has missed one, all of L1 goes.
@@ -29,6 +34,7 @@ struct shards;
  * from that shard, and the listener tells it as soon as it answers.  Purges are for one thread of a process.
  */
 #define PURGES_GENERATIONS "weir:generations"
+#define PURGES_POSITIONS   "weir:positions"
 enum { PURGES_SLOTS = 4096 };
 
 struct purges;
@@ -41,7 +47,8 @@ struct purges_options {
 	struct shards *shards;
 	struct purges_shared *shared;
 	struct l1 *l1;
-	uint64_t seed; /* of L1's tags */
+	struct positions *positions; /* of the database, by L1's tags */
+	uint64_t seed;		     /* of L1's tags */
 	int state_dir_fd;
 	int64_t timeout_ms; /* of one whole operation */
 };
@@ -56,7 +63,7 @@ unsigned purges_slot(struct slice tag); /* the same on every host */
 bool purges_are_owed(const struct purges *p, size_t shard);
 
 /* Notes a tag for purges_send(); NULL: everything.  Sends by itself when much has gathered. */
-void purges_add(struct purges *p, const struct slice *tag);
+void purges_add(struct purges *p, const struct slice *tag, uint64_t position);
 /*
  * Tells all shards what was noted, then purges it in L1 once more, for until now somebody may have copied from
  * Redis what was old.  ERR_UNAVAILABLE: a shard could not be told, and is owed.

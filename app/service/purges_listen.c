@@ -24,6 +24,7 @@
 #include "base/wake.h"
 #include "client/redis.h"
 #include "policy/l1.h"
+#include "policy/positions.h"
 #include "service/purges_room.h"
 
 enum {
@@ -93,25 +94,29 @@ ear_close(struct listening *l, size_t i)
  * Messages.
  */
 static void
-purge_tags(struct purges *p, struct slice tags)
+purge_tags(struct purges *p, struct slice tags, uint64_t position)
 {
 	while (tags.len > 0) {
 		struct slice tag = { 0 };
+		uint64_t hash;
 		int64_t n;
 
 		if (slice_to_i64(slice_cut(&tags, ':'), &n) != ERR_OK || n < 0 ||
 		    (uint64_t)n >= tags.len || tags.ptr[n] != ',') {
+			positions_raise_all(p->o.positions, position);
 			l1_purge_all(p->o.l1); /* "!", or not ours */
 			return;
 		}
 		tag = (struct slice){ tags.ptr, (size_t)n };
-		l1_purge(p->o.l1, hash64(p->o.seed, tag.ptr, tag.len));
+		hash = hash64(p->o.seed, tag.ptr, tag.len);
+		positions_raise(p->o.positions, hash, position);
+		l1_purge(p->o.l1, hash);
 		tags.ptr += n + 1;
 		tags.len -= (size_t)n + 1;
 	}
 }
 
-/* "1 BEFORE LAST TAGS"; whatever it is, nothing purged lives on. */
+/* "2 BEFORE LAST POSITION TAGS"; whatever it is, nothing purged lives on. */
 void
 purges_hear(struct purges *p, size_t i, struct slice text)
 {
@@ -119,16 +124,18 @@ purges_hear(struct purges *p, size_t i, struct slice text)
 	const struct slice version = slice_cut(&text, ' ');
 	const struct slice before_text = slice_cut(&text, ' ');
 	const struct slice last_text = slice_cut(&text, ' ');
-	int64_t before, last;
+	const struct slice position_text = slice_cut(&text, ' ');
+	int64_t before, last, position;
 
-	if (!slice_eq_cstr(version, "1") || slice_to_i64(before_text, &before) != ERR_OK ||
-	    slice_to_i64(last_text, &last) != ERR_OK) {
+	if (!slice_eq_cstr(version, "2") || slice_to_i64(before_text, &before) != ERR_OK ||
+	    slice_to_i64(last_text, &last) != ERR_OK ||
+	    slice_to_i64(position_text, &position) != ERR_OK || position < 0) {
 		l1_purge_all(p->o.l1);
 		return;
 	}
 	if (last <= atomic_load(known))
-		return;	     /* it was compared already, or another of this host has heard it */
-	purge_tags(p, text); /* before anybody is told that it is known */
+		return; /* it was compared already, or another of this host has heard it */
+	purge_tags(p, text, (uint64_t)position); /* before anybody is told that it is known */
 	if (!atomic_compare_exchange_strong(known, &before, last) && before < last)
 		drop_all(p, i, last, "a message is missing");
 }
@@ -179,7 +186,7 @@ static void
 purge_old_state(struct listening *l, size_t i, int64_t last, int64_t now_ms)
 {
 	drop_all(l->p, i, last, "Redis has gone back in time");
-	(void)purges_tell(l->p, i, NULL, SLICE("!"), now_ms);
+	(void)purges_tell(l->p, i, NULL, positions_newest(l->p->o.positions), SLICE("!"), now_ms);
 }
 
 /* True: compared.  A message may still be on its way, so only what is missing the second time is missed. */
@@ -260,7 +267,8 @@ pay(struct listening *l, size_t i, int64_t now_ms)
 		atomic_fetch_and(&row->owed[w], ~owed);
 	}
 	/* Which tags these were nobody knows any more: all copies of all hosts' L1 go. */
-	if (purges_tell(l->p, i, slots, SLICE("!"), now_ms) != ERR_OK)
+	if (purges_tell(l->p, i, slots, positions_newest(l->p->o.positions), SLICE("!"), now_ms) !=
+	    ERR_OK)
 		return;
 	for (size_t w = 0; w < PURGES_WORDS; w++)
 		atomic_store(&row->taken[w], 0);

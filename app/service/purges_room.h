@@ -36,6 +36,7 @@ struct purges {
 	uint64_t seen[2 * PURGES_BATCH];
 	size_t count;
 	bool all;
+	uint64_t position; /* the newest of them */
 
 	pthread_t listener;
 	_Atomic uint32_t stop;
@@ -44,7 +45,7 @@ struct purges {
 
 /* Tells ${shard}: ${slots} (bits; NULL: all of them), and ${payload} to who listens. */
 enum err purges_tell(struct purges *p, size_t shard, const uint64_t slots[PURGES_WORDS],
-    struct slice payload, int64_t now_ms);
+    uint64_t position, struct slice payload, int64_t now_ms);
 
 /* Notes that ${shard} was not told of ${slots} (NULL: all), here and for the next life of this host. */
 #define PURGES_OWED_FILE "purges.owed"

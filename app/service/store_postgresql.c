@@ -9,6 +9,7 @@
  */
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include "base/clock.h"
 #include "base/fault.h"
@@ -29,6 +30,9 @@ enum {
 	/* The server's own timeout comes before ours, so that the connection lives on. */
 	MARGIN_LEAST_MS = 5,
 	MARGIN_MOST_MS = 100,
+	/* A replica that is only a moment behind is given that moment, once for each call. */
+	REPLAY_MS = 100,
+	REPLAY_NAP_MS = 4,
 	MAX_ROW_BYTES = 64 << 20, /* of one row's decoded bytes */
 	MAX_STATEMENT_BYTES = 1 << 20,
 };
@@ -51,7 +55,8 @@ struct call {
 	const struct endpoint *e;
 	const struct pg_statement *statement;
 	int64_t deadline_ms;
-	uint64_t at_least; /* as in store_ambient */
+	uint64_t at_least;	/* as in store_ambient */
+	int64_t replayed_by_ms; /* until when it is waited for */
 	struct strbuf *block_out;
 	uint64_t *seen_out;
 };
@@ -292,17 +297,46 @@ fetch_greeting(struct pg *p, bool measures, struct greeting *out)
 	return rc;
 }
 
-/* The statement has not been sent: the transaction ends without it. */
+/* Ends the transaction before its statement was sent. */
+static enum err
+end_early(struct pg *p)
+{
+	const enum err rc = pg_sync(p);
+
+	return rc == ERR_OK ? pg_finish(p) : rc;
+}
+
 static struct outcome
 pass_over(struct pg *p)
 {
-	enum err rc = pg_sync(p);
+	const enum err rc = end_early(p);
 
-	if (rc == ERR_OK)
-		rc = pg_finish(p);
 	if (rc != ERR_OK)
 		return failure(p, rc, true);
 	return (struct outcome){ .rc = ERR_UNAVAILABLE, .elsewhere = true, .lags = true };
+}
+
+static bool
+is_behind(const struct call *call, const struct greeting *g)
+{
+	return g->seen < call->at_least;
+}
+
+/* It has greeted and is behind: again, in a new transaction, until it has replayed what is to be seen. */
+static enum err
+wait_for_replay(const struct call *call, struct pg *p, struct greeting *g)
+{
+	enum err rc = ERR_OK;
+
+	while (rc == ERR_OK && is_behind(call, g) && clock_mono_ms() < call->replayed_by_ms) {
+		rc = end_early(p);
+		(void)nanosleep(&(struct timespec){ .tv_nsec = REPLAY_NAP_MS * 1000000L }, NULL);
+		if (rc == ERR_OK)
+			rc = send_preamble(call, p, false);
+		if (rc == ERR_OK)
+			rc = fetch_greeting(p, false, g);
+	}
+	return rc;
 }
 
 /* Who may not take any answer waits for the preamble before it sends the statement; all others send both at once. */
@@ -312,7 +346,8 @@ talk(const struct call *call, struct pg_turn *turn, bool may_lag)
 	struct pg_fleet *fleet = call->store->fleet;
 	const size_t server = turn->lease.server;
 	const bool measures = !may_lag && pg_fleet_measures(fleet, server, clock_mono_ms());
-	const bool waits = measures || (!may_lag && call->at_least > 0);
+	const bool waits =
+	    measures || (!may_lag && !pg_fleet_has_seen(fleet, server, call->at_least));
 	struct pg *p = turn->lease.pg;
 	struct greeting greeting;
 	bool lags;
@@ -326,7 +361,12 @@ talk(const struct call *call, struct pg_turn *turn, bool may_lag)
 		return failure(p, rc, false);
 	pg_deadline(p, call->deadline_ms);
 	lags = measures && pg_fleet_lags(fleet, server, greeting.behind_ms);
-	if (waits && (lags || greeting.seen < call->at_least))
+	if (waits && !lags)
+		rc = wait_for_replay(call, p, &greeting);
+	if (rc != ERR_OK)
+		return failure(p, rc, true);
+	pg_fleet_saw(fleet, server, greeting.seen);
+	if (waits && (lags || is_behind(call, &greeting)))
 		return pass_over(p);
 	if (waits)
 		rc = send_statement(call, p);
@@ -432,8 +472,14 @@ read_fleet(void *state, const struct endpoint *e, const struct value *values,
 	rc = pg_bind_endpoint(e, values, &bound, &a, &params);
 	if (rc == ERR_OK) {
 		const struct pg_statement s = { name, sql, params, e->bind_count };
-		const struct call call = { state, e, &s, deadline_ms, ambient->at_least, block_out,
-			seen_out };
+		const struct call call = { .store = state,
+			.e = e,
+			.statement = &s,
+			.deadline_ms = deadline_ms,
+			.at_least = ambient->at_least,
+			.replayed_by_ms = clock_mono_ms() + REPLAY_MS,
+			.block_out = block_out,
+			.seen_out = seen_out };
 
 		rc = ask_all(&call, e->read_primary);
 	}

@@ -175,9 +175,14 @@ writer_begin(struct writer *w, struct writer_failure *why)
 }
 
 enum err
-writer_commit(struct writer *w, struct writer_failure *why)
+writer_commit(struct writer *w, uint64_t *position_out, struct writer_failure *why)
 {
-	return w->driver->commit(w->state, why);
+	uint64_t position = 0;
+	const enum err rc = w->driver->commit(w->state, &position, why);
+
+	if (position_out != NULL)
+		*position_out = position;
+	return rc;
 }
 
 void

@@ -64,8 +64,9 @@ const char *writer_system(const struct writer *w);
 enum err writer_migrate(struct writer *w, struct writer_failure *why_out);
 
 enum err writer_begin(struct writer *w, struct writer_failure *why_out);
-/* A commit whose answer is lost may have happened: the same batch again finds out, by its keys. */
-enum err writer_commit(struct writer *w, struct writer_failure *why_out);
+/* A commit whose answer is lost may have happened: the same batch again finds out, by its keys.  What was committed by now,
+ * this transaction too, is seen by who has come to *${position_out} (may be NULL; service/store.h); 0: by everybody. */
+enum err writer_commit(struct writer *w, uint64_t *position_out, struct writer_failure *why_out);
 void writer_rollback(struct writer *w); /* without a transaction: nothing */
 
 /*

@@ -16,7 +16,8 @@ struct writer_driver {
 	void (*close)(void *state);
 	enum err (*migrate)(void *state, struct writer_failure *why);
 	enum err (*begin)(void *state, struct writer_failure *why);
-	enum err (*commit)(void *state, struct writer_failure *why);
+	enum err (*commit)(void *state, uint64_t *position_out,
+	    struct writer_failure *why); /* never NULL; set to 0 by the caller */
 	void (*rollback)(void *state);
 	enum err (*claim_keys)(void *state, const struct event *events, size_t count,
 	    int64_t now_us, int64_t key_ttl_us, enum writer_claim *claims_out,

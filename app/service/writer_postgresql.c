@@ -334,18 +334,26 @@ forget_transaction(struct pg_writer *w)
 	w->set_ms = 0;
 }
 
+/* What is visible was flushed, and what was flushed is on its way to the replicas. */
 static enum err
-commit(void *state, struct writer_failure *why)
+commit(void *state, uint64_t *position_out, struct writer_failure *why)
 {
-	static const struct pg_statement s = { .name = "weir", .sql = "COMMIT" };
+	static const struct pg_statement s[] = {
+		{ .name = "weir", .sql = "COMMIT" },
+		{ .name = "weir", .sql = "SELECT pg_current_wal_flush_lsn() - '0/0'::pg_lsn" },
+	};
 	struct pg_writer *w = state;
-	struct pg_result *r = NULL;
+	struct pg_result *r[2] = { NULL };
+	int64_t position = 0;
 	enum err rc = ERR_OK;
 
 	/* A constraint that is checked at the end is some event's: so not weir's own. */
 	if (w->begun)
-		rc = run(w, &s, 1, &r, false, why);
-	pg_result_free(&r);
+		rc = run(w, s, 2, r, false, why);
+	if (r[1] != NULL && slice_to_i64(pg_text(r[1], 0, 0), &position) == ERR_OK)
+		*position_out = (uint64_t)position;
+	pg_result_free(&r[0]);
+	pg_result_free(&r[1]);
 	if (rc == ERR_OK)
 		forget_transaction(w);
 	return rc;

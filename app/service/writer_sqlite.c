@@ -135,8 +135,9 @@ begin(void *state, struct writer_failure *why)
 }
 
 static enum err
-commit(void *state, struct writer_failure *why)
+commit(void *state, uint64_t *position_out, struct writer_failure *why)
 {
+	(void)position_out; /* whoever reads sees it */
 	return exec(state, "COMMIT", why);
 }
 

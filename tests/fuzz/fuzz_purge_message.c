@@ -7,6 +7,7 @@
 
 #include "base/hash.h"
 #include "policy/l1.h"
+#include "policy/positions.h"
 #include "service/purges_room.h"
 
 enum { L1_BYTES = 1 << 20, ALIGN = 64, SEED = 7 };
@@ -45,20 +46,23 @@ int
 LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	static struct purges_shared shared;
+	static struct positions *positions;
 	static struct l1 *l1;
 	struct purges p = { .rows[0] = &shared.rows[0] };
 
 	if (l1 == NULL) {
 		l1 = aligned_alloc(ALIGN, (l1_size(L1_BYTES) + ALIGN - 1) / ALIGN * ALIGN);
-		if (l1 == NULL)
+		positions = aligned_alloc(ALIGN, (positions_size() + ALIGN - 1) / ALIGN * ALIGN);
+		if (l1 == NULL || positions == NULL)
 			abort();
+		positions_init(positions);
 		l1_init(l1, L1_BYTES, SEED);
 	}
 	put(l1, "some tag");
-	p.o = (struct purges_options){ .l1 = l1, .seed = SEED };
+	p.o = (struct purges_options){ .l1 = l1, .positions = positions, .seed = SEED };
 	atomic_store(&shared.rows[0].last, 0);
 	purges_hear(&p, 0, (struct slice){ (const char *)data, size });
-	if (has(l1, "some tag") && (size == 0 || data[0] != '1'))
+	if (has(l1, "some tag") && (size == 0 || data[0] != '2'))
 		abort();
 	return 0;
 }

@@ -189,7 +189,8 @@ class Weir:
         """The demo data and the test's own tables, before anybody else has the file open."""
         path = os.path.join(self.state, "weir.db")
         if self.database:
-            self.write(self.schema or "")
+            if self.schema:
+                self.write(self.schema)
             return
         if os.path.exists(path):
             return

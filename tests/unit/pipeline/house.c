@@ -14,6 +14,7 @@
 #include "base/clock.h"
 #include "base/fault.h"
 #include "policy/limiter.h"
+#include "policy/positions.h"
 #include "service/catalog.h"
 #include "telemetry/scoreboard.h"
 #include "tests/support/unit.h"
@@ -135,10 +136,12 @@ house_open(struct house *h, const char *const *files, size_t count)
 	limiter_init(zeroed(h, 1, limiter_size(SLOTS)), SLOTS);
 	l1_init(zeroed(h, 2, l1_size(CACHE_BYTES)), CACHE_BYTES, 7);
 	flight_init(zeroed(h, 3, flight_size(SLOTS)), SLOTS);
+	positions_init(zeroed(h, 4, positions_size()));
 	CU_ASSERT_EQUAL_FATAL(
 	    scoreboard_join(h->memory[0], MEMBER_WORKER, clock_mono_ms(), &member), ERR_OK);
 	h->cache = (struct cache){ .l1 = h->memory[2],
 		.flights = h->memory[3],
+		.positions = h->memory[4],
 		.seed = 7,
 		.member = member,
 		.ring = ring,

@@ -253,11 +253,11 @@ store_copy_of_two_seconds_ago(const char *uri)
 	uint32_t evicted;
 
 	go(&v, "GET", uri);
-	cache_purge_all(&h.cache);
+	cache_purge_all(&h.cache, 0);
 	CU_ASSERT_TRUE_FATAL(cache_lead(&h.cache, v.x.key, then_ms, 1000, &fill));
 	(void)cache_begin(&h.cache, &fill, v.x.endpoint, v.x.values, then_ms, 0, &v.x.arena, &hit);
-	CU_ASSERT_EQUAL_FATAL(
-	    cache_fill_land(&h.cache, &fill, &v.x.endpoint->cache, v.x.block, then_ms, 0, &evicted),
+	CU_ASSERT_EQUAL_FATAL(cache_fill_land(&h.cache, &fill, &v.x.endpoint->cache, v.x.block, 0,
+				  then_ms, 0, &evicted),
 	    ERR_OK);
 	visit_end(&v);
 }

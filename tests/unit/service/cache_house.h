@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <sys/mman.h>
 
+#include "policy/positions.h"
 #include "service/cache.h"
 #include "tests/support/unit.h"
 
@@ -46,6 +47,7 @@ house_open(void)
 		abort();
 	h->c = (struct cache){
 		.l1 = shared(l1_size(L1_BYTES)),
+		.positions = shared(positions_size()),
 		.flights = shared(flight_size(SLOTS)),
 		.seed = SEED,
 		.member = 1,
@@ -63,6 +65,7 @@ house_close(struct house *h)
 {
 	(void)munmap(h->c.l1, l1_size(L1_BYTES));
 	(void)munmap(h->c.flights, flight_size(SLOTS));
+	(void)munmap(h->c.positions, positions_size());
 	arena_free(&h->a);
 	free(h);
 }
@@ -156,7 +159,7 @@ fill(struct house *h, const struct endpoint *e, struct asked v, const char *tena
 
 	CU_ASSERT_EQUAL(cache_join(&h->c, key, NOW_MS, LEASE_MS, &f), FLIGHT_LEAD);
 	CU_ASSERT_NOT_EQUAL(cache_begin(&h->c, &f, e, v.v, NOW_MS, 0, &h->a, &hit), L1_FRESH);
-	return cache_fill_land(&h->c, &f, &e->cache, slice_of(block), NOW_MS, 0, &evicted);
+	return cache_fill_land(&h->c, &f, &e->cache, slice_of(block), 0, NOW_MS, 0, &evicted);
 }
 
 static inline bool

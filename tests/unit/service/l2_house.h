@@ -6,6 +6,7 @@
 
 #include "base/hash.h"
 #include "policy/l1.h"
+#include "policy/positions.h"
 #include "service/cache_l2.h"
 #include "service/purges_room.h"
 #include "service/shards.h"
@@ -22,6 +23,7 @@ struct l2_house {
 	struct shards *shards;
 	struct purges_shared *shared;
 	struct l1 *l1;
+	struct positions *positions;
 	struct purges *purges;
 	struct l2 l2;
 	struct arena a;
@@ -57,6 +59,7 @@ l2_house_open(struct l2_house *h, const char *urls, const struct l2_house *befor
 	CU_ASSERT_EQUAL_FATAL(shards_open(&shards, &h->shards), ERR_OK);
 	h->shared = before != NULL ? before->shared : l2_house_memory(purges_shared_size());
 	h->l1 = before != NULL ? before->l1 : l2_house_memory(l1_size(L2_L1_BYTES));
+	h->positions = before != NULL ? before->positions : l2_house_memory(positions_size());
 	if (before == NULL) {
 		purges_shared_init(h->shared);
 		l1_init(h->l1, L2_L1_BYTES, L2_SEED);
@@ -64,6 +67,7 @@ l2_house_open(struct l2_house *h, const char *urls, const struct l2_house *befor
 	purges.shards = h->shards;
 	purges.shared = h->shared;
 	purges.l1 = h->l1;
+	purges.positions = h->positions;
 	CU_ASSERT_EQUAL_FATAL(purges_open(&purges, &h->purges), ERR_OK);
 	h->l2 = (struct l2){ .shards = h->shards,
 		.purges = h->purges,
@@ -82,6 +86,7 @@ l2_house_close(struct l2_house *h, bool keep)
 	if (!keep) {
 		free(h->shared);
 		free(h->l1);
+		free(h->positions);
 	}
 	arena_free(&h->a);
 }

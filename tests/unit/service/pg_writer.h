@@ -66,7 +66,7 @@ claim(const struct event *ev, int64_t at_us)
 
 	CU_ASSERT_EQUAL(writer_begin(w, &why), ERR_OK);
 	CU_ASSERT_EQUAL(writer_claim_keys(w, ev, 1, at_us, ttl_us, &c, &why), ERR_OK);
-	CU_ASSERT_EQUAL(writer_commit(w, &why), ERR_OK);
+	CU_ASSERT_EQUAL(writer_commit(w, NULL, &why), ERR_OK);
 	return c;
 }
 

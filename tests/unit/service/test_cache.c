@@ -143,7 +143,8 @@ those_who_wait_are_rung_and_find_the_copy(void)
 	CU_ASSERT_EQUAL(cache_look(&other, &waiter, &reason), FLIGHT_FLYING);
 	(void)cache_begin(&h->c, &leader, &e, v.v, NOW_MS, 0, &h->a, &hit);
 	CU_ASSERT_EQUAL(
-	    cache_fill_land(&h->c, &leader, &e.cache, SLICE("block"), NOW_MS, 0, &evicted), ERR_OK);
+	    cache_fill_land(&h->c, &leader, &e.cache, SLICE("block"), 0, NOW_MS, 0, &evicted),
+	    ERR_OK);
 	CU_ASSERT_FALSE(leader.leading);
 	CU_ASSERT_EQUAL(h->rung[7], 1);
 	CU_ASSERT_EQUAL(h->rung[1], 0);
@@ -231,7 +232,7 @@ a_waiter_takes_over_from_a_dead_leader_and_fills(void)
 	CU_ASSERT_TRUE(cache_take_over(&other, &waiter, NOW_MS, LEASE_MS));
 	(void)cache_begin(&other, &waiter, &e, v.v, NOW_MS, 0, &h->a, &hit);
 	CU_ASSERT_EQUAL(
-	    cache_fill_land(&other, &waiter, &e.cache, SLICE("block"), NOW_MS, 0, &evicted),
+	    cache_fill_land(&other, &waiter, &e.cache, SLICE("block"), 0, NOW_MS, 0, &evicted),
 	    ERR_OK);
 	CU_ASSERT_EQUAL(lookup(h, key, NOW_MS), L1_FRESH);
 	house_close(h);
@@ -272,7 +273,7 @@ a_stale_copy_is_refreshed_by_one(void)
 	CU_ASSERT_FALSE(cache_lead(&h->c, key, later_ms, LEASE_MS, &two));
 	CU_ASSERT_EQUAL(cache_begin(&h->c, &one, &e, v.v, later_ms, 0, &h->a, &hit), L1_STALE);
 	CU_ASSERT_TRUE(slice_eq_cstr(hit.block, "old")); /* should the query fail */
-	(void)cache_fill_land(&h->c, &one, &e.cache, SLICE("new"), later_ms, 0, &evicted);
+	(void)cache_fill_land(&h->c, &one, &e.cache, SLICE("new"), 0, later_ms, 0, &evicted);
 	CU_ASSERT_EQUAL(cache_lookup(&h->c, key, later_ms, 0, &h->a, &hit), L1_FRESH);
 	CU_ASSERT_TRUE(slice_eq_cstr(hit.block, "new"));
 	house_close(h);
@@ -296,7 +297,7 @@ a_purge_during_the_query_keeps_nothing_and_sends_the_waiters_again(void)
 	(void)cache_begin(&h->c, &leader, &e, v.v, NOW_MS, 0, &h->a, &hit);
 	cache_purge_tag(&other, SLICE("country-DE"));
 	CU_ASSERT_EQUAL(
-	    cache_fill_land(&h->c, &leader, &e.cache, SLICE("old"), NOW_MS, 0, &evicted),
+	    cache_fill_land(&h->c, &leader, &e.cache, SLICE("old"), 0, NOW_MS, 0, &evicted),
 	    ERR_CONFLICT);
 	CU_ASSERT_EQUAL(h->rung[7], 1);
 	CU_ASSERT_EQUAL(lookup(h, key, NOW_MS), L1_MISS);
@@ -324,7 +325,7 @@ an_answer_too_large_to_keep_sends_the_waiters_on_their_own_way(void)
 	(void)cache_join(&h->c, key, NOW_MS, LEASE_MS, &leader);
 	(void)cache_join(&other, key, NOW_MS, LEASE_MS, &waiter);
 	(void)cache_begin(&h->c, &leader, &e, v.v, NOW_MS, 0, &h->a, &hit);
-	CU_ASSERT_EQUAL(cache_fill_land(&h->c, &leader, &e.cache, (struct slice){ bytes, over },
+	CU_ASSERT_EQUAL(cache_fill_land(&h->c, &leader, &e.cache, (struct slice){ bytes, over }, 0,
 			    NOW_MS, 0, &evicted),
 	    ERR_TOO_LARGE);
 	CU_ASSERT_EQUAL(cache_look(&other, &waiter, &reason), FLIGHT_NOT_STORED);
@@ -353,7 +354,8 @@ without_memory_for_its_tags_a_copy_is_not_kept(void)
 	arena_init(&none, 1);
 	(void)cache_join(&h->c, key, NOW_MS, LEASE_MS, &f);
 	(void)cache_begin(&h->c, &f, &e, v.v, NOW_MS, 0, &none, &hit);
-	CU_ASSERT_EQUAL(cache_fill_land(&h->c, &f, &e.cache, SLICE("block"), NOW_MS, 0, &evicted),
+	CU_ASSERT_EQUAL(
+	    cache_fill_land(&h->c, &f, &e.cache, SLICE("block"), 0, NOW_MS, 0, &evicted),
 	    ERR_TOO_LARGE);
 	arena_free(&none);
 	house_close(h);
@@ -376,7 +378,7 @@ a_full_flight_table_stores_all_the_same(void)
 	CU_ASSERT_EQUAL(cache_join(&h->c, key, NOW_MS, LEASE_MS, &f), FLIGHT_ALONE);
 	(void)cache_begin(&h->c, &f, &e, v.v, NOW_MS, 0, &h->a, &hit);
 	CU_ASSERT_EQUAL(
-	    cache_fill_land(&h->c, &f, &e.cache, SLICE("block"), NOW_MS, 0, &evicted), ERR_OK);
+	    cache_fill_land(&h->c, &f, &e.cache, SLICE("block"), 0, NOW_MS, 0, &evicted), ERR_OK);
 	CU_ASSERT_EQUAL(lookup(h, key, NOW_MS), L1_FRESH);
 	house_close(h);
 }

@@ -32,7 +32,7 @@ query_and_land(const struct cache *c, struct crowd *crowd, struct cache_fill *f,
 	if (cache_begin(c, f, &e, v.v, NOW_MS, 1000, a, &hit) == L1_FRESH)
 		return true;
 	crowd->queries[round]++;
-	return cache_fill_land(c, f, &e.cache, SLICE("block"), NOW_MS, 1000, &evicted) == ERR_OK;
+	return cache_fill_land(c, f, &e.cache, SLICE("block"), 0, NOW_MS, 1000, &evicted) == ERR_OK;
 }
 
 /* As the pipeline does it, but that it looks instead of parking. */
@@ -67,7 +67,7 @@ read_in_rounds(struct crowd *crowd, unsigned member)
 	arena_init(&a, 1 << 20);
 	for (unsigned r = 0; r < ROUNDS; r++) {
 		if (pthread_barrier_wait(&crowd->barrier) == PTHREAD_BARRIER_SERIAL_THREAD)
-			cache_purge_all(&c);
+			cache_purge_all(&c, 0);
 		(void)pthread_barrier_wait(&crowd->barrier);
 		if (read_once(&c, crowd, r, &a))
 			crowd->answers++;

@@ -105,7 +105,7 @@ a_purge_of_all_leaves_nothing(void)
 	const struct endpoint e = countries();
 
 	fill_germany_and_france(h, &e);
-	cache_purge_all(&h->c);
+	cache_purge_all(&h->c, 0);
 	CU_ASSERT_EQUAL(left(h, &e), 0);
 	fill_germany_and_france(h, &e);
 	CU_ASSERT_EQUAL(left(h, &e), 15);
@@ -139,7 +139,7 @@ an_applied_event_purges_what_it_invalidates(void)
 	s.tag_count = 0;
 	fill_germany_and_france(h, &e);
 	CU_ASSERT_EQUAL(fill(h, &s, v, "", "x"), ERR_OK);
-	CU_ASSERT_EQUAL(cache_purge_event(&h->c, &w, v.v, &h->a), 2);
+	CU_ASSERT_EQUAL(cache_purge_event(&h->c, &w, v.v, 0, &h->a), 2);
 	CU_ASSERT_EQUAL(left(h, &e), 7);
 	CU_ASSERT_FALSE(cached(h, &s, v, ""));
 	house_close(h);
@@ -157,9 +157,9 @@ an_event_whose_tags_cannot_be_made_purges_everything(void)
 
 	v.v[0].type = VALUE_OBJECT; /* that is not JSON: no canonical text */
 	fill_germany_and_france(h, &e);
-	CU_ASSERT_EQUAL(cache_purge_event(&h->c, &bad, v.v, &h->a), 1);
+	CU_ASSERT_EQUAL(cache_purge_event(&h->c, &bad, v.v, 0, &h->a), 1);
 	CU_ASSERT_EQUAL(left(h, &e), 0);
-	CU_ASSERT_EQUAL(cache_purge_event(&h->c, &w, ask("DE", "1", NULL).v, &h->a), 2);
+	CU_ASSERT_EQUAL(cache_purge_event(&h->c, &w, ask("DE", "1", NULL).v, 0, &h->a), 2);
 	house_close(h);
 }
 
@@ -196,7 +196,51 @@ an_endpoint_with_too_many_tags_is_refused(void)
 	house_close(h);
 }
 
-UNIT_SUITE(cache_purge, TEST(a_tag_purges_the_copies_of_all_tenants),
+/* ${seen}: how far the database was whose answer it is. */
+static enum err
+lead_and_land(struct house *h, const struct endpoint *e, struct asked v, uint64_t seen,
+    enum flight_state *told_out)
+{
+	const struct slice key = key_of(h, e, v, "");
+	struct cache_fill leader, waiter;
+	struct cache_hit hit;
+	uint32_t evicted;
+	uint8_t reason;
+	enum err rc;
+
+	CU_ASSERT_EQUAL_FATAL(cache_join(&h->c, key, NOW_MS, LEASE_MS, &leader), FLIGHT_LEAD);
+	CU_ASSERT_EQUAL_FATAL(cache_join(&h->c, key, NOW_MS, LEASE_MS, &waiter), FLIGHT_WAIT);
+	(void)cache_begin(&h->c, &leader, e, v.v, NOW_MS, 0, &h->a, &hit);
+	rc = cache_fill_land(&h->c, &leader, &e->cache, SLICE("x"), seen, NOW_MS, 0, &evicted);
+	*told_out = cache_look(&h->c, &waiter, &reason);
+	return rc;
+}
+
+static void
+an_answer_that_is_older_than_a_purge_is_not_kept(void)
+{
+	enum { BEFORE = 99, COMMIT = 100 };
+	struct house *h = house_open();
+	const struct endpoint e = countries(), w = write_of(tags, 2);
+	const struct asked germany = ask("DE", "1", NULL), france = ask("FR", "1", NULL);
+	enum flight_state told;
+
+	CU_ASSERT_EQUAL(cache_purge_event(&h->c, &w, germany.v, COMMIT, &h->a), 2);
+	CU_ASSERT_EQUAL(lead_and_land(h, &e, germany, BEFORE, &told), ERR_CONFLICT);
+	CU_ASSERT_EQUAL(
+	    told, FLIGHT_NOT_STORED); /* each waiter queries for itself, and none after another */
+	CU_ASSERT_FALSE(cached(h, &e, germany, ""));
+	CU_ASSERT_EQUAL(lead_and_land(h, &e, germany, COMMIT, &told), ERR_OK);
+	CU_ASSERT_EQUAL(told, FLIGHT_STORED);
+	CU_ASSERT_TRUE(cached(h, &e, germany, ""));
+	CU_ASSERT_EQUAL(lead_and_land(h, &e, france, UINT64_MAX, &told), ERR_OK);
+	cache_purge_all(&h->c, COMMIT + 1);
+	CU_ASSERT_EQUAL(lead_and_land(h, &e, france, COMMIT, &told), ERR_CONFLICT);
+	house_close(h);
+}
+
+UNIT_SUITE(cache_purge, TEST(an_answer_that_is_older_than_a_purge_is_not_kept),
+    TEST(a_tag_purges_the_copies_of_all_tenants),
     TEST(without_tags_an_endpoint_is_purged_by_its_name),
     TEST(a_path_purges_its_copies_whatever_query_and_tenant),
     TEST(a_path_that_is_none_is_refused_with_a_reason), TEST(a_purge_of_all_leaves_nothing),

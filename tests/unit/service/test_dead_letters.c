@@ -44,7 +44,7 @@ bury(const char *endpoint, const char *tenant, const char *key, struct slice pay
 	CU_ASSERT_EQUAL(writer_begin(w, &why), ERR_OK);
 	CU_ASSERT_EQUAL(writer_claim_keys(w, &sw.ev, 1, now_us, ttl_us, &claim, &why), ERR_OK);
 	CU_ASSERT_EQUAL(writer_bury(w, &sw.ev, &reason, now_us, &why), ERR_OK);
-	CU_ASSERT_EQUAL(writer_commit(w, &why), ERR_OK);
+	CU_ASSERT_EQUAL(writer_commit(w, NULL, &why), ERR_OK);
 	arena_free(&sw.arena);
 }
 

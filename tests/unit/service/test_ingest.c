@@ -7,6 +7,7 @@
 #include <sys/wait.h>
 
 #include "base/rand.h"
+#include "policy/positions.h"
 #include "service/cache.h"
 #include "service/ledger.h"
 #include "service/source.h"
@@ -410,6 +411,7 @@ static void
 cache_make(void)
 {
 	cache = (struct cache){ .l1 = shared_memory(l1_size(L1_BYTES)),
+		.positions = shared_memory(positions_size()),
 		.flights = shared_memory(flight_size(FLIGHTS)),
 		.seed = 7,
 		.member = 1 };
@@ -423,6 +425,7 @@ cache_unmake(void)
 {
 	(void)munmap(cache.l1, l1_size(L1_BYTES));
 	(void)munmap(cache.flights, flight_size(FLIGHTS));
+	(void)munmap(cache.positions, positions_size());
 }
 
 /* Is the answer of GET /t/count in the cache?  Puts it there when it is not. */
@@ -443,8 +446,8 @@ count_is_cached(void)
 	if (!cached) {
 		CU_ASSERT_EQUAL(cache_join(&cache, key, 1000, 1000, &f), FLIGHT_LEAD);
 		(void)cache_begin(&cache, &f, e, NULL, 1000, 1000, &a, &hit);
-		CU_ASSERT_EQUAL(cache_fill_land(&cache, &f, &e->cache, SLICE("[{\"n\":0}]"), 1000,
-				    1000, &evicted),
+		CU_ASSERT_EQUAL(cache_fill_land(&cache, &f, &e->cache, SLICE("[{\"n\":0}]"), 0,
+				    1000, 1000, &evicted),
 		    ERR_OK);
 	}
 	arena_free(&a);

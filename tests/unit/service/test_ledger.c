@@ -49,7 +49,7 @@ claim(const char *key, const char *failure)
 		writer_failure_set(&reason, WRITER_BAD_EVENT, "23000", failure);
 		CU_ASSERT_EQUAL(writer_bury(w, ev, &reason, now_us, &why), ERR_OK);
 	}
-	CU_ASSERT_EQUAL(writer_commit(w, &why), ERR_OK);
+	CU_ASSERT_EQUAL(writer_commit(w, NULL, &why), ERR_OK);
 	arena_free(&sw.arena);
 }
 

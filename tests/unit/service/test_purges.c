@@ -37,7 +37,7 @@ static void
 a_message_purges_its_tags_and_no_others(void)
 {
 	open_in_step();
-	say("1 100 200 1:a,1:c,");
+	say("2 100 200 7 1:a,1:c,");
 	check_left(false, true, false);
 	CU_ASSERT_EQUAL(atomic_load(&h.purges->rows[0]->last), 200);
 	l2_house_close(&h, false);
@@ -47,10 +47,10 @@ static void
 a_gap_before_a_message_purges_everything(void)
 {
 	open_in_step();
-	say("1 150 200 1:a,");
+	say("2 150 200 7 1:a,");
 	check_left(false, false, false);
 	l2_house_put(&h, "b");
-	say("1 200 300 1:a,"); /* in step again */
+	say("2 200 300 7 1:a,"); /* in step again */
 	check_left(false, true, false);
 	l2_house_close(&h, false);
 }
@@ -59,7 +59,7 @@ static void
 what_is_known_already_is_not_heard_twice(void)
 {
 	open_in_step();
-	say("1 40 100 1:a,"); /* another of this host was faster, and who came back dropped everything */
+	say("2 40 100 7 1:a,"); /* another of this host was faster, and who came back dropped everything */
 	check_left(true, true, true);
 	CU_ASSERT_EQUAL(atomic_load(&h.purges->rows[0]->last), 100);
 	l2_house_close(&h, false);
@@ -68,10 +68,10 @@ what_is_known_already_is_not_heard_twice(void)
 static void
 a_message_that_says_all_or_that_nobody_understands_purges_everything(void)
 {
-	static const char *const texts[] = { "1 100 200 !", "", "1", "2 100 200 1:a,",
-		"1 x 200 1:a,", "1 100 y 1:a,", "1 100 200 2:a,", "1 100 200 1:a",
-		"1 100 200 -1:a,", "1 100 200 :,", "1 100 200 99999999999999999999:a,",
-		"1 100 200 9223372036854775807:a," };
+	static const char *const texts[] = { "2 100 200 7 !", "", "2", "1 100 200 7 1:a,",
+		"2 x 200 7 1:a,", "2 100 y 7 1:a,", "2 100 200 y 1:a,", "2 100 200 -7 1:a,",
+		"2 100 200 7 2:a,", "2 100 200 7 1:a", "2 100 200 7 -1:a,", "2 100 200 7 :,",
+		"2 100 200 7 99999999999999999999:a,", "2 100 200 7 9223372036854775807:a," };
 
 	for (size_t i = 0; i < sizeof texts / sizeof *texts; i++) {
 		open_in_step();
@@ -88,7 +88,7 @@ a_purge_that_no_shard_hears_counts_here_and_is_owed(void)
 
 	open_in_step();
 	CU_ASSERT_FALSE(purges_are_owed(h.purges, 0));
-	purges_add(h.purges, &a);
+	purges_add(h.purges, &a, 0);
 	CU_ASSERT_EQUAL(purges_send(h.purges), ERR_UNAVAILABLE);
 	check_left(false, true, true);
 	CU_ASSERT_TRUE(purges_are_owed(h.purges, 0));
@@ -104,7 +104,7 @@ what_is_owed_belongs_to_the_shard_whatever_its_place(void)
 	struct l2_house first, second;
 
 	l2_house_open(&first, "unix:/none/1", NULL);
-	purges_add(first.purges, &a);
+	purges_add(first.purges, &a, 0);
 	(void)purges_send(first.purges);
 	l2_house_close(&first, true);
 	l2_house_open(&second, "unix:/none/2,unix:/none/1", &first);
@@ -123,7 +123,7 @@ many_tags_are_gathered_and_each_is_told_once(void)
 		const int n = snprintf(text, sizeof text, "tag-%u", i % (PURGES_BATCH / 2));
 		const struct slice tag = { text, (size_t)n };
 
-		purges_add(h.purges, &tag);
+		purges_add(h.purges, &tag, 0);
 	}
 	CU_ASSERT_EQUAL(h.purges->count, PURGES_BATCH / 2);
 	CU_ASSERT_FALSE(purges_are_owed(h.purges, 0)); /* nothing was sent yet */
@@ -131,7 +131,7 @@ many_tags_are_gathered_and_each_is_told_once(void)
 		const int n = snprintf(text, sizeof text, "more-%u", i);
 		const struct slice tag = { text, (size_t)n };
 
-		purges_add(h.purges, &tag);
+		purges_add(h.purges, &tag, 0);
 	}
 	CU_ASSERT_TRUE(h.purges->count < PURGES_BATCH); /* some went by themselves */
 	CU_ASSERT_TRUE(purges_are_owed(h.purges, 0));
@@ -144,16 +144,40 @@ everything_is_more_than_any_tags(void)
 	const struct slice a = SLICE("a");
 
 	open_in_step();
-	purges_add(h.purges, &a);
-	purges_add(h.purges, NULL);
-	purges_add(h.purges, &a);
+	purges_add(h.purges, &a, 0);
+	purges_add(h.purges, NULL, 0);
+	purges_add(h.purges, &a, 0);
 	CU_ASSERT_EQUAL(purges_send(h.purges), ERR_UNAVAILABLE);
 	check_left(false, false, false);
 	l2_house_close(&h, false);
 }
 
+static uint64_t
+position_of(const char *tag)
+{
+	const uint64_t hash = hash64(L2_SEED, tag, strlen(tag));
+
+	return positions_of(h.positions, &hash, 1);
+}
+
+static void
+a_message_tells_how_far_the_database_was(void)
+{
+	open_in_step();
+	say("2 100 200 7 1:a,1:c,");
+	CU_ASSERT_EQUAL(position_of("a"), 7);
+	CU_ASSERT_EQUAL(position_of("b"), 0);
+	say("2 200 300 5 1:a,"); /* two hosts purge; the earlier commit is told later */
+	CU_ASSERT_EQUAL(position_of("a"), 7);
+	say("2 300 400 9 !");
+	CU_ASSERT_EQUAL(position_of("a"), 9);
+	CU_ASSERT_EQUAL(position_of("b"), 9);
+	l2_house_close(&h, false);
+}
+
 UNIT_SUITE(purges, TEST(a_message_purges_its_tags_and_no_others),
-    TEST(a_gap_before_a_message_purges_everything), TEST(what_is_known_already_is_not_heard_twice),
+    TEST(a_message_tells_how_far_the_database_was), TEST(a_gap_before_a_message_purges_everything),
+    TEST(what_is_known_already_is_not_heard_twice),
     TEST(a_message_that_says_all_or_that_nobody_understands_purges_everything),
     TEST(a_purge_that_no_shard_hears_counts_here_and_is_owed),
     TEST(what_is_owed_belongs_to_the_shard_whatever_its_place),

@@ -42,7 +42,7 @@ claim(const struct event *ev, int64_t at_us)
 
 	CU_ASSERT_EQUAL(writer_begin(w, &why), ERR_OK);
 	CU_ASSERT_EQUAL(writer_claim_keys(w, ev, 1, at_us, ttl_us, &c, &why), ERR_OK);
-	CU_ASSERT_EQUAL(writer_commit(w, &why), ERR_OK);
+	CU_ASSERT_EQUAL(writer_commit(w, NULL, &why), ERR_OK);
 	return c;
 }
 
@@ -73,7 +73,7 @@ apply(const char *name, const char *payload)
 	if (rc != ERR_OK)
 		writer_rollback(w);
 	else
-		CU_ASSERT_EQUAL(writer_commit(w, &why), ERR_OK);
+		CU_ASSERT_EQUAL(writer_commit(w, NULL, &why), ERR_OK);
 	arena_free(&sw.arena);
 	return rc;
 }
@@ -149,7 +149,7 @@ twins_in_one_batch_are_told_apart(void)
 	events[2] = *house_event(&sw[2], "acme", "k", "other", now_us);
 	CU_ASSERT_EQUAL(writer_begin(w, &why), ERR_OK);
 	CU_ASSERT_EQUAL(writer_claim_keys(w, events, 3, now_us, ttl_us, c, &why), ERR_OK);
-	CU_ASSERT_EQUAL(writer_commit(w, &why), ERR_OK);
+	CU_ASSERT_EQUAL(writer_commit(w, NULL, &why), ERR_OK);
 	CU_ASSERT_EQUAL(c[0], WRITER_NEW);
 	CU_ASSERT_EQUAL(c[1], WRITER_APPLIED);
 	CU_ASSERT_EQUAL(c[2], WRITER_CLASH);
@@ -317,7 +317,7 @@ a_batch_stops_at_the_event_that_fails_and_says_how_many_went_well(void)
 	CU_ASSERT_EQUAL(done, 0);
 	CU_ASSERT_EQUAL(writer_apply(w, jobs, 2, now_us, INT64_MAX, &done, &why), ERR_OK);
 	CU_ASSERT_EQUAL(done, 2);
-	CU_ASSERT_EQUAL(writer_commit(w, &why), ERR_OK);
+	CU_ASSERT_EQUAL(writer_commit(w, NULL, &why), ERR_OK);
 	CU_ASSERT_EQUAL(house_ask(&h, "SELECT count(*) FROM things"), 2);
 	for (int i = 0; i < 4; i++)
 		arena_free(&sw[i].arena);
@@ -342,7 +342,7 @@ a_batch_past_its_time_begins_no_more_statements_but_always_the_first(void)
 	writer_rollback(w);
 	CU_ASSERT_EQUAL(writer_begin(w, &why), ERR_OK);
 	CU_ASSERT_EQUAL(writer_apply(w, jobs, 1, now_us, 0, &done, &why), ERR_OK);
-	CU_ASSERT_EQUAL(writer_commit(w, &why), ERR_OK);
+	CU_ASSERT_EQUAL(writer_commit(w, NULL, &why), ERR_OK);
 	for (int i = 0; i < 3; i++)
 		arena_free(&sw[i].arena);
 	close_all();

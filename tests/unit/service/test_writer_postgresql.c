@@ -21,7 +21,7 @@ apply(const char *name, const char *payload)
 	rc = writer_apply(w, &job, 1, now_us, INT64_MAX, &done, &why);
 	CU_ASSERT_EQUAL(done, rc == ERR_OK ? 1 : 0);
 	if (rc == ERR_OK)
-		CU_ASSERT_EQUAL(writer_commit(w, &why), ERR_OK);
+		CU_ASSERT_EQUAL(writer_commit(w, NULL, &why), ERR_OK);
 	writer_rollback(w);
 	arena_free(&sw.arena);
 	return rc;
@@ -180,7 +180,7 @@ apply_batch(struct batch *b, int64_t until_ms, size_t *done)
 	CU_ASSERT_EQUAL(writer_begin(w, &why), ERR_OK);
 	rc = writer_apply(w, b->jobs, BATCH, now_us, until_ms, done, &why);
 	if (rc == ERR_OK)
-		CU_ASSERT_EQUAL(writer_commit(w, &why), ERR_OK);
+		CU_ASSERT_EQUAL(writer_commit(w, NULL, &why), ERR_OK);
 	writer_rollback(w);
 	return rc;
 }
@@ -318,7 +318,7 @@ what_fails_in_commit_is_told_with_its_verdict(void)
 			house_event(&sw[i], "acme", "k", "p", now_us) };
 	CU_ASSERT_EQUAL(writer_begin(w, &why), ERR_OK);
 	CU_ASSERT_EQUAL(writer_apply(w, jobs, 2, now_us, INT64_MAX, &done, &why), ERR_OK);
-	CU_ASSERT_NOT_EQUAL(writer_commit(w, &why), ERR_OK);
+	CU_ASSERT_NOT_EQUAL(writer_commit(w, NULL, &why), ERR_OK);
 	CU_ASSERT_EQUAL(why.verdict, WRITER_BAD_EVENT);
 	CU_ASSERT_STRING_EQUAL(why.sqlstate, "23505");
 	writer_rollback(w);
@@ -342,7 +342,7 @@ bury(const char *key, const char *message)
 	CU_ASSERT_EQUAL(claim(ev, now_us), WRITER_NEW);
 	CU_ASSERT_EQUAL(writer_begin(w, &why), ERR_OK);
 	CU_ASSERT_EQUAL(writer_bury(w, ev, &reason, now_us, &why), ERR_OK);
-	CU_ASSERT_EQUAL(writer_commit(w, &why), ERR_OK);
+	CU_ASSERT_EQUAL(writer_commit(w, NULL, &why), ERR_OK);
 	arena_free(&sw.arena);
 }
 
@@ -426,7 +426,7 @@ a_letter_lives_again_once(void)
 	CU_ASSERT_EQUAL(writer_begin(w, &why), ERR_OK);
 	CU_ASSERT_EQUAL(writer_revive(w, &sw.ev, now_us, &why), ERR_OK);
 	CU_ASSERT_EQUAL(writer_drop_letter(w, 1, &why), ERR_OK);
-	CU_ASSERT_EQUAL(writer_commit(w, &why), ERR_OK);
+	CU_ASSERT_EQUAL(writer_commit(w, NULL, &why), ERR_OK);
 	CU_ASSERT_TRUE(says("SELECT state FROM weir_keys WHERE reason IS NULL", "applied"));
 	CU_ASSERT_EQUAL(writer_begin(w, &why), ERR_OK);
 	CU_ASSERT_EQUAL(writer_revive(w, &sw.ev, now_us, &why), ERR_CONFLICT);
@@ -461,7 +461,7 @@ a_connection_that_is_lost_is_a_bad_moment_and_never_the_events_fault(void)
 	CU_ASSERT_TRUE(says("SELECT count(pg_terminate_backend(pid)) > 0 FROM pg_stat_activity"
 			    " WHERE application_name = 'weir' AND pid <> pg_backend_pid()",
 	    "t"));
-	CU_ASSERT_NOT_EQUAL(writer_commit(w, &why), ERR_OK);
+	CU_ASSERT_NOT_EQUAL(writer_commit(w, NULL, &why), ERR_OK);
 	CU_ASSERT_EQUAL(why.verdict, WRITER_BAD_MOMENT);
 	writer_rollback(w);
 	CU_ASSERT_NOT_EQUAL(writer_claim_keys(w, ev, 1, now_us, ttl_us, &c, &why), ERR_OK);
@@ -602,8 +602,49 @@ an_open_breaker_is_a_bad_moment(void)
 	free(o.guards);
 }
 
-UNIT_SUITE(writer_postgresql, TEST(tables_are_made_once_and_kept),
-    TEST(several_hosts_may_make_the_tables_at_once),
+static uint64_t
+commit_one(const char *key)
+{
+	struct spool_write sw;
+	struct event *ev = house_event(&sw, "acme", key, "p", now_us);
+	enum writer_claim c;
+	uint64_t position = 0;
+
+	CU_ASSERT_EQUAL(writer_begin(w, &why), ERR_OK);
+	CU_ASSERT_EQUAL(writer_claim_keys(w, ev, 1, now_us, ttl_us, &c, &why), ERR_OK);
+	CU_ASSERT_EQUAL(writer_commit(w, &position, &why), ERR_OK);
+	arena_free(&sw.arena);
+	return position;
+}
+
+/* What a replica must have replayed to show it; who looks at the key later is told of no less. */
+static void
+a_commit_says_how_far_the_database_is(void)
+{
+	struct operation op;
+	struct spool_write sw;
+	struct ledger *ledger;
+	uint64_t first, second;
+	struct arena a;
+
+	open_fresh();
+	arena_init(&a, 1 << 20);
+	CU_ASSERT_EQUAL_FATAL(ledger_open(&p.h.o.database, 1, &ledger), ERR_OK);
+	first = commit_one("a");
+	second = commit_one("b");
+	CU_ASSERT_TRUE(first > 0 && second > first);
+	(void)house_event(&sw, "acme", "b", "p", now_us);
+	CU_ASSERT_EQUAL_FATAL(
+	    operation_find(ledger, sw.ev.id, clock_mono_ms() + 10000, &a, &op), ERR_OK);
+	CU_ASSERT_TRUE(op.position >= second);
+	ledger_close(&ledger);
+	arena_free(&sw.arena);
+	arena_free(&a);
+	close_all();
+}
+
+UNIT_SUITE(writer_postgresql, TEST(a_commit_says_how_far_the_database_is),
+    TEST(tables_are_made_once_and_kept), TEST(several_hosts_may_make_the_tables_at_once),
     TEST(without_the_right_to_make_tables_the_message_says_so_and_those_that_are_there_are_enough),
     TEST(statements_get_their_values_by_name), TEST(a_key_says_how_many_rows_its_event_touched),
     TEST(failures_are_told_with_their_verdict), TEST(the_order_of_a_batch_is_kept_among_endpoints),

@@ -57,7 +57,7 @@ twins_in_one_batch_are_told_apart(void)
 		events[i] = *house_event(&sw[i], "acme", keys[i], payloads[i], now_us);
 	CU_ASSERT_EQUAL(writer_begin(w, &why), ERR_OK);
 	CU_ASSERT_EQUAL(writer_claim_keys(w, events, 5, now_us, ttl_us, c, &why), ERR_OK);
-	CU_ASSERT_EQUAL(writer_commit(w, &why), ERR_OK);
+	CU_ASSERT_EQUAL(writer_commit(w, NULL, &why), ERR_OK);
 	for (int i = 0; i < 5; i++) {
 		CU_ASSERT_EQUAL(c[i], want[i]);
 		arena_free(&sw[i].arena);
@@ -80,7 +80,7 @@ what_is_rolled_back_was_never_claimed(void)
 	writer_rollback(w);
 	writer_rollback(w); /* without a transaction: nothing */
 	CU_ASSERT_EQUAL(writer_begin(w, &why), ERR_OK);
-	CU_ASSERT_EQUAL(writer_commit(w, &why), ERR_OK); /* nothing was said in between */
+	CU_ASSERT_EQUAL(writer_commit(w, NULL, &why), ERR_OK); /* nothing was said in between */
 	CU_ASSERT_EQUAL(claim(ev, now_us), WRITER_NEW);
 	arena_free(&sw.arena);
 	close_all();
@@ -160,7 +160,7 @@ claim_some(struct member *m, struct writer *mine)
 		return;
 	}
 	if (rc == ERR_OK)
-		rc = writer_commit(mine, &own);
+		rc = writer_commit(mine, NULL, &own);
 	writer_rollback(mine);
 	if (rc != ERR_OK) {
 		m->failed += own.verdict != WRITER_BAD_MOMENT;
@@ -242,7 +242,7 @@ claim_late(void *arg)
 	(void)writer_begin(l->writer, &l->why);
 	l->rc = writer_claim_keys(l->writer, l->event, 1, now_us, ttl_us, &l->claim, &l->why);
 	if (l->rc == ERR_OK)
-		l->rc = writer_commit(l->writer, &l->why);
+		l->rc = writer_commit(l->writer, NULL, &l->why);
 	writer_rollback(l->writer);
 	return NULL;
 }
@@ -280,7 +280,7 @@ a_key_in_anothers_hand_is_waited_for_and_its_end_decides(void)
 		CU_ASSERT_EQUAL_FATAL(pthread_create(&thread, NULL, claim_late, &late), 0);
 		wait_for_a_waiter();
 		if (committed == 1)
-			CU_ASSERT_EQUAL(writer_commit(w, &why), ERR_OK);
+			CU_ASSERT_EQUAL(writer_commit(w, NULL, &why), ERR_OK);
 		writer_rollback(w);
 		(void)pthread_join(thread, NULL);
 		CU_ASSERT_EQUAL(late.rc, ERR_OK);
