@@ -13,6 +13,7 @@
 
 #include "base/clock.h"
 #include "client/fcgi.h"
+#include "client/gzip.h"
 #include "client/shm.h"
 #include "http/negotiate.h"
 #include "http/problem.h"
@@ -34,6 +35,7 @@ enum {
 	ARRIVE_MS = 5000,
 	ARENA_BYTES = 4 << 20, /* /status?json&full; grows only when it is asked for */
 	BODY_BYTES_MAX = 4096,
+	HEADER_BYTES_MAX = 1024,
 };
 
 static void
@@ -176,25 +178,43 @@ answer_status(struct admin *admin, struct exchange *x)
 	return status_answer(admin->snapshot, form, full, &x->arena, &x->response);
 }
 
+static bool
+takes_gzip(struct exchange *x)
+{
+	struct slice header;
+
+	return request_header(x->envp, SLICE("HTTP_ACCEPT_ENCODING"), HEADER_BYTES_MAX, &x->arena,
+		   &header) == ERR_OK &&
+	       negotiate_gzip(header);
+}
+
 /* It varies by what the scraper can take, also where it is packed. */
 static enum err
 answer_metrics(struct admin *admin, struct exchange *x)
 {
 	const enum prometheus_form form =
 	    negotiate_openmetrics(x->request.accept) ? PROMETHEUS_OPENMETRICS : PROMETHEUS_TEXT;
+	const bool packs = takes_gzip(x);
 	struct response *r = &x->response;
-	struct strbuf b = STRBUF_INIT(EXPOSITION_BYTES_MAX);
+	struct strbuf b = STRBUF_INIT(EXPOSITION_BYTES_MAX),
+		      packed = STRBUF_INIT(EXPOSITION_BYTES_MAX);
 
 	snapshot_gather(admin->rt, admin->snapshot);
 	exposition_write(admin->rt, admin->snapshot, form, &b);
+	if (packs && gzip_pack(strbuf_slice(&b), &packed) == ERR_OK) {
+		r->body = arena_slice(&x->arena, strbuf_slice(&packed));
+		response_header(r, &x->arena, "Content-Encoding", SLICE("gzip"));
+	} else {
+		r->body = arena_slice(&x->arena, strbuf_slice(&b));
+	}
 	r->status = 200;
-	r->body = arena_slice(&x->arena, strbuf_slice(&b));
 	response_header(r, &x->arena, "Content-Type", slice_of(prometheus_content_type(form)));
 	response_header(r, &x->arena, "Cache-Control", SLICE("no-store"));
 	response_header(r, &x->arena, "Vary", SLICE("Accept, Accept-Encoding"));
 	if (b.failed)
 		r->body.ptr = NULL;
 	strbuf_free(&b);
+	strbuf_free(&packed);
 	return r->body.ptr == NULL || x->arena.overflowed ? ERR_NOMEM : ERR_OK;
 }
 

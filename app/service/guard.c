@@ -13,6 +13,7 @@
 #include "base/clock.h"
 #include "base/hash.h"
 #include "base/log.h"
+#include "telemetry/span.h"
 
 enum {
 	NAME_WORDS = GUARD_NAME_BYTES / sizeof(uint64_t),
@@ -159,9 +160,15 @@ say(const struct guard *g, const struct breaker_change *c)
 		LOG_INT("slow", c->slow),
 	};
 
-	if (c->from != c->to)
-		log_write(bad ? LOG_LEVEL_WARN : LOG_LEVEL_INFO, "breaker", fields,
-		    sizeof fields / sizeof *fields);
+	if (c->from == c->to)
+		return;
+	span_event(NULL, "breaker", SPAN_STR(WEIR_BREAKER_NAME, slice_of(g->name)),
+	    SPAN_STR(WEIR_BREAKER_FROM, slice_of(breaker_word(c->from, BREAKER_AUTO))),
+	    SPAN_STR(WEIR_BREAKER_TO, slice_of(breaker_word(c->to, BREAKER_AUTO))),
+	    SPAN_INT(WEIR_BREAKER_CALLS, c->calls), SPAN_INT(WEIR_BREAKER_FAILURES, c->failures),
+	    SPAN_INT(WEIR_BREAKER_SLOW, c->slow));
+	log_write(bad ? LOG_LEVEL_WARN : LOG_LEVEL_INFO, "breaker", fields,
+	    sizeof fields / sizeof *fields);
 }
 
 static enum err

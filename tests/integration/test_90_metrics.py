@@ -176,6 +176,14 @@ def test_the_same_is_printed_where_no_supervisor_is_asked(weir):
     assert here == there
 
 
+def test_it_is_packed_for_who_says_so(weir):
+    packed, plain = scrape(weir, encoding="gzip, deflate"), scrape(weir, encoding="gzip;q=0, identity")
+    assert dict(packed.headers)["Content-Encoding"] == "gzip" and "Content-Encoding" not in dict(plain.headers)
+    text = gzip.decompress(packed.body).decode()
+    assert {n for n, _, _ in metrics.parse(text)} == {n for n, _, _ in metrics.parse(plain.body.decode())}
+    assert len(packed.body) * 4 < len(plain.body)
+
+
 def test_head_is_answered_without_a_body_and_writing_is_refused(weir):
     assert scrape(weir, method="HEAD").body == b""
     assert scrape(weir, method="POST").status == 405
