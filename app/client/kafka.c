@@ -566,24 +566,34 @@ kafka_received_free(struct kafka_received **rp)
 	free(r);
 }
 
+/* The end of one partition says nothing of the others, whose messages wait behind it. */
+static rd_kafka_message_t *
+poll_past_ends(struct kafka_consumer *c, int64_t timeout_ms)
+{
+	rd_kafka_message_t *m = rd_kafka_consumer_poll(c->handle, poll_ms(timeout_ms));
+
+	while (m != NULL && m->err == RD_KAFKA_RESP_ERR__PARTITION_EOF) {
+		note_end(c, m, true);
+		rd_kafka_message_destroy(m);
+		m = rd_kafka_consumer_poll(c->handle, 0);
+	}
+	return m;
+}
+
 enum err
 kafka_consumer_poll(struct kafka_consumer *c, int64_t timeout_ms, struct kafka_received **out)
 {
-	rd_kafka_message_t *m = rd_kafka_consumer_poll(c->handle, poll_ms(timeout_ms));
-	const rd_kafka_resp_err_t code = m == NULL ? RD_KAFKA_RESP_ERR__TIMED_OUT : m->err;
+	rd_kafka_message_t *m = poll_past_ends(c, timeout_ms);
 
 	*out = NULL;
 	if (m == NULL)
 		return ERR_NOT_FOUND;
-	if (code == RD_KAFKA_RESP_ERR_NO_ERROR) {
+	if (m->err == RD_KAFKA_RESP_ERR_NO_ERROR) {
 		note_end(c, m, false);
 		return receive(m, out);
 	}
-	if (code == RD_KAFKA_RESP_ERR__PARTITION_EOF)
-		note_end(c, m, true);
-	else
-		say_failed("kafka_receive_failed",
-		    m->rkt == NULL ? "" : rd_kafka_topic_name(m->rkt), code);
+	say_failed(
+	    "kafka_receive_failed", m->rkt == NULL ? "" : rd_kafka_topic_name(m->rkt), m->err);
 	rd_kafka_message_destroy(m);
 	return rd_kafka_fatal_error(c->handle, NULL, 0) != RD_KAFKA_RESP_ERR_NO_ERROR
 		   ? ERR_UNAVAILABLE
