@@ -3,9 +3,11 @@
 The broker is real.  Each test has a topic and a group of its own, so that one broker serves all.
 """
 
+import contextlib
 import json
 import os
 import signal
+import sqlite3
 import time
 import uuid
 
@@ -95,6 +97,15 @@ def wait_applied(keys, *weirs, timeout=60):
     except TimeoutError:
         pass  # the next line says what is missing
     assert ids(*weirs) == keys
+
+
+@contextlib.contextmanager
+def a_transaction_of_somebody_else(weir):
+    """The consumer waits for it with what it has in hand."""
+    with contextlib.closing(sqlite3.connect(f"{weir.state}/weir.db", timeout=20, isolation_level=None)) as connection:
+        connection.execute("BEGIN IMMEDIATE")
+        yield
+        connection.execute("ROLLBACK")
 
 
 def is_forwarded(weir):
@@ -223,6 +234,25 @@ def test_a_stall_is_said_once_and_so_is_its_end(fleet, broker):
     processes.wait_until(lambda: said("forwarder_goes_on"), "a word about its end")
     assert len(said("kafka_stalled")) == len(said("forwarder_goes_on")) == 1
     processes.wait_until(lambda: len(ids(weir)) == 30, "all events", 60)
+
+
+@pytest.mark.parametrize("away", ["killed", "frozen"])
+def test_what_is_applied_while_kafka_is_away_is_committed_when_it_is_back_although_nothing_new_comes(fleet, broker, away):
+    """Else the group looks behind for as long as its partitions are quiet, and no key of the spool ever ages."""
+    weir = fleet({"KAFKA_CONFIG_SOCKET_TIMEOUT_MS": 1000, "KAFKA_CONFIG_SESSION_TIMEOUT_MS": 45000})
+    wait_applied(burst(weir, "a", 10), weir)
+    processes.wait_until(lambda: weir.status()["spool"]["appliedSeq"] == 10, "the spool to know that all is applied")
+    with a_transaction_of_somebody_else(weir):
+        assert put(weir, "last") == 202
+        processes.wait_until(lambda: is_forwarded(weir), "the spool to be empty")
+        processes.wait_until(lambda: weir.status()["consumer"]["state"] != "idle", "the consumer to have it in hand")
+        broker.kill() if away == "killed" else broker.freeze()
+    processes.wait_until(lambda: ("last",) in weir.rows("SELECT id FROM jots"), "the write to be applied")
+    processes.wait_until(lambda: "kafka_client" in weir.log(), "the commit to fail")
+    assert weir.status()["spool"]["appliedSeq"] == 10, "nobody can know more yet"
+    broker.start() if away == "killed" else broker.thaw()
+    processes.wait_until(lambda: weir.status()["spool"]["appliedSeq"] == 11, "the spool to know that all is applied", 40)
+    assert len(ids(weir)) == 11
 
 
 # ---- Our own processes die ---------------------------------------------------
