@@ -6,8 +6,10 @@ The broker is real.  Each test has a topic and a group of its own, so that one b
 import contextlib
 import json
 import os
+import re
 import signal
 import sqlite3
+import subprocess
 import time
 import uuid
 
@@ -282,6 +284,60 @@ def test_everything_killed_at_once_begins_again_where_it_was(fleet):
     keys += burst(weir, "b", 50)
     assert len(keys) == 250
     wait_applied(keys, weir, timeout=90)
+
+
+@pytest.fixture
+def spawned(fleet, make_redis, request):
+    """Two workers under spawn-fcgi, with all that a fleet has and no supervisor: (weir, its pids, its Redis)."""
+    redis = make_redis(unix=True)
+    weir = fleet({"REDIS_URL": redis.url, "REDIS_TIMEOUT": "1s"}, start=False, front=False)
+    weir.env["LOG_FILE"] = weir.log_path
+    house.make_state(weir.state)
+    weir.make_database()
+    path = os.path.join(weir.state, "spawned.sock")
+    run = subprocess.run(
+        ["spawn-fcgi", "-s", path, "-F", "2", "--", weir.binary, "worker"],
+        env=weir.env, cwd=weir.folder, check=True, capture_output=True, text=True, timeout=60,
+    )  # fmt: skip
+    pids = [int(pid) for pid in re.findall(r"PID: (\d+)", run.stdout + run.stderr)]
+
+    def end():
+        for pid in pids:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGTERM)
+        outlived = [pid for pid in pids if not processes.ends_within(pid, 10)]
+        for pid in outlived:
+            os.kill(pid, signal.SIGKILL)
+        assert not outlived
+
+    request.addfinalizer(end)
+    weir.listen = "unix:" + path
+    processes.wait_until(weir.socket_answers, "the health answer")
+    return weir, pids, redis
+
+
+def holder(weir, event):
+    """Who said last that it begins."""
+    return [line["pid"] for line in weir.log_lines() if line["event"] == event][-1:]
+
+
+@pytest.mark.parametrize("thread", ["forwarder_begins", "consumer_begins"])
+def test_workers_that_nobody_supervises_forward_and_consume_and_stand_in_for_each_other(spawned, thread):
+    weir, pids, redis = spawned
+    keys = burst(weir, "a", 50)
+    wait_applied(keys, weir)
+    assert "weir:hosts" in redis.keys() and redis.call("PUBSUB", "NUMSUB", "weir:purges:0")[1] >= 1, "they keep house"
+    [first] = processes.wait_until(lambda: holder(weir, thread), thread)
+    assert first in pids
+    keys += burst(weir, "b", 50)
+    os.kill(first, signal.SIGKILL)
+    redis.stop()
+    processes.wait_until(weir.socket_answers, "the other worker")
+    keys += burst(weir, "c", 50)
+    assert len(keys) == 150
+    wait_applied(keys, weir)
+    assert holder(weir, thread) == [pid for pid in pids if pid != first]
+    processes.wait_until(lambda: is_forwarded(weir), "the spool to be empty")
 
 
 def test_consume_once_forwards_and_applies_what_waits_and_ends(fleet):
