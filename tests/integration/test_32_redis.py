@@ -244,6 +244,42 @@ def test_a_redis_that_comes_back_empty_is_used_again(fleet):
     assert sum(one(weir, "/t/window", "192.0.2.7").status == 200 for _ in range(15) for weir in (a, b)) == 20
 
 
+def evict(redis, key):
+    """Others write until `key` has made room for them."""
+    for i in range(100000):
+        redis.call("SET", f"theirs:{i}", "x" * 20000)
+        if not redis.call("EXISTS", key):
+            return
+    raise AssertionError(f"{key} is still there")
+
+
+@pytest.mark.parametrize("target", ["/t/twenty", "/t/window"])
+def test_a_bucket_that_redis_evicts_is_a_full_one_and_nothing_worse(fleet, make_redis, target):
+    redis = make_redis(unix=True, options=["--maxmemory", "3mb", "--maxmemory-policy", "allkeys-lru"])
+    redis, (a, b) = fleet(redis=redis)
+    assert ask(a, target, count=25) == [200] * 20 + [429] * 5
+    (key,) = redis.keys("weir:limit:*")
+    evict(redis, key)
+    assert ask(a, target, count=5) == [429] * 5, "this host knows when it may ask again"
+    assert ask(b, target, count=25) == [200] * 20 + [429] * 5, "one bucket more, and it counts again"
+    for weir in (a, b):
+        assert not [line for line in weir.log_lines() if line["event"] == "limits_without_redis"]
+
+
+@pytest.mark.parametrize("target", ["/t/twenty", "/t/window"])
+def test_a_redis_without_memory_is_one_that_does_not_answer(fleet, target):
+    redis, weirs = fleet()
+    wait_hosts(weirs, 2)
+    redis.call("CONFIG", "SET", "maxmemory-policy", "noeviction", "maxmemory", "1mb")
+    for weir in weirs:
+        assert ask(weir, target, "192.0.2.9", count=15) == [200] * 10 + [429] * 5
+    redis.call("CONFIG", "SET", "maxmemory", "0")
+    for weir in weirs:
+        processes.wait_until(lambda: explain(weir, "free")[0]["redis"]["answers"], "the end of its breaker")
+    statuses = [one(weir, target, "192.0.2.10").status for _ in range(15) for weir in weirs]
+    assert statuses == [200] * 20 + [429] * 10, "it is one bucket again"
+
+
 def test_a_stalled_redis_is_waited_for_once(fleet):
     redis, (weir,) = fleet(1, REDIS_TIMEOUT="1s")
     assert ask(weir, "/t/twenty") == [200]
