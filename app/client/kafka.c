@@ -9,14 +9,21 @@
 #include "client/kafka.h"
 
 #include <librdkafka/rdkafka.h>
+#include <netdb.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "client/lookup.h"
 
-enum { CLOSE_PIECE_MS = 50, WHY_BYTES = 512, LEVEL_WARNING = 4 /* of syslog */ };
+enum {
+	CLOSE_PIECE_MS = 50,
+	WHY_BYTES = 512,
+	LEVEL_WARNING = 4, /* of syslog */
+	LOOKUP_MS = 500,   /* of a name; closing a handle waits for it */
+};
 
 struct kafka_producer {
 	rd_kafka_t *handle;
@@ -167,6 +174,18 @@ failed(rd_kafka_t *handle, int code, const char *reason, void *opaque)
 	say(handle, LEVEL_WARNING, rd_kafka_err2name((rd_kafka_resp_err_t)code), reason);
 }
 
+/* A broker's thread that hangs in a look-up would hold up the end of its handle, and so of the process. */
+static int
+resolve(const char *node, const char *service, const struct addrinfo *hints,
+    struct addrinfo **found, void *opaque)
+{
+	(void)opaque;
+	if (node != NULL)
+		return lookup_address(node, service, hints, LOOKUP_MS, found);
+	freeaddrinfo(*found);
+	return 0;
+}
+
 static enum err
 configure(const struct kafka_options *o, const struct kafka_setting *kind, size_t kind_count,
     rd_kafka_conf_t *conf)
@@ -175,6 +194,7 @@ configure(const struct kafka_options *o, const struct kafka_setting *kind, size_
 
 	rd_kafka_conf_set_log_cb(conf, say);
 	rd_kafka_conf_set_error_cb(conf, failed);
+	rd_kafka_conf_set_resolve_cb(conf, resolve);
 	if (rc == ERR_OK)
 		rc = set_all(conf, kind, kind_count);
 	if (rc == ERR_OK)
