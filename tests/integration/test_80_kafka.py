@@ -238,8 +238,7 @@ def test_a_stall_is_said_once_and_so_is_its_end(fleet, broker):
     processes.wait_until(lambda: len(ids(weir)) == 30, "all events", 60)
 
 
-@pytest.mark.parametrize("away", ["killed", "frozen"])
-def test_what_is_applied_while_kafka_is_away_is_committed_when_it_is_back_although_nothing_new_comes(fleet, broker, away):
+def test_what_is_applied_while_kafka_is_away_is_committed_when_it_is_back_although_nothing_new_comes(fleet, broker):
     """Else the group looks behind for as long as its partitions are quiet, and no key of the spool ever ages."""
     weir = fleet({"KAFKA_CONFIG_SOCKET_TIMEOUT_MS": 1000, "KAFKA_CONFIG_SESSION_TIMEOUT_MS": 45000})
     wait_applied(burst(weir, "a", 10), weir)
@@ -248,13 +247,29 @@ def test_what_is_applied_while_kafka_is_away_is_committed_when_it_is_back_althou
         assert put(weir, "last") == 202
         processes.wait_until(lambda: is_forwarded(weir), "the spool to be empty")
         processes.wait_until(lambda: weir.status()["consumer"]["state"] != "idle", "the consumer to have it in hand")
-        broker.kill() if away == "killed" else broker.freeze()
+        broker.freeze()
     processes.wait_until(lambda: ("last",) in weir.rows("SELECT id FROM jots"), "the write to be applied")
     processes.wait_until(lambda: "kafka_client" in weir.log(), "the commit to fail")
     assert weir.status()["spool"]["appliedSeq"] == 10, "nobody can know more yet"
-    broker.start() if away == "killed" else broker.thaw()
+    broker.thaw()
     processes.wait_until(lambda: weir.status()["spool"]["appliedSeq"] == 11, "the spool to know that all is applied", 40)
     assert len(ids(weir)) == 11
+
+
+def test_it_ends_by_itself_while_kafka_and_redis_stall(fleet, broker, make_redis):
+    redis = make_redis(unix=True)
+    weir = fleet({"REDIS_URL": redis.url})
+    wait_applied(burst(weir, "a", 20), weir)
+    redis.suspend()
+    broker.freeze()
+    assert len(burst(weir, "b", 20)) == 20
+    assert processes.stop(weir.serve)
+    ended = [line for line in weir.log_lines() if line["event"] == "child_ended"]
+    assert len(ended) == 3 and all(line.get("code") == 0 for line in ended), ended
+    broker.thaw()
+    redis.resume()
+    weir.start_serve()
+    wait_applied([f"{prefix}{n}" for prefix in "ab" for n in range(20)], weir)
 
 
 # ---- Our own processes die ---------------------------------------------------
