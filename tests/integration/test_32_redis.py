@@ -3,13 +3,12 @@
 import json
 import os
 import signal
-import socket
-import threading
 import time
 
 import pytest
 
 import processes
+import redis_server
 import weir as house
 
 GOOD = {"one.sql": "-- GET /t/one\nSELECT 1 AS one;\n"}
@@ -293,54 +292,9 @@ def test_a_stalled_redis_is_waited_for_once(fleet):
     assert shared(redis, lambda: ask(weir, "/t/twenty", "192.0.2.8"))[1] == 1
 
 
-class Trickle(threading.Thread):
-    """Stands before a Redis and lets its answers through a byte at a time, far slower than any deadline."""
-
-    def __init__(self, path, address):
-        super().__init__(daemon=True)
-        self.path, self.address = path, address
-        self.slow = False
-        self.listener = socket.socket(socket.AF_UNIX)
-        self.listener.bind(path)
-        self.listener.listen(64)
-        self.start()
-
-    def run(self):
-        while True:
-            try:
-                client = self.listener.accept()[0]
-            except OSError:
-                return
-            server = socket.socket(socket.AF_UNIX)
-            server.connect(self.address)
-            threading.Thread(target=self.pump, args=(client, server, False), daemon=True).start()
-            threading.Thread(target=self.pump, args=(server, client, True), daemon=True).start()
-
-    def pump(self, source, target, answers):
-        try:
-            while data := source.recv(4096):
-                for i in range(len(data)) if answers and self.slow else ():
-                    target.sendall(data[i : i + 1])
-                    time.sleep(0.2)
-                if not (answers and self.slow):
-                    target.sendall(data)
-        except OSError:
-            pass
-        finally:
-            for s in (source, target):
-                try:
-                    s.shutdown(socket.SHUT_RDWR)
-                except OSError:
-                    pass
-
-    def close(self):
-        self.listener.shutdown(socket.SHUT_RDWR)
-        self.listener.close()
-
-
 def test_a_redis_that_trickles_is_one_that_stalls(make_redis, make_weir, new_state):
     redis = make_redis(unix=True)
-    trickle = Trickle(os.path.join(new_state, "trickle.sock"), redis.address)
+    trickle = redis_server.Trickle(os.path.join(new_state, "trickle.sock"), redis.address)
     try:
         weir = make_weir(LIMITS, {"REDIS_URL": "unix:" + trickle.path, **FLEET, "REDIS_TIMEOUT": "1s"}, front=False)
         assert ask(weir, "/t/twenty") == [200]
