@@ -673,6 +673,10 @@ add_partitions(rd_kafka_t *handle, const char *topic, int64_t timeout_ms,
 	if (t == NULL)
 		return ERR_NOMEM;
 	code = rd_kafka_metadata(handle, 0, t, &meta, poll_ms(timeout_ms));
+	/* A topic that nobody has written to yet has none; one that is being moved only lists none. */
+	if (meta != NULL && meta->topic_cnt == 1 &&
+	    meta->topics[0].err != RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART)
+		code = meta->topics[0].err;
 	for (int i = 0; meta != NULL && meta->topic_cnt == 1 && i < meta->topics[0].partition_cnt;
 	     i++)
 		(void)rd_kafka_topic_partition_list_add(
