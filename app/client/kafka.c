@@ -9,14 +9,21 @@
 #include "client/kafka.h"
 
 #include <librdkafka/rdkafka.h>
+#include <netdb.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "client/lookup.h"
 
-enum { CLOSE_PIECE_MS = 50, WHY_BYTES = 512, LEVEL_WARNING = 4 /* of syslog */ };
+enum {
+	CLOSE_PIECE_MS = 50,
+	WHY_BYTES = 512,
+	LEVEL_WARNING = 4, /* of syslog */
+	LOOKUP_MS = 500,   /* of a name; closing a handle waits for it */
+};
 
 struct kafka_producer {
 	rd_kafka_t *handle;
@@ -171,6 +178,18 @@ failed(rd_kafka_t *handle, int code, const char *reason, void *opaque)
 	say(handle, LEVEL_WARNING, rd_kafka_err2name((rd_kafka_resp_err_t)code), reason);
 }
 
+/* A broker's thread that hangs in a look-up would hold up the end of its handle, and so of the process. */
+static int
+resolve(const char *node, const char *service, const struct addrinfo *hints,
+    struct addrinfo **found, void *opaque)
+{
+	(void)opaque;
+	if (node != NULL)
+		return lookup_address(node, service, hints, LOOKUP_MS, found);
+	freeaddrinfo(*found);
+	return 0;
+}
+
 static enum err
 configure(const struct kafka_options *o, const struct kafka_setting *kind, size_t kind_count,
     rd_kafka_conf_t *conf)
@@ -179,6 +198,7 @@ configure(const struct kafka_options *o, const struct kafka_setting *kind, size_
 
 	rd_kafka_conf_set_log_cb(conf, say);
 	rd_kafka_conf_set_error_cb(conf, failed);
+	rd_kafka_conf_set_resolve_cb(conf, resolve);
 	if (rc == ERR_OK)
 		rc = set_all(conf, kind, kind_count);
 	if (rc == ERR_OK)
@@ -709,6 +729,10 @@ add_partitions(rd_kafka_t *handle, const char *topic, int64_t timeout_ms,
 	if (t == NULL)
 		return ERR_NOMEM;
 	code = rd_kafka_metadata(handle, 0, t, &meta, poll_ms(timeout_ms));
+	/* A topic that nobody has written to yet has none; one that is being moved only lists none. */
+	if (meta != NULL && meta->topic_cnt == 1 &&
+	    meta->topics[0].err != RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART)
+		code = meta->topics[0].err;
 	for (int i = 0; meta != NULL && meta->topic_cnt == 1 && i < meta->topics[0].partition_cnt;
 	     i++)
 		(void)rd_kafka_topic_partition_list_add(
