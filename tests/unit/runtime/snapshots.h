@@ -62,7 +62,7 @@ snapshot_by_hand(const struct config *c)
 		.joined_ms = s->since_ms + 20,
 		.beat_ms = s->now_ms - 100,
 		.alive = true };
-	s->totals[METRIC_REQUESTS] = UINT64_MAX;
+	s->totals[METRIC_REQUESTS] = INT64_MAX;
 	s->breakers[0] = (struct guard_view){ .name = "redis-1",
 		.breaker = { .state = BREAKER_OPEN, .since_ms = s->now_ms - 4000, .opened = 2 } };
 	s->breaker_count = 1;
