@@ -16,16 +16,6 @@ enum {
 	CLIENT_CLOSED_REQUEST = 499, /* as nginx logs it: nobody was left to answer */
 };
 
-static enum metric
-status_class(int status)
-{
-	if (status == 304)
-		return METRIC_RESPONSES_304;
-	if (status < 400)
-		return METRIC_RESPONSES_2XX;
-	return status < 500 ? METRIC_RESPONSES_4XX : METRIC_RESPONSES_5XX;
-}
-
 static void
 count(const struct exchange *x)
 {
@@ -33,8 +23,8 @@ count(const struct exchange *x)
 	const unsigned m = x->env->member;
 
 	scoreboard_count(s, m, METRIC_REQUESTS, 1);
-	if (x->response.status != 0)
-		scoreboard_count(s, m, status_class(x->response.status), 1);
+	if (x->response.status >= 500)
+		scoreboard_count(s, m, METRIC_RESPONSES_5XX, 1);
 	if (x->shed)
 		scoreboard_count(s, m, METRIC_SHED, 1);
 	if (atomic_load_explicit(&x->gone, memory_order_relaxed))
@@ -81,10 +71,13 @@ count_endpoint(const struct exchange *x)
 	};
 
 	endpoint_stats_record(x->env->endpoints, x->env->member, &sample);
+	if (x->lane_wait_ns > 0)
+		endpoint_stats_waited(
+		    x->env->endpoints, x->env->member, ENDPOINT_QUEUE_LANE, x->lane_wait_ns);
 }
 
 static void
-log_request(const struct exchange *x)
+log_request(const struct exchange *x, int64_t end_ns)
 {
 	const struct request *r = &x->request;
 	const int status = x->response.status != 0 ? x->response.status : CLIENT_CLOSED_REQUEST;
@@ -97,7 +90,7 @@ log_request(const struct exchange *x)
 	log_info("request", LOG_SLICE("request_id", r->request_id), LOG_STR("trace_id", trace),
 	    LOG_SLICE("method", r->method_text), LOG_SLICE("path", path),
 	    LOG_SLICE("endpoint", x->endpoint != NULL ? x->endpoint->name : SLICE("")),
-	    LOG_INT("status", status), LOG_INT("us", (clock_mono_ns() - x->start_ns) / 1000),
+	    LOG_INT("status", status), LOG_INT("us", (end_ns - x->start_ns) / 1000),
 	    LOG_STR("source", answer_source_name(x->source)),
 	    LOG_INT("bytes", x->response.body.len), LOG_SLICE("client", x->ip),
 	    LOG_SLICE("tenant", x->tenant));
@@ -106,10 +99,17 @@ log_request(const struct exchange *x)
 void
 pipeline_finish(struct exchange *x)
 {
+	int64_t end_ns;
+
 	if (x->transport == NULL)
 		return;
 	count(x);
 	count_endpoint(x);
+	if (x->env->exporter == NULL && !log_enabled(LOG_LEVEL_INFO))
+		return;
+	end_ns = clock_mono_ns();
+	if (x->env->exporter != NULL)
+		tell(x, end_ns);
 	if (log_enabled(LOG_LEVEL_INFO))
-		log_request(x);
+		log_request(x, end_ns);
 }

@@ -10,7 +10,9 @@
 
 struct catalog;
 struct endpoint_stats; /* telemetry/endpoint_stats.h */
+struct exporter;       /* service/exporter.h */
 struct ledger;
+struct limit_stats; /* telemetry/limit_stats.h */
 struct scoreboard;
 struct tenants;
 
@@ -29,7 +31,11 @@ struct pipeline_env {
 	struct tenants *tenants; /* service/tenant.h */
 	struct scoreboard *scoreboard;
 	struct endpoint_stats *endpoints;
+	struct limit_stats *limits;
 	unsigned member;
+	struct exporter *exporter; /* NULL: no traces are exported */
+	int64_t slow_ns;	   /* a request that takes longer is slow */
+	bool ignores_traces;	   /* a caller's traceparent is not continued */
 	struct ledger *ledger;
 	struct slice base_path;
 	bool base_path_set; /* else the front's SCRIPT_NAME folder */

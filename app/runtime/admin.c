@@ -13,12 +13,15 @@
 
 #include "base/clock.h"
 #include "client/fcgi.h"
+#include "client/gzip.h"
 #include "client/shm.h"
+#include "http/negotiate.h"
 #include "http/problem.h"
 #include "http/request.h"
 #include "http/response.h"
 #include "pipeline/exchange.h"
 #include "runtime/config.h"
+#include "runtime/exposition.h"
 #include "runtime/reactor.h"
 #include "runtime/regions.h"
 #include "runtime/runtime.h"
@@ -32,6 +35,7 @@ enum {
 	ARRIVE_MS = 5000,
 	ARENA_BYTES = 4 << 20, /* /status?json&full; grows only when it is asked for */
 	BODY_BYTES_MAX = 4096,
+	HEADER_BYTES_MAX = 1024,
 };
 
 static void
@@ -92,7 +96,8 @@ admin_answer(const struct admin_facts *f, struct slice path, struct arena *a, st
 		return respond(out, 200, SLICE("{\"status\":\"live\"}"), a);
 	if (slice_eq_cstr(path, "/ready"))
 		return answer_ready(f, a, out);
-	problem_respond(&PROBLEM(404, "the admin socket has only /live, /ready and /status"), path,
+	problem_respond(
+	    &PROBLEM(404, "the admin socket has only /live, /ready, /status and /metrics"), path,
 	    (struct slice){ 0 }, a, out);
 	return ERR_NOT_FOUND;
 }
@@ -173,6 +178,58 @@ answer_status(struct admin *admin, struct exchange *x)
 	return status_answer(admin->snapshot, form, full, &x->arena, &x->response);
 }
 
+static bool
+takes_gzip(struct exchange *x)
+{
+	struct slice header;
+
+	return request_header(x->envp, SLICE("HTTP_ACCEPT_ENCODING"), HEADER_BYTES_MAX, &x->arena,
+		   &header) == ERR_OK &&
+	       negotiate_gzip(header);
+}
+
+/* It varies by what the scraper can take, also where it is packed. */
+static enum err
+answer_metrics(struct admin *admin, struct exchange *x)
+{
+	const enum prometheus_form form =
+	    negotiate_openmetrics(x->request.accept) ? PROMETHEUS_OPENMETRICS : PROMETHEUS_TEXT;
+	const bool packs = takes_gzip(x);
+	struct response *r = &x->response;
+	struct strbuf b = STRBUF_INIT(EXPOSITION_BYTES_MAX),
+		      packed = STRBUF_INIT(EXPOSITION_BYTES_MAX);
+
+	snapshot_gather(admin->rt, admin->snapshot);
+	exposition_write(admin->rt, admin->snapshot, form, &b);
+	if (packs && gzip_pack(strbuf_slice(&b), &packed) == ERR_OK) {
+		r->body = arena_slice(&x->arena, strbuf_slice(&packed));
+		response_header(r, &x->arena, "Content-Encoding", SLICE("gzip"));
+	} else {
+		r->body = arena_slice(&x->arena, strbuf_slice(&b));
+	}
+	r->status = 200;
+	response_header(r, &x->arena, "Content-Type", slice_of(prometheus_content_type(form)));
+	response_header(r, &x->arena, "Cache-Control", SLICE("no-store"));
+	response_header(r, &x->arena, "Vary", SLICE("Accept, Accept-Encoding"));
+	if (b.failed)
+		r->body.ptr = NULL;
+	strbuf_free(&b);
+	strbuf_free(&packed);
+	return r->body.ptr == NULL || x->arena.overflowed ? ERR_NOMEM : ERR_OK;
+}
+
+static enum err
+answer(struct admin *admin, struct exchange *x)
+{
+	const struct slice path = x->request.path;
+
+	if (slice_eq_cstr(path, "/status"))
+		return answer_status(admin, x);
+	if (slice_eq_cstr(path, "/metrics"))
+		return answer_metrics(admin, x);
+	return admin_answer(admin->facts, path, &x->arena, &x->response);
+}
+
 static void
 request(void *ctx, struct exchange *x)
 {
@@ -188,9 +245,7 @@ request(void *ctx, struct exchange *x)
 		rc = ERR_INVALID;
 	}
 	if (rc == ERR_OK)
-		rc = slice_eq_cstr(r->path, "/status")
-			 ? answer_status(admin, x)
-			 : admin_answer(admin->facts, r->path, &x->arena, &x->response);
+		rc = answer(admin, x);
 	else
 		problem_respond(&problem, r->path, r->request_id, &x->arena, &x->response);
 	if (rc == ERR_NOMEM) /* the arena is full: the bare status still fits */

@@ -14,7 +14,7 @@ struct runtime;
 struct snapshot; /* runtime/snapshot.h */
 
 /*
- * The admin socket: /live, /ready and /status, answered by the supervisor itself, so also when every worker is busy.
+ * The admin socket: /live, /ready, /status and /metrics, answered by the supervisor itself, so also when every worker is busy.
  */
 struct admin_facts {
 	unsigned workers_up; /* have joined and beat */
@@ -33,10 +33,10 @@ void admin_look(const struct runtime *rt, struct admin_facts *f);
 enum err admin_answer(
     const struct admin_facts *f, struct slice path, struct arena *a, struct response *out);
 
-/* The same, and /status, over FastCGI, on a reactor of the supervisor.  ${facts} and ${rt} are lent and may change. */
+/* The same, /status and /metrics, over FastCGI, on a reactor of the supervisor.  ${facts} and ${rt} are lent and may change. */
 struct admin {
 	const struct admin_facts *facts;
-	const struct runtime *rt; /* for /status */
+	const struct runtime *rt; /* for /status and /metrics */
 	struct snapshot *snapshot;
 	struct reactor *reactor;
 };

@@ -15,6 +15,7 @@
 #include "runtime/config.h"
 #include "runtime/regions.h"
 #include "runtime/runtime.h"
+#include "runtime/scaling.h"
 #include "service/fleet.h"
 
 enum {
@@ -113,6 +114,7 @@ look_at_forwarder(const struct forward_shared *shared, struct snapshot *s)
 	s->forwarder.state = state <= FORWARD_STOPPED ? (enum forward_state)state : FORWARD_NONE;
 	s->forwarder.delivered = atomic_load(&shared->delivered);
 	s->forwarder.restarts = atomic_load(&shared->restarts);
+	s->forwarder.confirmed_us = atomic_load(&shared->confirmed_us);
 	s->forwarder.lag_count = lags < FORWARD_LAGS ? lags : FORWARD_LAGS;
 	for (size_t i = 0; i < s->forwarder.lag_count; i++)
 		look_at_lag(&shared->lags[i], &s->forwarder.lags[i]);
@@ -337,6 +339,7 @@ snapshot_gather(const struct runtime *rt, struct snapshot *s)
 	s->history_count = history_read(rt->regions->history, s->history, HISTORY_ROWS);
 	drop_old_rows(s);
 	look_back(s);
+	scaling_reckon(s);
 }
 
 double

@@ -5,6 +5,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "policy/capacity.h"
 #include "policy/l1.h"
 #include "service/forward.h"
 #include "service/guard.h"
@@ -88,6 +89,7 @@ struct snapshot {
 	struct {
 		enum forward_state state;
 		uint64_t delivered, restarts;
+		int64_t confirmed_us; /* wall: what Kafka held then is applied; 0: not known */
 		struct snapshot_lag lags[FORWARD_LAGS];
 		size_t lag_count;
 	} forwarder;
@@ -98,6 +100,7 @@ struct snapshot {
 	struct history_row history[HISTORY_ROWS]; /* of the last ten minutes, oldest first */
 	size_t history_count;
 	struct snapshot_window window;
+	struct capacity_state capacity; /* that is wanted: runtime/scaling.h */
 };
 
 struct snapshot *snapshot_new(void); /* NULL: no memory.  About 900 KiB */

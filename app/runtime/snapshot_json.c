@@ -14,7 +14,7 @@
 #include "runtime/config.h"
 #include "runtime/snapshot.h"
 
-enum { NUMBER_BYTES = 40, DIGITS_MAX = 17, SETTINGS_BYTES = 256 * 1024 };
+enum { NUMBER_BYTES = 40, DIGITS_MAX = 17, SETTINGS_BYTES = 256 * 1024, METRIC_NAME_BYTES = 512 };
 
 /*
  * The grammar.  A comma is due where something stands before that is not an opening.
@@ -359,9 +359,19 @@ add_endpoints(const struct snapshot *s, struct strbuf *b)
 static void
 add_counters(const struct snapshot *s, struct strbuf *b)
 {
+	struct strbuf name = STRBUF_INIT(METRIC_NAME_BYTES);
+
 	open_as(b, "counters", '{');
-	for (size_t i = 0; i < METRIC__COUNT; i++)
-		count(b, metric_infos[i].name, s->totals[i]);
+	for (size_t i = 0; i < METRIC__COUNT; i++) {
+		if (metric_infos[i].labels == NULL)
+			continue;
+		name.len = 0;
+		metric_name((enum metric)i, &name);
+		comma(b);
+		strbuf_add_json(b, strbuf_slice(&name));
+		strbuf_addf(b, ":%" PRIu64, s->totals[i]);
+	}
+	strbuf_free(&name);
 	strbuf_add_char(b, '}');
 }
 

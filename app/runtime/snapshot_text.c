@@ -304,7 +304,11 @@ snapshot_text(const struct snapshot *s, bool full, struct strbuf *b)
 	}
 	if (!full)
 		return;
-	for (size_t i = 0; i < METRIC__COUNT; i++)
-		strbuf_addf(b, "%-40s %" PRIu64 "\n", metric_infos[i].name, s->totals[i]);
+	for (size_t i = 0; i < METRIC__COUNT; i++) {
+		if (metric_infos[i].labels == NULL)
+			continue;
+		metric_name((enum metric)i, b);
+		strbuf_addf(b, " %" PRIu64 "\n", s->totals[i]);
+	}
 	add_settings(s->config, b);
 }

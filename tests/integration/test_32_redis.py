@@ -150,7 +150,7 @@ def test_a_refusal_by_one_limit_costs_the_others_nothing(fleet):
 def test_an_observed_limit_refuses_nobody_and_is_counted(fleet):
     _, (a, b) = fleet()
     assert ask(a, "/t/observed", count=2) + ask(b, "/t/observed", count=2) == [200] * 4
-    assert (a.counter("limit_observed"), b.counter("limit_observed")) == (0, 2)
+    assert tuple(w.counter("limit_decisions", result="observed") for w in (a, b)) == (0, 2)
 
 
 def test_tokens_come_back_with_time(fleet):
