@@ -128,7 +128,7 @@ def test_what_was_asked_for_is_counted(weir):
     assert fast["p99Us"] >= fast["p50Us"] >= 0
     assert 0 < fast["cacheRatio"] <= 1
     assert state["window"]["requestsPerS"] > 0
-    assert state["counters"]["weir_requests_total"] >= 20
+    assert state["row"]["requests"] >= 20
 
 
 def test_the_command_tells_the_same(weir):
@@ -136,6 +136,18 @@ def test_the_command_tells_the_same(weir):
     assert said.keys() == status(weir, "json&full").keys()
     assert [m["pid"] for m in said["members"]] == [m["pid"] for m in status(weir)["members"]]
     assert weir.command("status").stdout.splitlines()[1] == f"state folder {weir.state}"
+
+
+def test_limits_and_sheds_are_told_by_policy_and_reason(make_weir):
+    weir = make_weir(HANDLERS, {**ENV, "RATE_LIMIT_POINTS": 2}, SCHEMA)
+    answers = [weir.get("/t/fast", client="10.9.9.9").status for _ in range(8)]
+    refused = answers.count(429)
+    assert refused > 0
+    state = status(weir)
+    [default] = [limit for limit in state["limits"] if limit["policy"] == "default"]
+    assert (default["refused"], default["allowed"] >= 8 - refused) == (refused, True)
+    assert all(count == 0 for count in state["shed"].values())
+    assert f"{refused} refused" in weir.get("/status").body.decode()
 
 
 # ---- When all is busy ----------------------------------------------------------

@@ -62,7 +62,7 @@ snapshot_by_hand(const struct config *c)
 		.joined_ms = s->since_ms + 20,
 		.beat_ms = s->now_ms - 100,
 		.alive = true };
-	s->totals[METRIC_REQUESTS] = INT64_MAX;
+	s->totals[METRIC_QUERIES] = INT64_MAX;
 	s->breakers[0] = (struct guard_view){ .name = "redis-1",
 		.breaker = { .state = BREAKER_OPEN, .since_ms = s->now_ms - 4000, .opened = 2 } };
 	s->breaker_count = 1;
@@ -88,6 +88,12 @@ snapshot_by_hand(const struct config *c)
 		.name = "quiet", .ms = 10000, .p50_us = HISTORY_UNKNOWN, .p99_us = HISTORY_UNKNOWN
 	};
 	s->endpoint_count = 2;
+	strcpy(s->limits[0].policy, "default");
+	s->limits[0].counts[LIMIT_ALLOWED] = 900;
+	s->limits[0].counts[LIMIT_REFUSED] = 100;
+	s->limit_count = 1;
+	s->totals[METRIC_SHED] = 17;
+	s->capacity = (struct capacity_state){ .ratio = 1.25, .reason = CAPACITY_LANES };
 	s->p50_us = 40;
 	s->p99_us = 12000;
 	s->row.at_ms = s->now_ms;

@@ -68,6 +68,12 @@ at(const char *path)
 	return value;
 }
 
+static bool
+says(const char *text)
+{
+	return said.len > 0 && memmem(said.ptr, said.len, text, strlen(text)) != NULL;
+}
+
 #define IS(path, want) CU_ASSERT_TRUE(slice_eq_cstr(at(path), want))
 
 static void
@@ -88,6 +94,10 @@ json_tells_every_part(void)
 	IS("spool.oldestMs", "61000");
 	IS("cache.entries", "52");
 	IS("row.p99Us", "12000");
+	IS("capacity.ratio", "1.25");
+	IS("capacity.reason", "\"lanes\"");
+	CU_ASSERT_TRUE(
+	    says("\"limits\":[{\"policy\":\"default\",\"allowed\":900,\"refused\":100,"));
 	end();
 }
 
@@ -96,7 +106,7 @@ integers_are_exact_and_fractions_as_they_were_reckoned(void)
 {
 	begin();
 	snapshot_json(snap, false, &said);
-	IS("counters.weir_requests_total", "9223372036854775807");
+	IS("counters.weir_queries_total", "9223372036854775807");
 	CU_ASSERT_TRUE(strtod(at("window.requestsPerS").ptr, NULL) >= 1000.0 * 1000 / 3000 &&
 		       strtod(at("window.requestsPerS").ptr, NULL) <= 1000.0 * 1000 / 3000);
 	CU_ASSERT_TRUE(strtod(at("window.l1HitRatio").ptr, NULL) >= 2.0 / 3 &&
@@ -121,12 +131,6 @@ what_is_not_known_is_null(void)
 	IS("forwarder", "null");
 	IS("readConnections", "null");
 	end();
-}
-
-static bool
-says(const char *text)
-{
-	return said.len > 0 && memmem(said.ptr, said.len, text, strlen(text)) != NULL;
 }
 
 static void
@@ -164,6 +168,7 @@ text_begins_with_what_is_urgent(void)
 	CU_ASSERT_TRUE(says("2 of 16 busy, 5 wait"));
 	CU_ASSERT_TRUE(says("7 waiting, the oldest for 61 s"));
 	CU_ASSERT_TRUE(says("countries for 250 ms, lane"));
+	CU_ASSERT_TRUE(says("default: 900 allowed, 100 refused, 0 observed"));
 	CU_ASSERT_FALSE(says("weir_requests_total"));
 	end();
 }
