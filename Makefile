@@ -57,7 +57,7 @@ stands_on_cmd       := runtime handlers $(stands_on_handlers)
 
 # Other people's libraries, at the floor of their home.
 libs_base   := -lxxhash -lnettle -lm
-libs_client := -lfcgi -lhiredis -lsqlite3 -llmdb -lpq -lrdkafka -lzstd
+libs_client := -lfcgi -lhiredis -lsqlite3 -llmdb -lpq -lrdkafka -lzstd -lcurl -lz
 
 sources = $(sort $(wildcard $(if $(filter handlers,$1),handlers,app/$1)/*.c))
 objects = $(patsubst %.c,$(B)/%.o,$1)

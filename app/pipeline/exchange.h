@@ -16,6 +16,7 @@
 #include "service/event.h"
 #include "service/queue.h"
 #include "service/quota.h"
+#include "telemetry/span.h"
 #include "telemetry/trace.h"
 
 struct catalog;
@@ -84,6 +85,7 @@ struct exchange {
 	struct slice tenant, ip;    /* who calls; tenant empty when nobody is authenticated */
 	struct tenant_check *check; /* of the API key; NULL: none was sent */
 	struct trace_context trace;
+	struct span_recorder spans;	 /* of what it spent its time on; in its arena */
 	int64_t start_ns, start_us;	 /* monotonic, wall */
 	int64_t deadline_ms;		 /* monotonic, of the whole request */
 	int64_t handed_ns;		 /* when it was handed to a lane */

@@ -8,6 +8,7 @@
 #include "base/clock.h"
 #include "http/problem.h"
 #include "pipeline/step.h"
+#include "telemetry/span.h"
 
 enum lane {
 	LANE_INLINE,  /* never blocks */
@@ -124,11 +125,9 @@ run_step(struct exchange *x, const struct step *s)
 	return r;
 }
 
-enum pipeline_result
-pipeline_run(struct exchange *x, enum pipeline_where where)
+static enum pipeline_result
+run_steps(struct exchange *x, enum pipeline_where where)
 {
-	if (where == PIPELINE_ON_LANE)
-		x->lane_wait_ns += clock_mono_ns() - x->handed_ns;
 	for (; x->step < STEP_COUNT; x->step++) {
 		const struct step *s = &steps[x->step];
 		const bool lane = needs_lane(x, s->lane);
@@ -149,6 +148,20 @@ pipeline_run(struct exchange *x, enum pipeline_where where)
 		}
 	}
 	return done(x, where);
+}
+
+/* Whatever runs below records its spans with this exchange, for as long as this thread owns it. */
+enum pipeline_result
+pipeline_run(struct exchange *x, enum pipeline_where where)
+{
+	enum pipeline_result r;
+
+	if (where == PIPELINE_ON_LANE)
+		x->lane_wait_ns += clock_mono_ns() - x->handed_ns;
+	(void)span_record(&x->spans);
+	r = run_steps(x, where);
+	(void)span_record(NULL);
+	return r;
 }
 
 void

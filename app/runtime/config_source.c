@@ -282,7 +282,8 @@ without_file_suffix(const char *name)
 static bool
 is_setting(const char *name)
 {
-	return config_is_kafka(name) || config_find(slice_of(name)) != NULL ||
+	return config_is_kafka(name) || config_is_otel(name) ||
+	       config_find(slice_of(name)) != NULL ||
 	       config_find(without_file_suffix(name)) != NULL;
 }
 
