@@ -272,7 +272,7 @@ static const struct region table[] = {
 	{ "fleet", 1, fleet_size, fleet_init, offsetof(struct regions, fleet) },
 	{ "l1", 1, copies_size, copies_init, offsetof(struct regions, l1) },
 	{ "flights", 1, flights_size, flights_init, offsetof(struct regions, flights) },
-	{ "guards", 1, guards_region_size, guards_region_init, offsetof(struct regions, guards) },
+	{ "guards", 2, guards_region_size, guards_region_init, offsetof(struct regions, guards) },
 	{ "read tickets", 1, tickets_region_size, tickets_region_init,
 	    offsetof(struct regions, read_tickets) },
 	{ "write tickets", 1, tickets_region_size, tickets_region_init,

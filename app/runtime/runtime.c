@@ -201,16 +201,21 @@ open_catalog(struct opening *o)
 	return topics_make(r->catalog, o->c->kafka_topic, &r->topics);
 }
 
-/* What a probe may take before another is sent: slower, its answer would count as a failure anyway. */
+/* What a probe may take before another is sent: slower, its answer would count as a failure anyway.  A server gets its
+ * load back over the time that it was left alone for. */
 struct breaker_rules
 runtime_breaker_rules(const struct config *c)
 {
+	enum { RAMP_MAX_MS = 10000 };
+	const int64_t reset_ms = c->circuit_breaker_reset_timeout_ms;
+
 	return (struct breaker_rules){
 		.slow_ms = c->circuit_breaker_timeout_ms,
 		.failure_pct = (unsigned)c->circuit_breaker_threshold_pct,
-		.reset_ms = c->circuit_breaker_reset_timeout_ms,
+		.reset_ms = reset_ms,
 		.volume = (unsigned)c->circuit_breaker_volume_threshold,
 		.probe_lease_ms = c->circuit_breaker_timeout_ms,
+		.ramp_ms = reset_ms < RAMP_MAX_MS ? reset_ms : RAMP_MAX_MS,
 	};
 }
 

@@ -236,6 +236,8 @@ l2_get(const struct l2 *l, struct l2_fill *f, bool fresh_only, int64_t lock_ms, 
 	*hit_out = (struct l2_hit){ .block = { 0 } };
 	f->leading = false;
 	f->asked_ms = now_ms;
+	if (!shards_admits(l->shards, f->shard, now_ms))
+		return L2_OFF;
 	if (purges_are_owed(l->purges, f->shard))
 		return L2_OFF; /* what lies there may have been purged, and does not know yet */
 	answer = ask(l, f, args, arg_count, a, hit_out, &broken);

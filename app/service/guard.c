@@ -12,6 +12,8 @@
 
 #include "base/hash.h"
 #include "base/log.h"
+#include "base/rand.h"
+#include "telemetry/span.h"
 
 enum {
 	NAME_WORDS = GUARD_NAME_BYTES / sizeof(uint64_t),
@@ -141,6 +143,13 @@ guard_open(struct guards *g, const char *name, const struct breaker_rules *rules
 /*
  * Calls.
  */
+static uint64_t
+failure_pct(uint64_t failures, uint64_t calls)
+{
+	return calls == 0 ? 0 : failures * 100 / calls;
+}
+
+/* To the log, and to whatever the calling thread is at. */
 static void
 say(const struct guard *g, const struct breaker_change *c)
 {
@@ -152,11 +161,18 @@ say(const struct guard *g, const struct breaker_change *c)
 		LOG_INT("calls", c->calls),
 		LOG_INT("failures", c->failures),
 		LOG_INT("slow", c->slow),
+		LOG_INT("failure_pct", failure_pct(c->failures, c->calls)),
 	};
 
-	if (c->from != c->to)
-		log_write(bad ? LOG_LEVEL_WARN : LOG_LEVEL_INFO, "breaker", fields,
-		    sizeof fields / sizeof *fields);
+	if (c->from == c->to)
+		return;
+	log_write(bad ? LOG_LEVEL_WARN : LOG_LEVEL_INFO, "breaker", fields,
+	    sizeof fields / sizeof *fields);
+	span_event(NULL, "weir.breaker", SPAN_STR(WEIR_BREAKER_NAME, slice_of(g->name)),
+	    SPAN_STR(WEIR_BREAKER_FROM, slice_of(breaker_word(c->from, BREAKER_AUTO))),
+	    SPAN_STR(WEIR_BREAKER_TO, slice_of(breaker_word(c->to, BREAKER_AUTO))),
+	    SPAN_INT(WEIR_BREAKER_CALLS, c->calls), SPAN_INT(WEIR_BREAKER_FAILURES, c->failures),
+	    SPAN_INT(WEIR_BREAKER_SLOW, c->slow));
 }
 
 static enum err
@@ -224,6 +240,12 @@ guard_is_up(const struct guard *g)
 	return breaker_allow(g->breaker, &t);
 }
 
+bool
+guard_admits(const struct guard *g, int64_t now_ms)
+{
+	return breaker_admits(g->breaker, &g->rules, now_ms, (uint32_t)rand_u64());
+}
+
 /*
  * People.
  */
@@ -258,6 +280,7 @@ guards_force(struct guards *g, const char *name, enum breaker_force force, int64
 		    LOG_STR("from", breaker_word(before.state, before.force)),
 		    LOG_STR("to", breaker_word(after.state, after.force)),
 		    LOG_INT("calls", after.calls), LOG_INT("failures", after.failures),
-		    LOG_INT("slow", after.slow));
+		    LOG_INT("slow", after.slow),
+		    LOG_INT("failure_pct", failure_pct(after.failures, after.calls)));
 	return ERR_OK;
 }

@@ -388,11 +388,12 @@ idempotency_close(struct idempotency **ip)
 bool
 idempotency_claim(struct idempotency *i, struct idempotency_claim *c)
 {
+	const int64_t now_ms = clock_mono_ms();
 	bool taken = false;
 
 	c->shard = shard_of(i, c->event->tenant, c->event->id);
-	c->until_ms = clock_mono_ms() + HELD_MAX_MS;
-	if (!shards_is_up(i->o.shards, c->shard))
+	c->until_ms = now_ms + HELD_MAX_MS;
+	if (!shards_admits(i->o.shards, c->shard, now_ms))
 		return false;
 	(void)pthread_mutex_lock(&i->lock);
 	if (i->started && !i->stopping) {

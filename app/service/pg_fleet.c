@@ -209,7 +209,7 @@ pg_fleet_enter(
 	struct server *s = &f->servers[server];
 	enum err rc;
 
-	if (!guard_is_up(&s->guard))
+	if (!guard_admits(&s->guard, clock_mono_ms()))
 		return ERR_UNAVAILABLE;
 	rc = pg_pool_borrow(f->pool, server, deadline_ms, &out->lease);
 	if (rc != ERR_OK)

@@ -237,6 +237,12 @@ shards_is_up(const struct shards *s, size_t shard)
 	return guard_is_up(&s->shards[shard].guard);
 }
 
+bool
+shards_admits(const struct shards *s, size_t shard, int64_t now_ms)
+{
+	return guard_admits(&s->shards[shard].guard, now_ms);
+}
+
 enum err
 shards_wait(struct shards *s, int64_t deadline_ms)
 {

@@ -50,6 +50,8 @@ enum err shards_call(struct shards *s, size_t shard, const struct slice *argv, s
     int64_t now_ms, struct redis_reply **out);
 /* Whether a call would be tried now: one load. */
 bool shards_is_up(const struct shards *s, size_t shard);
+/* For what every request does: as guard_admits(). */
+bool shards_admits(const struct shards *s, size_t shard, int64_t now_ms);
 const char *shards_url(const struct shards *s, size_t shard); /* without its password */
 
 /*
