@@ -27,6 +27,7 @@
 #include "service/ingest.h"
 #include "service/purges.h"
 #include "service/queue.h"
+#include "service/retries.h"
 #include "service/tenant.h"
 #include "telemetry/scoreboard.h"
 
@@ -170,6 +171,21 @@ guards_region_init(void *mem, const struct regions_options *o, const struct regi
 }
 
 static size_t
+retries_region_size(const struct regions_options *o)
+{
+	(void)o;
+	return retries_size();
+}
+
+static void
+retries_region_init(void *mem, const struct regions_options *o, const struct region_seeds *seeds)
+{
+	(void)o;
+	(void)seeds;
+	retries_init(mem);
+}
+
+static size_t
 spool_size(const struct regions_options *o)
 {
 	return queue_shared_size(o->spool_bytes);
@@ -273,6 +289,8 @@ static const struct region table[] = {
 	{ "l1", 1, copies_size, copies_init, offsetof(struct regions, l1) },
 	{ "flights", 1, flights_size, flights_init, offsetof(struct regions, flights) },
 	{ "guards", 2, guards_region_size, guards_region_init, offsetof(struct regions, guards) },
+	{ "retries", 1, retries_region_size, retries_region_init,
+	    offsetof(struct regions, retries) },
 	{ "read tickets", 1, tickets_region_size, tickets_region_init,
 	    offsetof(struct regions, read_tickets) },
 	{ "write tickets", 1, tickets_region_size, tickets_region_init,

@@ -48,6 +48,7 @@ struct regions {
 	struct ingest_shared *ingest;
 	struct tenant_shared *tenants;
 	struct forward_shared *forward;
+	void *retries; /* service/retries.h */
 };
 
 struct regions_options {

@@ -29,6 +29,7 @@
 #include "service/primary.h"
 #include "service/purges.h"
 #include "service/queue.h"
+#include "service/retries.h"
 #include "service/shards.h"
 #include "service/store.h"
 #include "telemetry/scoreboard.h"
@@ -238,9 +239,21 @@ share_of_pool(const struct config *c)
 	return (size_t)(share < c->threads ? share : c->threads);
 }
 
+/* Of the host, where there is a segment; counted where there is a member. */
+static struct retries
+retries_of(const struct opening *o, enum retry_kind kind)
+{
+	const struct regions *g = o->r->regions;
+
+	return (struct retries){ .budget = g == NULL ? NULL : retries_budget(g->retries, kind),
+		.scoreboard = (o->needs & RUNTIME_MEMBER) != 0 ? o->r->scoreboard : NULL,
+		.member = o->r->member };
+}
+
 static enum err
 open_store(struct opening *o)
 {
+	const struct retries retries = retries_of(o, RETRY_DATABASE);
 	const struct breaker_rules rules = runtime_breaker_rules(o->c);
 	const struct store_options options = {
 		.url = o->c->db_read_url,
@@ -254,6 +267,7 @@ open_store(struct opening *o)
 		.host_connections = (size_t)o->c->db_read_pool_max,
 		.guards = o->r->guards,
 		.rules = &rules,
+		.retries = &retries,
 	};
 	const enum err rc = store_open(&options, &o->r->store);
 
@@ -329,12 +343,14 @@ open_queue(struct opening *o)
 static enum err
 open_shards(struct opening *o)
 {
+	const struct retries retries = retries_of(o, RETRY_REDIS);
 	const struct breaker_rules rules = runtime_breaker_rules(o->c);
 	const struct shards_options options = {
 		.urls = o->c->redis_url,
 		.timeout_ms = o->c->redis_timeout_ms,
 		.guards = o->r->guards,
 		.rules = &rules,
+		.retries = &retries,
 		.max_connections = (size_t)o->c->threads + BACKGROUND_CALLS,
 	};
 	const enum err rc = shards_open(&options, &o->r->shards);

@@ -209,6 +209,7 @@ pg_fleet_enter(
 	struct server *s = &f->servers[server];
 	enum err rc;
 
+	out->called = false;
 	if (!guard_admits(&s->guard, clock_mono_ms()))
 		return ERR_UNAVAILABLE;
 	rc = pg_pool_borrow(f->pool, server, deadline_ms, &out->lease);
@@ -220,6 +221,7 @@ pg_fleet_enter(
 		pg_pool_return(f->pool, &out->lease);
 		return rc;
 	}
+	out->called = true;
 	if (out->kept)
 		pg_deadline(out->lease.pg, connect_ms);
 	else

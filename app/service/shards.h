@@ -31,7 +31,8 @@ struct shards_options {
 	int64_t timeout_ms; /* REDIS_TIMEOUT: budget of one whole operation, connect included */
 	struct guards *guards;
 	const struct breaker_rules *rules;
-	size_t max_connections; /* of this process, to each shard; at least 1 */
+	const struct retries *retries; /* service/retries.h; NULL: nothing bounds them.  Copied. */
+	size_t max_connections;	       /* of this process, to each shard; at least 1 */
 };
 
 /* ERR_INVALID: the urls; ERR_FULL: no row is left for a guard; ERR_NOMEM. */
@@ -40,7 +41,7 @@ void shards_close(struct shards **sp); /* no call may be going on */
 size_t shards_count(const struct shards *s);
 size_t shards_of(const struct shards *s, struct slice owner);
 
-/* One script or command on one shard, within timeout_ms from ${now_ms} (monotonic).  ERR_UNAVAILABLE at once when the shard
+/* One script or command (which must be one that may be given twice) on one shard, within timeout_ms from ${now_ms} (monotonic).  ERR_UNAVAILABLE at once when the shard
  * is suspended or its breaker open; ERR_OVERLOADED: no connection became free in time.  *${out} is the caller's:
  * redis_reply_free(). */
 enum err shards_eval(struct shards *s, size_t shard, const struct redis_script *script,

@@ -12,6 +12,7 @@ struct breaker_rules;
 struct endpoint;
 struct fault_list;
 struct guards;
+struct retries;
 struct tickets;
 
 /*
@@ -38,6 +39,7 @@ struct store_options {
 	size_t host_connections; /* that many of the tickets */
 	struct guards *guards;	 /* service/guard.h; NULL: this store's own */
 	const struct breaker_rules *rules;
+	const struct retries *retries; /* service/retries.h; NULL: nothing bounds them.  Copied. */
 };
 
 /* What statements may use beside their own parameters. */

@@ -19,6 +19,7 @@
 #include "service/pg_cell.h"
 #include "service/pg_fleet.h"
 #include "service/reading.h"
+#include "service/retries.h"
 #include "service/sql_text.h"
 #include "service/store_driver.h"
 
@@ -34,6 +35,7 @@ enum {
 	REPLAY_NAP_MS = 4,
 	MAX_ROW_BYTES = 64 << 20, /* of one row's decoded bytes */
 	MAX_STATEMENT_BYTES = 1 << 20,
+	RETRY_BASE_MS = 10,
 };
 
 #define PREAMBLE                                                                                   \
@@ -43,6 +45,7 @@ enum {
 
 struct pg_store {
 	struct pg_fleet *fleet;
+	struct retries retries;
 	int64_t timeout_ms;
 	size_t max_response_bytes;
 	char *measuring; /* the preamble, and how far the server is behind */
@@ -58,12 +61,15 @@ struct call {
 	int64_t replayed_by_ms; /* until when it is waited for */
 	struct strbuf *block_out;
 	uint64_t *seen_out;
+	bool called;	   /* a server was asked */
+	uint32_t failures; /* of those that were asked */
 };
 
 /* What became of one turn. */
 struct outcome {
 	enum err rc;
 	bool elsewhere;	    /* another server may answer */
+	bool failed;	    /* it was asked in vain: to ask again is a retry */
 	bool lags;	    /* nothing was asked of it: it is too far behind */
 	enum err for_guard; /* what it says of the server */
 };
@@ -389,36 +395,58 @@ greeting_ms(int64_t deadline_ms, bool last)
 	return last || now_ms + ms > deadline_ms ? deadline_ms : now_ms + ms;
 }
 
+/* A server failed, and another call may bring the answer: whether it is made. */
+static bool
+may_ask_again(struct call *call)
+{
+	return retries_again(
+	    &call->store->retries, ++call->failures, RETRY_BASE_MS, call->deadline_ms);
+}
+
+static enum err
+enter(struct call *call, size_t server, bool last, struct pg_turn *out)
+{
+	const enum err rc = pg_fleet_enter(call->store->fleet, server, call->deadline_ms,
+	    greeting_ms(call->deadline_ms, last), out);
+
+	if (out->called && !call->called)
+		retries_call(&call->store->retries, clock_mono_ms());
+	call->called = call->called || out->called;
+	return rc;
+}
+
 /* A kept connection may have ended without our knowing, which says nothing of the server: once more, with a new one. */
 static struct outcome
-ask(const struct call *call, size_t server, bool last, bool may_lag)
+ask(struct call *call, size_t server, bool last, bool may_lag)
 {
-	struct outcome o = { .rc = ERR_UNAVAILABLE, .elsewhere = true };
+	struct outcome o;
+	struct pg_turn turn;
+	bool stale;
 
-	for (int tries = 0; tries < 2; tries++) {
-		struct pg_turn turn;
-		const enum err rc = pg_fleet_enter(call->store->fleet, server, call->deadline_ms,
-		    greeting_ms(call->deadline_ms, last), &turn);
-		bool stale;
+	for (int tries = 0;; tries++) {
+		const enum err rc = enter(call, server, last, &turn);
 
-		if (rc != ERR_OK) {
-			o.rc = rc;
-			o.elsewhere = rc == ERR_UNAVAILABLE || rc == ERR_TIMEOUT;
-			return o;
-		}
+		if (rc != ERR_OK)
+			return (struct outcome){ .rc = rc,
+				.elsewhere = rc == ERR_UNAVAILABLE || rc == ERR_TIMEOUT,
+				.failed = turn.called };
 		o = talk(call, &turn, may_lag);
+		o.failed = o.elsewhere && !o.lags;
 		stale = turn.kept && o.elsewhere && o.for_guard == ERR_UNAVAILABLE &&
 			turn.lease.pg != NULL && pg_is_dead(turn.lease.pg);
 		pg_fleet_leave(call->store->fleet, &turn, stale ? ERR_OK : o.for_guard);
-		if (!stale)
+		if (!stale || tries > 0)
+			return o;
+		if (!may_ask_again(call))
 			break;
 	}
+	o.elsewhere = false; /* not there either */
 	return o;
 }
 
 /* One after another, as long as one that answers may be among them. */
 static enum err
-ask_all(const struct call *call, bool primary_only)
+ask_all(struct call *call, bool primary_only)
 {
 	struct pg_plan plan;
 	enum err rc = ERR_UNAVAILABLE;
@@ -435,6 +463,8 @@ ask_all(const struct call *call, bool primary_only)
 		rc = o.rc;
 		if (clock_mono_ms() >= call->deadline_ms)
 			return ERR_TIMEOUT;
+		if (o.failed && i + 1 < plan.count && !may_ask_again(call))
+			break;
 	}
 	return rc == ERR_TIMEOUT ? ERR_UNAVAILABLE : rc;
 }
@@ -456,7 +486,7 @@ read_fleet(void *state, const struct endpoint *e, const struct value *values,
 	rc = pg_bind_endpoint(e, values, &bound, &a, &params);
 	if (rc == ERR_OK) {
 		const struct pg_statement s = { name, sql, params, e->bind_count };
-		const struct call call = { .store = state,
+		struct call call = { .store = state,
 			.e = e,
 			.statement = &s,
 			.deadline_ms = deadline_ms,
@@ -476,7 +506,7 @@ ping_fleet(void *state, int64_t deadline_ms)
 {
 	static const struct pg_statement s = { .name = "ping", .sql = "SELECT 1" };
 	uint64_t seen;
-	const struct call call = {
+	struct call call = {
 		.store = state, .statement = &s, .deadline_ms = deadline_ms, .seen_out = &seen
 	};
 
@@ -635,6 +665,8 @@ open_fleet(const char *address, const struct store_options *o, void **state_out)
 	if (s == NULL)
 		return ERR_NOMEM;
 	s->timeout_ms = o->timeout_ms;
+	if (o->retries != NULL)
+		s->retries = *o->retries;
 	s->max_response_bytes = o->max_response_bytes;
 	strbuf_add_cstr(&sql, PREAMBLE ", ");
 	strbuf_add_cstr(&sql, pg_fleet_lag_sql);
