@@ -114,9 +114,10 @@ struct exchange {
 	struct slice block;	  /* a copy block: call.block's bytes or the arena's */
 	struct slice spare_block; /* an error-only copy, should the database fail */
 	int64_t age_ms, spare_age_ms;
-	bool stored;	/* what the handler gave is in the cache now */
-	bool refresh;	/* stale was served */
-	bool ask_again; /* about the API key, behind the reply */
+	bool stored;	     /* what the handler gave is in the cache now */
+	bool refresh;	     /* stale was served, or what will be soon */
+	int64_t replaces_ms; /* that one is still fresh: see service/cache.h */
+	bool ask_again;	     /* about the API key, behind the reply */
 	struct response response;
 };
 

@@ -7,9 +7,11 @@
 #include <string.h>
 
 #include "base/clock.h"
+#include "base/rand.h"
 #include "http/problem.h"
 #include "pipeline/pipeline.h"
 #include "pipeline/step.h"
+#include "policy/refresh.h"
 #include "service/catalog.h"
 #include "telemetry/scoreboard.h"
 
@@ -72,6 +74,11 @@ look_up(struct exchange *x, int64_t now_ms, enum exchange_source as)
 	const enum l1_answer found =
 	    cache_lookup(x->env->cache, x->key, now_ms, 0, &x->arena, &hit);
 
+	if (found == L1_FRESH && refresh_is_near(hit.fresh_ms, hit.cost_us) &&
+	    refresh_is_due(hit.fresh_ms, hit.cost_us, (uint32_t)rand_u64())) {
+		x->refresh = true;
+		x->replaces_ms = hit.stored_ms;
+	}
 	return take_hit(x, found, &hit, as);
 }
 
@@ -240,9 +247,11 @@ step_recheck(struct exchange *x)
 enum step_result
 step_keep(struct exchange *x)
 {
+	const int64_t cost_us = x->handle_ns / 1000;
 	uint32_t evicted = 0;
 	enum err rc;
 
+	x->fill.cost_us = cost_us < UINT32_MAX ? (uint32_t)cost_us : UINT32_MAX;
 	if (is_cached_read(x) && x->key.len > 0 && !consistency_is_pending(x)) {
 		rc = cache_fill_land(x->env->cache, &x->fill, &x->endpoint->cache, x->block,
 		    x->call.seen, clock_mono_ms(), LOCK_WAIT_MS, &evicted);
@@ -305,6 +314,10 @@ pipeline_refresh(const struct exchange *from, struct exchange *x)
 		return false;
 	}
 	x->fill.key = x->key;
+	x->fill.replaces_ms = from->replaces_ms;
+	count(from, METRIC_CACHE_REFRESHES);
+	if (from->replaces_ms > 0)
+		count(from, METRIC_CACHE_REFRESHES_EARLY);
 	x->catalog = catalog_hold(from->catalog);
 	x->start_ns = clock_mono_ns();
 	x->start_us = clock_wall_us();

@@ -16,6 +16,7 @@ enum {
 	LOCK_SPARE_MS = 250, /* of a lock, beyond the statement's timeout */
 	TURN_MIN_MS = 3,
 	TURN_MAX_MS = 30,
+	NEWER_MS = 200, /* more than two clocks and their rounding make of one time */
 };
 
 static void
@@ -98,6 +99,16 @@ begin(struct exchange *x, int64_t now_ms)
 	return true;
 }
 
+/* A refresh was begun because what there is is stale, or soon will be: then only what somebody else has made since will
+ * do, which has its whole time before it. */
+static int64_t
+least_ms(const struct exchange *x)
+{
+	if (x->transport != NULL)
+		return L2_STALE_DOES;
+	return x->fill.replaced_left_ms > 0 ? x->fill.replaced_left_ms + NEWER_MS : 0;
+}
+
 enum step_result
 step_fetch(struct exchange *x)
 {
@@ -109,9 +120,7 @@ step_fetch(struct exchange *x)
 	now_ms = clock_mono_ms();
 	if (!begin(x, now_ms))
 		return STEP_NEXT;
-	/* A refresh was begun because what there is is stale. */
-	switch (
-	    l2_get(x->env->l2, x->l2, x->transport == NULL, lock_ms(x), now_ms, &x->arena, &hit)) {
+	switch (l2_get(x->env->l2, x->l2, least_ms(x), lock_ms(x), now_ms, &x->arena, &hit)) {
 	case L2_OFF:
 		count(x, METRIC_L2_FAILURES);
 		return STEP_NEXT;
@@ -134,6 +143,7 @@ l2_keep(struct exchange *x)
 
 	if (x->l2 == NULL || !x->l2->leading)
 		return;
+	x->l2->cost_us = x->fill.cost_us;
 	rc = l2_put(x->env->l2, x->l2, &x->endpoint->cache, x->block, clock_mono_ms());
 	if (rc == ERR_OK)
 		count(x, METRIC_L2_FILLS);

@@ -9,6 +9,7 @@
 #include <stdlib.h>
 
 #include "base/container.h"
+#include "policy/refresh.h"
 #include "runtime/doorbell.h"
 #include "runtime/lane.h"
 #include "telemetry/scoreboard.h"
@@ -28,6 +29,7 @@ struct held {
 	enum pipeline_result lane_result;
 	bool replied,
 	    item_pending; /* an orphan is let go when it is replied and its item is done */
+	bool refreshes;	  /* counts in desk.refreshing */
 };
 
 static void run(struct held *h);
@@ -87,6 +89,7 @@ held_release(struct held *h)
 	struct desk *d = h->desk;
 
 	d->out_count--;
+	d->refreshing -= h->refreshes;
 	reactor_timer_stop(d->reactor, &h->timer);
 	if (d->pool_count >= POOL_MAX) {
 		exchange_clear(&h->x);
@@ -94,7 +97,7 @@ held_release(struct held *h)
 		return;
 	}
 	exchange_reset(&h->x);
-	h->replied = h->item_pending = false;
+	h->replied = h->item_pending = h->refreshes = false;
 	h->place = PLACE_RUNS;
 	h->x.next = d->pool;
 	d->pool = &h->x;
@@ -416,10 +419,27 @@ leave(struct desk *d, const struct exchange *x,
 
 	if (h == NULL)
 		return;
-	if (make(x, &h->x))
-		run(h);
-	else
+	if (!make(x, &h->x)) {
 		held_release(h);
+		return;
+	}
+	h->refreshes = make == pipeline_refresh;
+	d->refreshing += h->refreshes;
+	run(h);
+}
+
+/* Only where it takes nothing from those who wait. */
+static void
+refresh(struct desk *d, const struct exchange *x)
+{
+	struct lane_state lane;
+
+	lane_look(d->lane, &lane);
+	if (refresh_has_room(d->refreshing, d->threads, lane.waiting))
+		leave(d, x, pipeline_refresh);
+	else
+		scoreboard_count(
+		    d->env->scoreboard, d->env->member, METRIC_CACHE_REFRESHES_HELD, 1);
 }
 
 static void
@@ -431,7 +451,7 @@ on_give(void *ctx, struct exchange *x)
 	pipeline_finish(x);
 	in_hand_add(d, -1);
 	if (x->refresh)
-		leave(d, x, pipeline_refresh);
+		refresh(d, x);
 	if (x->ask_again)
 		leave(d, x, pipeline_ask_again);
 	h->replied = true;
@@ -473,6 +493,7 @@ desk_open(const struct desk_options *o, struct desk *d)
 	enum err rc;
 
 	d->env = o->env;
+	d->threads = o->threads;
 	d->doorbell = o->doorbell;
 	d->look.fire = look_at_flights;
 	rc = reactor_open(&reactor, &d->reactor);

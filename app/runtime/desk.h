@@ -39,6 +39,7 @@ struct desk {
 	bool look_again;	  /* something has happened since the look began */
 	struct timer look;
 	struct exchange *pool;	      /* idle */
+	size_t threads, refreshing;   /* of the lane; behind replies, on it or on their way to it */
 	size_t pool_count, out_count; /* not idle: in hand, refreshing behind a reply, or orphans */
 	_Atomic uint32_t in_hand;
 };

@@ -286,7 +286,7 @@ static const struct region table[] = {
 	{ "limiter", 1, limits_size, limits_init, offsetof(struct regions, limiter) },
 	{ "leases", 1, leases_region_size, leases_region_init, offsetof(struct regions, leases) },
 	{ "fleet", 1, fleet_size, fleet_init, offsetof(struct regions, fleet) },
-	{ "l1", 1, copies_size, copies_init, offsetof(struct regions, l1) },
+	{ "l1", 2, copies_size, copies_init, offsetof(struct regions, l1) },
 	{ "flights", 1, flights_size, flights_init, offsetof(struct regions, flights) },
 	{ "guards", 2, guards_region_size, guards_region_init, offsetof(struct regions, guards) },
 	{ "retries", 1, retries_region_size, retries_region_init,
