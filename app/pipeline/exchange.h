@@ -89,6 +89,7 @@ struct exchange {
 	int64_t start_ns, start_us;	 /* monotonic, wall */
 	int64_t deadline_ms;		 /* monotonic, of the whole request */
 	int64_t handed_ns;		 /* when it was handed to a lane */
+	int64_t parked_ns;		 /* since when it is parked; 0: it is not */
 	int64_t lane_wait_ns, handle_ns; /* spent waiting for one, and in the handler */
 	struct slice base_path;		 /* was taken off the path */
 	bool shed;

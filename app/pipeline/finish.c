@@ -41,7 +41,7 @@ count(const struct exchange *x)
 }
 
 static void
-log_request(const struct exchange *x)
+log_request(const struct exchange *x, int64_t end_ns)
 {
 	const struct request *r = &x->request;
 	const int status = x->response.status != 0 ? x->response.status : CLIENT_CLOSED_REQUEST;
@@ -54,7 +54,7 @@ log_request(const struct exchange *x)
 	log_info("request", LOG_SLICE("request_id", r->request_id), LOG_STR("trace_id", trace),
 	    LOG_SLICE("method", r->method_text), LOG_SLICE("path", path),
 	    LOG_SLICE("endpoint", x->endpoint != NULL ? x->endpoint->name : SLICE("")),
-	    LOG_INT("status", status), LOG_INT("us", (clock_mono_ns() - x->start_ns) / 1000),
+	    LOG_INT("status", status), LOG_INT("us", (end_ns - x->start_ns) / 1000),
 	    LOG_STR("source", answer_source_name(x->source)),
 	    LOG_INT("bytes", x->response.body.len), LOG_SLICE("client", x->ip),
 	    LOG_SLICE("tenant", x->tenant));
@@ -63,9 +63,16 @@ log_request(const struct exchange *x)
 void
 pipeline_finish(struct exchange *x)
 {
+	int64_t end_ns;
+
 	if (x->transport == NULL)
 		return;
 	count(x);
+	if (x->env->exporter == NULL && !log_enabled(LOG_LEVEL_INFO))
+		return;
+	end_ns = clock_mono_ns();
+	if (x->env->exporter != NULL)
+		tell(x, end_ns);
 	if (log_enabled(LOG_LEVEL_INFO))
-		log_request(x);
+		log_request(x, end_ns);
 }

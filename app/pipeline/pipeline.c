@@ -43,6 +43,7 @@ static const struct step steps[] = {
 };
 
 enum { STEP_COUNT = sizeof steps / sizeof *steps };
+enum { WORTH_NS = 20000 }; /* of a step on a lane that did nothing worth a span */
 
 size_t pipeline_step(enum step_result (*run)(struct exchange *x))
 {
@@ -92,6 +93,8 @@ complete(struct exchange *x)
 	x->step = STEP_COUNT;
 	x->wait = EXCHANGE_RUNS;
 	answer_complete(x);
+	if (x->transport == NULL && x->env->exporter != NULL && x->key.len > 0)
+		tell(x, clock_mono_ns());
 }
 
 static enum pipeline_result
@@ -117,12 +120,37 @@ done(struct exchange *x, enum pipeline_where where)
 
 /* A wish for a lane is for one run. */
 static enum step_result
-run_step(struct exchange *x, const struct step *s)
+run_step(struct exchange *x, const struct step *s, enum pipeline_where where)
 {
+	struct span *span = where == PIPELINE_ON_LANE ? span_begin(SPAN_INTERNAL, s->name) : NULL;
 	const enum step_result r = s->run(x);
 
+	span_end_worth(span, ERR_OK, WORTH_NS);
 	x->asks_lane = r == STEP_BLOCKS;
 	return r;
+}
+
+/* How long it has waited until now, as a span. */
+static void
+tell_wait(const char *name, int64_t since_ns)
+{
+	span_end(span_begin_at(SPAN_INTERNAL, name, since_ns), ERR_OK);
+}
+
+static void
+tell_parked(struct exchange *x)
+{
+	static const char *const names[] = {
+		[EXCHANGE_RUNS] = "wait",
+		[EXCHANGE_WAITS_CLAIM] = "wait.claim",
+		[EXCHANGE_WAITS_QUEUE] = "wait.queue",
+		[EXCHANGE_WAITS_FLIGHT] = "wait.flight",
+		[EXCHANGE_WAITS_TURN] = "wait.turn",
+	};
+
+	if (x->parked_ns != 0)
+		tell_wait(names[x->wait], x->parked_ns);
+	x->parked_ns = 0;
 }
 
 static enum pipeline_result
@@ -136,7 +164,7 @@ run_steps(struct exchange *x, enum pipeline_where where)
 			return hand_over(x, s->lane);
 		if (!lane && where == PIPELINE_ON_LANE)
 			return PIPELINE_INLINE;
-		switch (run_step(x, s)) {
+		switch (run_step(x, s, where)) {
 		case STEP_NEXT:
 			break;
 		case STEP_BLOCKS:
@@ -144,6 +172,7 @@ run_steps(struct exchange *x, enum pipeline_where where)
 		case STEP_ANSWERED:
 			return done(x, where);
 		case STEP_PARKED:
+			x->parked_ns = clock_mono_ns();
 			return PIPELINE_PARKED;
 		}
 	}
@@ -156,9 +185,12 @@ pipeline_run(struct exchange *x, enum pipeline_where where)
 {
 	enum pipeline_result r;
 
-	if (where == PIPELINE_ON_LANE)
-		x->lane_wait_ns += clock_mono_ns() - x->handed_ns;
 	(void)span_record(&x->spans);
+	tell_parked(x);
+	if (where == PIPELINE_ON_LANE) {
+		x->lane_wait_ns += clock_mono_ns() - x->handed_ns;
+		tell_wait("lane.wait", x->handed_ns);
+	}
 	r = run_steps(x, where);
 	(void)span_record(NULL);
 	return r;

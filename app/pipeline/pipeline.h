@@ -9,6 +9,7 @@
 #include "pipeline/exchange.h"
 
 struct catalog;
+struct exporter; /* service/exporter.h */
 struct ledger;
 struct scoreboard;
 struct tenants;
@@ -28,6 +29,9 @@ struct pipeline_env {
 	struct tenants *tenants; /* service/tenant.h */
 	struct scoreboard *scoreboard;
 	unsigned member;
+	struct exporter *exporter; /* NULL: no traces are exported */
+	int64_t slow_ns;	   /* a request that takes longer is slow */
+	bool ignores_traces;	   /* a caller's traceparent is not continued */
 	struct ledger *ledger;
 	struct slice base_path;
 	bool base_path_set; /* else the front's SCRIPT_NAME folder */

@@ -9,6 +9,7 @@
 #include "pipeline/pipeline.h"
 #include "pipeline/step.h"
 #include "service/catalog.h"
+#include "service/exporter.h"
 #include "telemetry/scoreboard.h"
 
 enum step_result
@@ -21,8 +22,9 @@ step_read(struct exchange *x)
 	if (request_read(&x->request, x->envp, &x->arena, &p) != ERR_OK)
 		return answer_problem(x, &p);
 	x->response.head_only = x->request.method == HTTP_HEAD;
-	trace_begin(
-	    &x->trace, x->request.traceparent, x->request.traceparent_lines, x->request.tracestate);
+	trace_begin(&x->trace, x->request.traceparent,
+	    x->env->ignores_traces ? 0 : x->request.traceparent_lines, x->request.tracestate);
+	exporter_sample(x->env->exporter, &x->trace);
 	return STEP_NEXT;
 }
 

@@ -63,6 +63,7 @@ forward(struct forwarder *f)
 		.catalog = f->rt->catalog,
 		.queue = f->rt->queue,
 		.shared = f->rt->forward,
+		.exporter = f->rt->exporter,
 		.guard = &guard,
 		.stalled_ms = f->rt->config->circuit_breaker_timeout_ms,
 	};

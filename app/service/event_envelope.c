@@ -31,6 +31,7 @@ enum part {
 	FINGERPRINT,
 	TYPES,
 	TRACE,
+	TRACE_STATE, /* the only one that may be missing */
 	PARTS
 };
 
@@ -44,6 +45,7 @@ static const char *const names[PARTS] = {
 	[FINGERPRINT] = "weir-fingerprint",
 	[TYPES] = "weir-types",
 	[TRACE] = "traceparent",
+	[TRACE_STATE] = "tracestate",
 };
 
 /*
@@ -144,6 +146,8 @@ add_headers(const struct event *ev, char *texts, struct event_envelope *out)
 	add(out, ACCEPTED_AT, slice_of(at));
 	add(out, FINGERPRINT, slice_of(print));
 	add(out, TRACE, ev->traceparent);
+	if (ev->tracestate.len > 0)
+		add(out, TRACE_STATE, ev->tracestate);
 }
 
 enum err
@@ -169,6 +173,14 @@ event_envelope_encode(
 	return a->overflowed ? ERR_NOMEM : ERR_OK;
 }
 
+void
+event_envelope_trace(struct event_envelope *env, struct slice traceparent)
+{
+	for (size_t i = 0; i < env->header_count; i++)
+		if (slice_eq_cstr(env->headers[i].name, names[TRACE]))
+			env->headers[i].value = traceparent;
+}
+
 /*
  * In.
  */
@@ -184,7 +196,7 @@ take_headers(const struct kafka_header *headers, size_t count, struct slice part
 			parts[p] = headers[i].value.ptr == NULL ? SLICE("") : headers[i].value;
 		}
 	for (size_t p = 0; p < PARTS; p++)
-		if (parts[p].ptr == NULL)
+		if (parts[p].ptr == NULL && p != TRACE_STATE)
 			return false;
 	return true;
 }
@@ -286,6 +298,7 @@ read_record(struct slice value, struct arena *a, struct event *out)
 		return rc;
 	if (!same_event(&record, out))
 		return ERR_INVALID;
+	record.traceparent = out->traceparent; /* who sent it, not who made it */
 	*out = record;
 	return ERR_OK;
 }
@@ -308,7 +321,8 @@ read_head(const struct slice parts[PARTS], struct event *out)
 	*out = (struct event){ .endpoint = parts[ENDPOINT],
 		.tenant = parts[TENANT],
 		.key = parts[KEY],
-		.traceparent = parts[TRACE] };
+		.traceparent = parts[TRACE],
+		.tracestate = parts[TRACE_STATE] };
 	if (!are_names(out) || !parse_moment(parts[ACCEPTED_AT], &out->accepted_us) ||
 	    !parse_hex(parts[FINGERPRINT], out->fingerprint, sizeof out->fingerprint) ||
 	    event_id_parse(parts[EVENT_ID], out->id) != ERR_OK)

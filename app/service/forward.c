@@ -19,6 +19,7 @@
 #include "service/catalog.h"
 #include "service/event.h"
 #include "service/event_envelope.h"
+#include "service/event_span.h"
 #include "service/guard.h"
 #include "service/queue.h"
 #include "service/topics.h"
@@ -41,6 +42,7 @@ struct sent {
 	size_t bytes;
 	int64_t at_ms;
 	bool reported;
+	bool traced; /* its span is in traces, in the same place */
 };
 
 struct forward {
@@ -48,9 +50,10 @@ struct forward {
 	struct kafka_producer *producer; /* NULL: to be opened */
 	struct arena arena;
 	struct sent ring[WINDOW];
-	uint64_t first, end; /* places in the ring: out are [first, end) */
-	size_t bytes;	     /* that are out */
-	uint64_t read_seq;   /* produced up to here */
+	struct event_span *traces; /* WINDOW of them; NULL: no exporter */
+	uint64_t first, end;	   /* places in the ring: out are [first, end) */
+	size_t bytes;		   /* that are out */
+	uint64_t read_seq;	   /* produced up to here */
 	uint64_t told_seq, marked_seq;
 	int64_t moved_ms; /* the last progress */
 	int64_t marked_ms, resume_ms, said_ms;
@@ -147,6 +150,44 @@ withdraw_call(struct forward *f, int64_t now_ms)
 	f->calling = false;
 }
 
+/*
+ * A span from the sending to the report, in the trace of the request; the message carries it on.
+ */
+static void
+begin_trace(
+    struct forward *f, const struct event *ev, const char *topic, struct event_envelope *env)
+{
+	struct event_span *s;
+	char *text;
+
+	if (f->traces == NULL)
+		return;
+	s = &f->traces[f->end & (WINDOW - 1)];
+	text = arena_alloc(&f->arena, TRACEPARENT_BYTES);
+	if (text == NULL || !event_span_begin(ev, true, s))
+		return;
+	s->system = "kafka";
+	s->destination = topic;
+	s->endpoint = SLICE(""); /* the event goes before the report comes */
+	s->tracestate = SLICE("");
+	event_envelope_trace(env, slice_of(trace_format(&s->trace, text)));
+	sent_at(f, f->end)->traced = true;
+}
+
+static void
+tell_sent(struct forward *f, uint64_t place, enum err result)
+{
+	struct event_span *s;
+
+	if (!sent_at(f, place)->traced)
+		return;
+	sent_at(f, place)->traced = false;
+	s = &f->traces[place & (WINDOW - 1)];
+	s->end_ns = clock_mono_ns();
+	s->result = result;
+	event_span_offer(f->o.exporter, s);
+}
+
 /* Inside of poll(). */
 static void
 reported(void *ctx, uint64_t ticket, enum err result)
@@ -155,6 +196,7 @@ reported(void *ctx, uint64_t ticket, enum err result)
 
 	if (ticket < f->first || ticket >= f->end)
 		return;
+	tell_sent(f, ticket, result);
 	if (result == ERR_OK)
 		sent_at(f, ticket)->reported = true;
 	else if (f->refused == ERR_OK)
@@ -264,6 +306,7 @@ send_one(struct forward *f, const struct event *ev, int64_t now_ms)
 		.ticket = f->end };
 	*sent_at(f, f->end) =
 	    (struct sent){ .seq = ev->seq, .bytes = env.value.len, .at_ms = now_ms };
+	begin_trace(f, ev, m.topic, &env);
 	f->end++; /* before the call: a report may come from within */
 	rc = f->o.driver->produce(f->producer, &m);
 	if (rc != ERR_OK) {
@@ -398,7 +441,9 @@ forward_open(const struct forward_options *o, struct forward **out)
 	if (f == NULL)
 		return ERR_NOMEM;
 	f->o = *o;
-	arena_init(&f->arena, SIZE_MAX / 2); /* bounded by queue_read_after() */
+	if (o->exporter != NULL)
+		f->traces = calloc(WINDOW, sizeof *f->traces); /* without memory: no traces */
+	arena_init(&f->arena, SIZE_MAX / 2);		       /* bounded by queue_read_after() */
 	return ERR_OK;
 }
 
@@ -414,5 +459,6 @@ forward_close(struct forward **fp)
 		(void)queue_forwarded(f->o.queue, f->told_seq);
 	f->o.driver->close(&f->producer);
 	arena_free(&f->arena);
+	free(f->traces);
 	free(f);
 }

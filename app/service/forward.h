@@ -9,6 +9,7 @@
 #include "client/kafka.h"
 
 struct catalog;
+struct exporter; /* service/exporter.h */
 struct guard;
 struct queue;
 struct topics;
@@ -78,6 +79,7 @@ struct forward_options {
 	const struct catalog *catalog;
 	struct queue *queue;
 	struct forward_shared *shared;
+	struct exporter *exporter; /* NULL: no traces */
 	const struct guard *guard; /* `kafka`: while it is open nothing new is sent.  NULL: none */
 	int64_t stalled_ms;	   /* unanswered for so long: Kafka stalls */
 	/* For tests, which die between two steps; else NULL. */

@@ -166,13 +166,13 @@ say(const struct guard *g, const struct breaker_change *c)
 
 	if (c->from == c->to)
 		return;
-	log_write(bad ? LOG_LEVEL_WARN : LOG_LEVEL_INFO, "breaker", fields,
-	    sizeof fields / sizeof *fields);
-	span_event(NULL, "weir.breaker", SPAN_STR(WEIR_BREAKER_NAME, slice_of(g->name)),
+	span_event(NULL, "breaker", SPAN_STR(WEIR_BREAKER_NAME, slice_of(g->name)),
 	    SPAN_STR(WEIR_BREAKER_FROM, slice_of(breaker_word(c->from, BREAKER_AUTO))),
 	    SPAN_STR(WEIR_BREAKER_TO, slice_of(breaker_word(c->to, BREAKER_AUTO))),
 	    SPAN_INT(WEIR_BREAKER_CALLS, c->calls), SPAN_INT(WEIR_BREAKER_FAILURES, c->failures),
 	    SPAN_INT(WEIR_BREAKER_SLOW, c->slow));
+	log_write(bad ? LOG_LEVEL_WARN : LOG_LEVEL_INFO, "breaker", fields,
+	    sizeof fields / sizeof *fields);
 }
 
 static enum err

@@ -10,8 +10,9 @@
 #include "service/pg_pool.h"
 #include "service/pg_url.h"
 
-struct pg;	      /* client/pg.h */
-struct pg_fault;      /* client/pg.h */
+struct pg;	 /* client/pg.h */
+struct pg_fault; /* client/pg.h */
+struct span;
 struct store_options; /* service/store.h */
 
 /*
@@ -61,6 +62,9 @@ enum err pg_fleet_enter(struct pg_fleet *f, size_t server, int64_t deadline_ms, 
     struct pg_turn *out);
 /* ${result}: as guard_leave() wants it. */
 void pg_fleet_leave(struct pg_fleet *f, struct pg_turn *turn, enum err result);
+
+/* Says in ${s} which server that is. */
+void pg_fleet_describe(const struct pg_fleet *f, size_t server, struct span *s);
 
 /* A connection beside pool, tickets and guard, that logs nothing; the caller closes it. */
 enum err pg_fleet_dial(struct pg_fleet *f, size_t server, int64_t deadline_ms, struct pg **out,

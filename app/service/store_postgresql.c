@@ -15,6 +15,7 @@
 #include "base/fault.h"
 #include "client/pg.h"
 #include "http/endpoint.h"
+#include "service/db_span.h"
 #include "service/pg_bind.h"
 #include "service/pg_cell.h"
 #include "service/pg_fleet.h"
@@ -415,6 +416,21 @@ enter(struct call *call, size_t server, bool last, struct pg_turn *out)
 	return rc;
 }
 
+/* One turn that has a connection, as a span. */
+static struct outcome
+talk_in_span(const struct call *call, size_t server, struct pg_turn *turn, bool may_lag)
+{
+	struct span *span = call->e == NULL ? NULL : db_span_begin(call->e);
+	struct outcome o;
+
+	pg_fleet_describe(call->store->fleet, server, span);
+	o = talk(call, turn, may_lag);
+	db_span_end(span, o.rc,
+	    o.rc == ERR_OK || turn->lease.pg == NULL ? NULL
+						     : pg_last_fault(turn->lease.pg)->sqlstate);
+	return o;
+}
+
 /* A kept connection may have ended without our knowing, which says nothing of the server: once more, with a new one. */
 static struct outcome
 ask(struct call *call, size_t server, bool last, bool may_lag)
@@ -430,7 +446,7 @@ ask(struct call *call, size_t server, bool last, bool may_lag)
 			return (struct outcome){ .rc = rc,
 				.elsewhere = rc == ERR_UNAVAILABLE || rc == ERR_TIMEOUT,
 				.failed = turn.called };
-		o = talk(call, &turn, may_lag);
+		o = talk_in_span(call, server, &turn, may_lag);
 		o.failed = o.elsewhere && !o.lags;
 		stale = turn.kept && o.elsewhere && o.for_guard == ERR_UNAVAILABLE &&
 			turn.lease.pg != NULL && pg_is_dead(turn.lease.pg);

@@ -12,6 +12,7 @@
 #include "base/fault.h"
 #include "client/sqlite.h"
 #include "http/endpoint.h"
+#include "service/db_span.h"
 #include "service/reading.h"
 #include "service/sqlite_bind.h"
 #include "service/sqlite_pool.h"
@@ -92,11 +93,13 @@ read_pool(void *state, const struct endpoint *e, const struct value *values,
 	struct sqlite_statement *s = NULL;
 	struct reading r;
 	struct sqlite *db;
+	struct span *span;
 	enum err rc = sqlite_pool_borrow(p, deadline_ms, &db);
 
 	(void)seen_out; /* there is one file, and it shows all */
 	if (rc != ERR_OK)
 		return rc;
+	span = db_span_begin(e);
 	reading_open(&r, e);
 	rc = sqlite_take(db, e->name, e->sql, &s);
 	if (rc == ERR_OK) {
@@ -107,6 +110,7 @@ read_pool(void *state, const struct endpoint *e, const struct value *values,
 		rc = run(&r, s, sqlite_pool_max_response(p), block_out);
 	}
 	sqlite_give(&s);
+	db_span_end(span, rc, NULL);
 	sqlite_pool_return(p, &db, rc);
 	reading_close(&r);
 	return rc;

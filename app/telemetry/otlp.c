@@ -218,7 +218,7 @@ add_links(struct strbuf *b, const struct one *o)
 		}
 		at = pb_open(b, SPAN_LINKS);
 		pb_bytes(b, LINK_TRACE_ID, id_bytes(t->trace_id, TRACE_ID_BYTES));
-		pb_bytes(b, LINK_SPAN_ID, id_bytes(t->parent_id, SPAN_ID_BYTES));
+		pb_bytes(b, LINK_SPAN_ID, id_bytes(o->work->links[i].span_id, SPAN_ID_BYTES));
 		pb_text(b, LINK_TRACE_STATE, t->tracestate);
 		pb_fixed32(b, LINK_FLAGS, context_flags(t) | FLAG_IS_REMOTE);
 		pb_close(b, at);

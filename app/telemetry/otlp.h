@@ -25,7 +25,8 @@ struct otlp_limits { /* OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT and its like; 0 of a len
 
 /* Another trace's span that this work has to do with. */
 struct otlp_link {
-	const struct trace_context *trace; /* its trace id and parent_id: the span that is meant */
+	const uint8_t *span_id;
+	const struct trace_context *trace; /* that it is in */
 };
 
 /* One piece of work: a span of its own, and those inside. */

@@ -61,6 +61,18 @@ copy(struct arena *a, struct slice text)
 struct span *
 span_begin(enum span_kind kind, const char *name)
 {
+	return current == NULL ? NULL : span_begin_at(kind, name, clock_mono_ns());
+}
+
+struct span *
+span_here(void)
+{
+	return current == NULL ? NULL : current->open;
+}
+
+struct span *
+span_begin_at(enum span_kind kind, const char *name, int64_t begin_ns)
+{
 	struct span_recorder *r = current;
 	struct span *s;
 
@@ -73,9 +85,10 @@ span_begin(enum span_kind kind, const char *name)
 	}
 	*s = (struct span){ .name = slice_of(name),
 		.kind = kind,
-		.begin_ns = clock_mono_ns(),
+		.begin_ns = begin_ns,
 		.parent = r->open,
 		.index = r->count,
+		.prev = r->last,
 		.recorder = r };
 	if (r->last == NULL)
 		r->first = s;
@@ -133,6 +146,21 @@ span_end(struct span *s, enum err result)
 	s->result = result;
 	s->end_ns = clock_mono_ns();
 	s->recorder->open = s->parent;
+}
+
+void
+span_end_worth(struct span *s, enum err result, int64_t ns)
+{
+	struct span_recorder *r;
+
+	span_end(s, result);
+	if (s == NULL || s->end_ns - s->begin_ns >= ns || s->recorder->last != s ||
+	    s->attrs != NULL || s->events != NULL)
+		return;
+	r = s->recorder;
+	r->last = s->prev;
+	*(s->prev == NULL ? &r->first : &s->prev->next) = NULL;
+	r->count--;
 }
 
 static struct span_event *

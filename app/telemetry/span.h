@@ -69,7 +69,7 @@ struct span {
 	struct span_attr *attrs, **attrs_end;
 	struct span_event *events, **events_end; /* NULL: none */
 	struct span_recorder *recorder;
-	struct span *next;
+	struct span *next, *prev;
 	uint32_t index; /* in the list */
 	uint32_t attr_count;
 };
@@ -91,11 +91,17 @@ struct span_recorder *span_recorder(void);
 
 /* ${name} is static. */
 struct span *span_begin(enum span_kind kind, const char *name);
+/* The same for what began at ${begin_ns} (monotonic), when nobody was there to say so: a wait. */
+struct span *span_begin_at(enum span_kind kind, const char *name, int64_t begin_ns);
+/* The innermost one that is open, or NULL. */
+struct span *span_here(void);
 void span_name(struct span *s, struct slice name); /* another one, copied */
 void span_str(
     struct span *s, enum span_key key, struct slice text); /* copied, to SPAN_TEXT_BYTES_MAX */
 void span_int(struct span *s, enum span_key key, int64_t number);
 void span_end(struct span *s, enum err result);
+/* Ended; but if it took less than ${ns}, and nothing was said in it, it never was. */
+void span_end_worth(struct span *s, enum err result, int64_t ns);
 
 /* Something that happened at one moment, to ${s}; to the work itself when ${s} is NULL.  ${name} is static, texts are
  * copied. */

@@ -181,6 +181,14 @@ trace_new_span(struct trace_context *t)
 	make_id(t->span_id, sizeof t->span_id);
 }
 
+void
+trace_child(struct trace_context *t)
+{
+	memcpy(t->parent_id, t->span_id, sizeof t->parent_id);
+	t->has_parent = true;
+	trace_new_span(t);
+}
+
 char *
 trace_format(const struct trace_context *t, char out[TRACEPARENT_BYTES])
 {

@@ -346,7 +346,7 @@ a_change_of_state_is_an_event_of_the_request_that_made_it(void)
 	(void)span_record(NULL);
 	CU_ASSERT_EQUAL(r.event_count, 1);
 	CU_ASSERT_PTR_NOT_NULL_FATAL(r.events);
-	CU_ASSERT_STRING_EQUAL(r.events->name, "weir.breaker");
+	CU_ASSERT_STRING_EQUAL(r.events->name, "breaker");
 	CU_ASSERT_PTR_NOT_NULL_FATAL(r.events->attrs);
 	CU_ASSERT_EQUAL(r.events->attrs->key, SPAN_KEY_WEIR_BREAKER_NAME);
 	CU_ASSERT_TRUE(slice_eq_cstr(r.events->attrs->text, "redis-1"));

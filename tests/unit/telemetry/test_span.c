@@ -94,6 +94,34 @@ test_what_was_said_is_kept_in_order_and_copied(void)
 }
 
 static void
+test_what_took_no_time_and_says_nothing_never_was(void)
+{
+	const int64_t for_ever = INT64_MAX;
+	struct work w;
+	struct span *first, *outer;
+
+	work_begin(&w, 1 << 20);
+	span_end_worth(NULL, ERR_OK, for_ever);
+	span_end_worth(span_begin(SPAN_INTERNAL, "nothing"), ERR_OK, for_ever);
+	CU_ASSERT_PTR_NULL(w.recorder.first);
+	first = span_begin(SPAN_INTERNAL, "says something");
+	span_int(first, SPAN_KEY_WEIR_ROWS, 1);
+	span_end_worth(first, ERR_OK, for_ever);
+	span_end_worth(span_begin(SPAN_INTERNAL, "nothing"), ERR_OK, for_ever);
+	outer = span_begin(SPAN_INTERNAL, "has a child");
+	span_end(span_begin(SPAN_INTERNAL, "child"), ERR_OK);
+	span_end_worth(outer, ERR_OK, for_ever);
+	span_end_worth(span_begin(SPAN_INTERNAL, "took its time"), ERR_OK, 0);
+	CU_ASSERT_EQUAL(w.recorder.count, 4);
+	CU_ASSERT_PTR_EQUAL(w.recorder.first, first);
+	CU_ASSERT_PTR_EQUAL(first->next, outer);
+	CU_ASSERT_STRING_EQUAL(w.recorder.last->name.ptr, "took its time");
+	CU_ASSERT_EQUAL(w.recorder.last->index, 3);
+	CU_ASSERT_PTR_NULL(w.recorder.open);
+	work_end(&w);
+}
+
+static void
 test_events_belong_to_a_span_or_to_the_work(void)
 {
 	struct work w;
@@ -182,6 +210,7 @@ test_who_works_for_another_gives_the_thread_back(void)
 
 UNIT_SUITE(span, TEST(test_a_thread_without_a_recorder_records_nothing),
     TEST(test_what_begins_inside_is_a_child), TEST(test_what_was_said_is_kept_in_order_and_copied),
+    TEST(test_what_took_no_time_and_says_nothing_never_was),
     TEST(test_events_belong_to_a_span_or_to_the_work),
     TEST(test_what_is_too_much_is_counted_and_dropped),
     TEST(test_a_full_arena_is_no_failure_of_the_request),
