@@ -24,6 +24,7 @@ struct consistency;
 struct exchange;
 struct idempotency_claim;
 struct l2_fill;
+struct slow_line; /* service/slow_log.h */
 struct pipeline_env;
 struct tenant_check; /* service/tenant.h */
 
@@ -120,6 +121,9 @@ struct exchange {
 	int64_t replaces_ms; /* that one is still fresh: see service/cache.h */
 	bool ask_again;	     /* about the API key, behind the reply */
 	struct response response;
+	int64_t slow_us;	/* took longer than WEIR_SLOW: so long; else 0 */
+	bool explain;		/* its line waits for a plan, behind the reply */
+	struct slow_line *slow; /* what was left behind for that; NULL: nothing */
 };
 
 #endif

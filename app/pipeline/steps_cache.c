@@ -303,21 +303,6 @@ pipeline_has_news(struct exchange *x, int64_t now_ms)
 	       leader_is_lost(x, now_ms);
 }
 
-static bool
-copy_values(struct exchange *to, const struct exchange *from)
-{
-	const size_t n = from->endpoint->param_count;
-
-	to->values = arena_alloc(&to->arena, (n + 1) * sizeof *to->values);
-	for (size_t i = 0; to->values != NULL && i < n; i++) {
-		to->values[i] = from->values[i];
-		to->values[i].text = arena_slice(&to->arena, from->values[i].text);
-	}
-	to->tenant = arena_slice(&to->arena, from->tenant);
-	to->key = arena_slice(&to->arena, from->key);
-	return !to->arena.overflowed;
-}
-
 bool
 pipeline_refresh(const struct exchange *from, struct exchange *x)
 {
@@ -326,7 +311,8 @@ pipeline_refresh(const struct exchange *from, struct exchange *x)
 	if (!cache_lead(from->env->cache, from->key, now_ms, cache_lease_ms(from), &x->fill))
 		return false;
 	x->endpoint = from->endpoint;
-	if (!copy_values(x, from)) {
+	x->key = arena_slice(&x->arena, from->key);
+	if (!exchange_copy_values(x, from)) {
 		cache_give_up(from->env->cache, &x->fill);
 		return false;
 	}

@@ -29,7 +29,7 @@ struct held {
 	enum pipeline_result lane_result;
 	bool replied,
 	    item_pending; /* an orphan is let go when it is replied and its item is done */
-	bool refreshes;	  /* counts in desk.refreshing */
+	bool refreshes;	  /* or explains: counts in desk.refreshing */
 };
 
 static void run(struct held *h);
@@ -411,32 +411,39 @@ on_gone(void *ctx, struct exchange *x)
 }
 
 /* Work that a request leaves behind its reply. */
-static void
+static bool
 leave(struct desk *d, const struct exchange *x,
     bool (*make)(const struct exchange *x, struct exchange *into))
 {
 	struct held *h = held_take(d);
 
 	if (h == NULL)
-		return;
+		return false;
 	if (!make(x, &h->x)) {
 		held_release(h);
-		return;
+		return false;
 	}
-	h->refreshes = make == pipeline_refresh;
+	h->refreshes = make != pipeline_ask_again;
 	d->refreshing += h->refreshes;
 	run(h);
+	return true;
 }
 
-/* Only where it takes nothing from those who wait. */
-static void
-refresh(struct desk *d, const struct exchange *x)
+/* What nobody waits for is begun only where it takes nothing from those who do. */
+static bool
+has_room(struct desk *d)
 {
 	struct lane_state lane;
 
 	lane_look(d->lane, &lane);
-	if (refresh_has_room(d->refreshing, d->threads, lane.waiting))
-		leave(d, x, pipeline_refresh);
+	return refresh_has_room(d->refreshing, d->threads, lane.waiting);
+}
+
+static void
+refresh(struct desk *d, const struct exchange *x)
+{
+	if (has_room(d))
+		(void)leave(d, x, pipeline_refresh);
 	else
 		scoreboard_count(
 		    d->env->scoreboard, d->env->member, METRIC_CACHE_REFRESHES_HELD, 1);
@@ -453,7 +460,9 @@ on_give(void *ctx, struct exchange *x)
 	if (x->refresh)
 		refresh(d, x);
 	if (x->ask_again)
-		leave(d, x, pipeline_ask_again);
+		(void)leave(d, x, pipeline_ask_again);
+	if (x->explain && (!has_room(d) || !leave(d, x, pipeline_explain)))
+		pipeline_slow(x);
 	h->replied = true;
 	if (!h->item_pending)
 		held_release(h);

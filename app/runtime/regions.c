@@ -19,6 +19,7 @@
 #include "policy/l1.h"
 #include "policy/lease.h"
 #include "policy/limiter.h"
+#include "policy/pace.h"
 #include "policy/positions.h"
 #include "policy/tickets.h"
 #include "service/fleet.h"
@@ -238,7 +239,9 @@ ingest_size(const struct regions_options *o)
 static void
 leave_zeroed(void *mem, const struct regions_options *o, const struct region_seeds *seeds)
 {
-	(void)mem; /* a new segment is zeroed, which is a consumer or forwarder that does nothing */
+	(void)
+	    mem; /* a new segment is zeroed, which is a consumer or forwarder that does nothing, or plans
+		      * that were never asked for */
 	(void)o;
 	(void)seeds;
 }
@@ -262,6 +265,13 @@ forward_size(const struct regions_options *o)
 {
 	(void)o;
 	return sizeof(struct forward_shared);
+}
+
+static size_t
+plans_size(const struct regions_options *o)
+{
+	(void)o;
+	return sizeof(struct pace);
 }
 
 static size_t
@@ -301,6 +311,7 @@ static const struct region table[] = {
 	    offsetof(struct regions, positions) },
 	{ "ingest", 1, ingest_size, leave_zeroed, offsetof(struct regions, ingest) },
 	{ "forward", 1, forward_size, leave_zeroed, offsetof(struct regions, forward) },
+	{ "plans", 1, plans_size, leave_zeroed, offsetof(struct regions, plans) },
 	{ "api keys", 1, keys_size, keys_init, offsetof(struct regions, tenants) },
 };
 

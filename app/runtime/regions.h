@@ -20,6 +20,7 @@ struct purges_shared;
 struct queue_shared;
 struct scoreboard;
 struct shm;
+struct pace;
 struct tenant_shared;
 struct tickets;
 
@@ -49,6 +50,7 @@ struct regions {
 	struct tenant_shared *tenants;
 	struct forward_shared *forward;
 	void *retries; /* service/retries.h */
+	struct pace *plans;
 };
 
 struct regions_options {

@@ -19,6 +19,7 @@
 #include "service/pg_bind.h"
 #include "service/pg_cell.h"
 #include "service/pg_fleet.h"
+#include "service/plan_text.h"
 #include "service/reading.h"
 #include "service/retries.h"
 #include "service/sql_text.h"
@@ -61,6 +62,7 @@ struct call {
 	uint64_t at_least;	/* as in store_ambient */
 	int64_t replayed_by_ms; /* until when it is waited for */
 	struct strbuf *block_out;
+	struct strbuf *plan_out; /* not NULL: the statement is an EXPLAIN */
 	uint64_t *seen_out;
 	bool called;	   /* a server was asked */
 	uint32_t failures; /* of those that were asked */
@@ -215,6 +217,22 @@ read_answer(const struct call *call, struct pg_turn *turn)
 	if (rc == ERR_OK) /* the transaction did not end well, so nor did the answer */
 		strbuf_free(call->block_out);
 	return failure(p, end, true);
+}
+
+static struct outcome
+read_plan(const struct call *call, struct pg *p)
+{
+	struct pg_result *r = NULL;
+	enum err rc = pg_fetch(p, &r);
+
+	for (size_t i = 0; rc == ERR_OK && i < pg_rows(r); i++)
+		plan_text_add(call->plan_out, pg_text(r, i, 0));
+	pg_result_free(&r);
+	if (rc == ERR_OK)
+		rc = pg_finish(p);
+	if (rc != ERR_OK)
+		return failure(p, rc, true);
+	return (struct outcome){ .rc = call->plan_out->failed ? ERR_TOO_LARGE : ERR_OK };
 }
 
 static struct outcome
@@ -379,6 +397,8 @@ talk(const struct call *call, struct pg_turn *turn, bool may_lag)
 	if (rc != ERR_OK)
 		return failure(p, rc, true);
 	*call->seen_out = greeting.seen;
+	if (call->plan_out != NULL)
+		return read_plan(call, p);
 	return call->e == NULL ? drop_answer(p) : read_answer(call, turn);
 }
 
@@ -400,7 +420,7 @@ greeting_ms(int64_t deadline_ms, bool last)
 static bool
 may_ask_again(struct call *call)
 {
-	return retries_again(
+	return call->plan_out == NULL && retries_again(
 	    &call->store->retries, ++call->failures, RETRY_BASE_MS, call->deadline_ms);
 }
 
@@ -450,6 +470,8 @@ ask(struct call *call, size_t server, bool last, bool may_lag)
 		o.failed = o.elsewhere && !o.lags;
 		stale = turn.kept && o.elsewhere && o.for_guard == ERR_UNAVAILABLE &&
 			turn.lease.pg != NULL && pg_is_dead(turn.lease.pg);
+		if (call->plan_out != NULL && o.for_guard == ERR_TIMEOUT)
+			o.for_guard = ERR_IO; /* it had little time, and nobody waits for it */
 		pg_fleet_leave(call->store->fleet, &turn, stale ? ERR_OK : o.for_guard);
 		if (!stale || tries > 0)
 			return o;
@@ -485,10 +507,10 @@ ask_all(struct call *call, bool primary_only)
 	return rc == ERR_TIMEOUT ? ERR_UNAVAILABLE : rc;
 }
 
+/* ${call} has all but its statement: that of its endpoint, behind ${verb}. */
 static enum err
-read_fleet(void *state, const struct endpoint *e, const struct value *values,
-    const struct store_ambient *ambient, int64_t deadline_ms, struct strbuf *block_out,
-    uint64_t *seen_out)
+bind_and_ask(struct call *call, const char *verb, const struct endpoint *e,
+    const struct value *values, const struct store_ambient *ambient)
 {
 	const struct pg_ambient bound = { .tenant = ambient->tenant, .now_us = ambient->now_us };
 	struct pg_param *params = NULL;
@@ -498,23 +520,47 @@ read_fleet(void *state, const struct endpoint *e, const struct value *values,
 
 	arena_init(&a, MAX_STATEMENT_BYTES);
 	name = arena_copy(&a, e->name);
-	sql = arena_copy(&a, e->sql);
+	sql = arena_printf(&a, "%s%.*s", verb, (int)e->sql.len, e->sql.ptr);
 	rc = pg_bind_endpoint(e, values, &bound, &a, &params);
+	if (rc == ERR_OK && (name == NULL || sql == NULL))
+		rc = ERR_NOMEM;
 	if (rc == ERR_OK) {
 		const struct pg_statement s = { name, sql, params, e->bind_count };
-		struct call call = { .store = state,
-			.e = e,
-			.statement = &s,
-			.deadline_ms = deadline_ms,
-			.at_least = ambient->at_least,
-			.replayed_by_ms = clock_mono_ms() + REPLAY_MS,
-			.block_out = block_out,
-			.seen_out = seen_out };
 
-		rc = ask_all(&call, e->read_primary);
+		call->statement = &s;
+		rc = ask_all(call, e->read_primary);
 	}
 	arena_free(&a);
 	return rc;
+}
+
+static enum err
+read_fleet(void *state, const struct endpoint *e, const struct value *values,
+    const struct store_ambient *ambient, int64_t deadline_ms, struct strbuf *block_out,
+    uint64_t *seen_out)
+{
+	struct call call = { .store = state,
+		.e = e,
+		.deadline_ms = deadline_ms,
+		.at_least = ambient->at_least,
+		.replayed_by_ms = clock_mono_ms() + REPLAY_MS,
+		.block_out = block_out,
+		.seen_out = seen_out };
+
+	return bind_and_ask(&call, "", e, values, ambient);
+}
+
+/* Not GENERIC_PLAN, which is PostgreSQL 16's; and the plan for these values is the one that was slow. */
+static enum err
+explain_fleet(void *state, const struct endpoint *e, const struct value *values,
+    const struct store_ambient *ambient, int64_t deadline_ms, struct strbuf *plan_out)
+{
+	uint64_t seen;
+	struct call call = {
+		.store = state, .deadline_ms = deadline_ms, .plan_out = plan_out, .seen_out = &seen
+	};
+
+	return bind_and_ask(&call, "EXPLAIN (FORMAT JSON) ", e, values, ambient);
 }
 
 static enum err
@@ -717,6 +763,7 @@ const struct store_driver store_driver_postgresql = {
 	.open = open_fleet,
 	.close = close_fleet,
 	.read = read_fleet,
+	.explain = explain_fleet,
 	.check = check_fleet,
 	.ping = ping_fleet,
 	.expire = expire_fleet,
