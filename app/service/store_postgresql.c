@@ -420,8 +420,8 @@ greeting_ms(int64_t deadline_ms, bool last)
 static bool
 may_ask_again(struct call *call)
 {
-	return call->plan_out == NULL && retries_again(
-	    &call->store->retries, ++call->failures, RETRY_BASE_MS, call->deadline_ms);
+	return call->plan_out == NULL && retries_again(&call->store->retries, ++call->failures,
+					     RETRY_BASE_MS, call->deadline_ms);
 }
 
 static enum err
