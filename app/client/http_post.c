@@ -118,6 +118,10 @@ set_how(struct http_post *p, const struct http_post_options *o)
 	    (rc = curl_easy_setopt(p->curl, CURLOPT_POST, 1L)) != CURLE_OK ||
 	    (rc = curl_easy_setopt(p->curl, CURLOPT_ERRORBUFFER, p->why)) != CURLE_OK)
 		return rc;
+	/* libcurl 7.88 breaks a connection of HTTP/2 without TLS when it uses it a second time. */
+	if (version == CURL_HTTP_VERSION_2_PRIOR_KNOWLEDGE &&
+	    (rc = curl_easy_setopt(p->curl, CURLOPT_FORBID_REUSE, 1L)) != CURLE_OK)
+		return rc;
 	if (o->ca_file != NULL &&
 	    (rc = curl_easy_setopt(p->curl, CURLOPT_CAINFO, o->ca_file)) != CURLE_OK)
 		return rc;

@@ -9,7 +9,7 @@
 #include "base/str.h"
 
 /*
- * POST to one URL, by libcurl, over one kept connection.  A deadline covers the whole operation: name, connect, TLS,
+ * POST to one URL, by libcurl, over one kept connection (of HTTP/2 without TLS: a new one each time).  A deadline covers the whole operation: name, connect, TLS,
  * sending, and the answer to its last byte.  No redirect is followed, no proxy of the environment is asked, nothing is
  * tried twice.  One thread uses a handle at a time.  Failures are logged here, at most once a second, without headers
  * (they hold secrets).
