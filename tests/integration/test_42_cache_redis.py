@@ -326,7 +326,7 @@ def test_a_host_that_was_cut_off_does_not_serve_what_was_purged_meanwhile(hosts)
         for pid in listeners:
             os.kill(pid, signal.SIGCONT)
     processes.wait_until(lambda: nonce(hosts.b.get("/t/long/cut")) != before, "the purge that was missed", timeout=5)
-    assert any(line["event"] == "purges_missed" for line in hosts.b.log_lines())
+    assert hosts.b.events("purges_missed")
 
 
 def test_a_listener_that_is_killed_is_replaced(hosts):
@@ -378,8 +378,7 @@ def test_a_purge_while_redis_is_stopped_is_told_when_it_is_back(hosts):
     hosts.redis.resume()
     processes.wait_until(lambda: nonce(hosts.b.get("/t/long/owed")) != before, "the purge that was owed", timeout=10)
     assert hosts.seen("/t/long/owed") != before
-    events = [line["event"] for line in hosts.a.log_lines()]
-    assert "purge_told" in events
+    assert hosts.a.events("purge_told")
 
 
 def test_a_purge_that_is_owed_outlives_the_weir_that_owes_it(hosts):

@@ -347,6 +347,10 @@ class Weir:
                 found.append(value)
         return found
 
+    def events(self, name):
+        """The log's lines about one thing."""
+        return [line for line in self.log_lines() if line.get("event") == name]
+
     def status(self):
         """What `weir status --json` tells."""
         run = self.command("status", "--json")
