@@ -8,6 +8,7 @@
 #include "base/clock.h"
 #include "http/problem.h"
 #include "pipeline/step.h"
+#include "telemetry/span.h"
 
 enum lane {
 	LANE_INLINE,  /* never blocks */
@@ -39,9 +40,12 @@ static const struct step steps[] = {
 	{ "fetch", LANE_HANDLER, step_fetch }, /* leaders: has another host a copy, or makes one? */
 	{ "handle", LANE_HANDLER, step_handle }, /* the handler: 200 202 4xx 5xx */
 	{ "keep", LANE_HANDLER, step_keep },	 /* fill the cache, wake the waiters */
+	/* No request comes here: what a slow one has left behind begins with it. */
+	{ "explain", LANE_HANDLER, step_explain },
 };
 
 enum { STEP_COUNT = sizeof steps / sizeof *steps };
+enum { WORTH_NS = 20000 }; /* of a step on a lane that did nothing worth a span */
 
 size_t pipeline_step(enum step_result (*run)(struct exchange *x))
 {
@@ -91,6 +95,9 @@ complete(struct exchange *x)
 	x->step = STEP_COUNT;
 	x->wait = EXCHANGE_RUNS;
 	answer_complete(x);
+	slow_end(x);
+	if (x->transport == NULL && x->env->exporter != NULL && x->key.len > 0)
+		tell(x, clock_mono_ns());
 }
 
 static enum pipeline_result
@@ -116,19 +123,42 @@ done(struct exchange *x, enum pipeline_where where)
 
 /* A wish for a lane is for one run. */
 static enum step_result
-run_step(struct exchange *x, const struct step *s)
+run_step(struct exchange *x, const struct step *s, enum pipeline_where where)
 {
+	struct span *span = where == PIPELINE_ON_LANE ? span_begin(SPAN_INTERNAL, s->name) : NULL;
 	const enum step_result r = s->run(x);
 
+	span_end_worth(span, ERR_OK, WORTH_NS);
 	x->asks_lane = r == STEP_BLOCKS;
 	return r;
 }
 
-enum pipeline_result
-pipeline_run(struct exchange *x, enum pipeline_where where)
+/* How long it has waited until now, as a span. */
+static void
+tell_wait(const char *name, int64_t since_ns)
 {
-	if (where == PIPELINE_ON_LANE)
-		x->lane_wait_ns += clock_mono_ns() - x->handed_ns;
+	span_end(span_begin_at(SPAN_INTERNAL, name, since_ns), ERR_OK);
+}
+
+static void
+tell_parked(struct exchange *x)
+{
+	static const char *const names[] = {
+		[EXCHANGE_RUNS] = "wait",
+		[EXCHANGE_WAITS_CLAIM] = "wait.claim",
+		[EXCHANGE_WAITS_QUEUE] = "wait.queue",
+		[EXCHANGE_WAITS_FLIGHT] = "wait.flight",
+		[EXCHANGE_WAITS_TURN] = "wait.turn",
+	};
+
+	if (x->parked_ns != 0)
+		tell_wait(names[x->wait], x->parked_ns);
+	x->parked_ns = 0;
+}
+
+static enum pipeline_result
+run_steps(struct exchange *x, enum pipeline_where where)
+{
 	for (; x->step < STEP_COUNT; x->step++) {
 		const struct step *s = &steps[x->step];
 		const bool lane = needs_lane(x, s->lane);
@@ -137,7 +167,7 @@ pipeline_run(struct exchange *x, enum pipeline_where where)
 			return hand_over(x, s->lane);
 		if (!lane && where == PIPELINE_ON_LANE)
 			return PIPELINE_INLINE;
-		switch (run_step(x, s)) {
+		switch (run_step(x, s, where)) {
 		case STEP_NEXT:
 			break;
 		case STEP_BLOCKS:
@@ -145,10 +175,28 @@ pipeline_run(struct exchange *x, enum pipeline_where where)
 		case STEP_ANSWERED:
 			return done(x, where);
 		case STEP_PARKED:
+			x->parked_ns = clock_mono_ns();
 			return PIPELINE_PARKED;
 		}
 	}
 	return done(x, where);
+}
+
+/* Whatever runs below records its spans with this exchange, for as long as this thread owns it. */
+enum pipeline_result
+pipeline_run(struct exchange *x, enum pipeline_where where)
+{
+	enum pipeline_result r;
+
+	(void)span_record(&x->spans);
+	tell_parked(x);
+	if (where == PIPELINE_ON_LANE) {
+		x->lane_wait_ns += clock_mono_ns() - x->handed_ns;
+		tell_wait("lane.wait", x->handed_ns);
+	}
+	r = run_steps(x, where);
+	(void)span_record(NULL);
+	return r;
 }
 
 void

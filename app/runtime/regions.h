@@ -7,19 +7,25 @@
 
 #include "base/err.h"
 
+struct endpoint_stats;
+struct activity;
+struct call_table;
 struct fleet_shared;
 struct flights;
 struct guards;
 struct forward_shared;
+struct history;
 struct ingest_shared;
 struct l1;
 struct leases;
+struct limit_stats;
 struct limiter;
 struct positions;
 struct purges_shared;
 struct queue_shared;
 struct scoreboard;
 struct shm;
+struct pace;
 struct tenant_shared;
 struct tickets;
 
@@ -35,6 +41,11 @@ struct regions {
 	struct shm *shm;
 	const struct region_seeds *seeds;
 	struct scoreboard *scoreboard;
+	struct endpoint_stats *endpoints;
+	struct limit_stats *limits;
+	struct call_table *redis_calls;
+	struct activity *activity;
+	struct history *history;
 	struct limiter *limiter;
 	struct leases *leases; /* tiny without a fleet */
 	struct fleet_shared *fleet;
@@ -48,6 +59,8 @@ struct regions {
 	struct ingest_shared *ingest;
 	struct tenant_shared *tenants;
 	struct forward_shared *forward;
+	void *retries; /* service/retries.h */
+	struct pace *plans;
 };
 
 struct regions_options {

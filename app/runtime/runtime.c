@@ -22,6 +22,7 @@
 #include "runtime/regions.h"
 #include "runtime/state_dir.h"
 #include "service/catalog.h"
+#include "service/exporter.h"
 #include "service/fleet.h"
 #include "service/handler_files.h"
 #include "service/idempotency.h"
@@ -30,8 +31,10 @@
 #include "service/primary.h"
 #include "service/purges.h"
 #include "service/queue.h"
+#include "service/retries.h"
 #include "service/shards.h"
 #include "service/store.h"
+#include "telemetry/activity.h"
 #include "telemetry/scoreboard.h"
 
 enum { LEDGER_CONNECTIONS = 2 }; /* of one process: a look at one row by its key */
@@ -125,6 +128,7 @@ open_member(struct opening *o)
 		scoreboard_leave(r->scoreboard, r->member);
 		return rc;
 	}
+	activity_clear(activity_of(r->regions->activity, r->member));
 	r->cache.member = r->member;
 	cache_sweep(&r->cache);
 	return ERR_OK;
@@ -223,16 +227,21 @@ open_catalog(struct opening *o)
 	return topics_make(r->catalog, o->c->kafka_topic, &r->topics);
 }
 
-/* What a probe may take before another is sent: slower, its answer would count as a failure anyway. */
+/* What a probe may take before another is sent: slower, its answer would count as a failure anyway.  A server gets its
+ * load back over the time that it was left alone for. */
 struct breaker_rules
 runtime_breaker_rules(const struct config *c)
 {
+	enum { RAMP_MAX_MS = 10000 };
+	const int64_t reset_ms = c->circuit_breaker_reset_timeout_ms;
+
 	return (struct breaker_rules){
 		.slow_ms = c->circuit_breaker_timeout_ms,
 		.failure_pct = (unsigned)c->circuit_breaker_threshold_pct,
-		.reset_ms = c->circuit_breaker_reset_timeout_ms,
+		.reset_ms = reset_ms,
 		.volume = (unsigned)c->circuit_breaker_volume_threshold,
 		.probe_lease_ms = c->circuit_breaker_timeout_ms,
+		.ramp_ms = reset_ms < RAMP_MAX_MS ? reset_ms : RAMP_MAX_MS,
 	};
 }
 
@@ -255,9 +264,21 @@ share_of_pool(const struct config *c)
 	return (size_t)(share < c->threads ? share : c->threads);
 }
 
+/* Of the host, where there is a segment; counted where there is a member. */
+static struct retries
+retries_of(const struct opening *o, enum retry_kind kind)
+{
+	const struct regions *g = o->r->regions;
+
+	return (struct retries){ .budget = g == NULL ? NULL : retries_budget(g->retries, kind),
+		.scoreboard = (o->needs & RUNTIME_MEMBER) != 0 ? o->r->scoreboard : NULL,
+		.member = o->r->member };
+}
+
 static enum err
 open_store(struct opening *o)
 {
+	const struct retries retries = retries_of(o, RETRY_DATABASE);
 	const struct breaker_rules rules = runtime_breaker_rules(o->c);
 	const struct store_options options = {
 		.url = o->c->db_read_url,
@@ -271,6 +292,7 @@ open_store(struct opening *o)
 		.host_connections = (size_t)o->c->db_read_pool_max,
 		.guards = o->r->guards,
 		.rules = &rules,
+		.retries = &retries,
 	};
 	const enum err rc = store_open(&options, &o->r->store);
 
@@ -346,13 +368,16 @@ open_queue(struct opening *o)
 static enum err
 open_shards(struct opening *o)
 {
+	const struct retries retries = retries_of(o, RETRY_REDIS);
 	const struct breaker_rules rules = runtime_breaker_rules(o->c);
 	const struct shards_options options = {
 		.urls = o->c->redis_url,
 		.timeout_ms = o->c->redis_timeout_ms,
 		.guards = o->r->guards,
 		.rules = &rules,
+		.retries = &retries,
 		.max_connections = (size_t)o->c->threads + BACKGROUND_CALLS,
+		.calls = o->r->regions->redis_calls,
 	};
 	const enum err rc = shards_open(&options, &o->r->shards);
 
@@ -432,6 +457,19 @@ open_redis(struct opening *o)
 	return rc == ERR_OK ? open_idempotency(o) : rc;
 }
 
+static enum err
+open_exporter(struct opening *o)
+{
+	const struct exporter_options options = {
+		.settings = o->c->otel,
+		.role = o->kind == MEMBER_WORKER ? "worker" : "consumer",
+		.scoreboard = o->r->scoreboard,
+		.member = o->r->member,
+	};
+
+	return exporter_open(&options, &o->r->exporter);
+}
+
 /* In this order. */
 static const struct part {
 	unsigned need; /* 0: always */
@@ -447,6 +485,7 @@ static const struct part {
 	{ RUNTIME_KEYS, "the API keys", open_tenants },
 	{ RUNTIME_QUEUE, "the spool", open_queue },
 	{ RUNTIME_REDIS, "the shards of REDIS_URL", open_redis },
+	{ RUNTIME_TRACES, "the exporter of traces", open_exporter },
 };
 
 enum err
@@ -475,6 +514,7 @@ runtime_open(const struct config *c, const struct handler_set *handlers, unsigne
 void
 runtime_close(struct runtime *r)
 {
+	exporter_close(&r->exporter);
 	queue_close(&r->queue); /* its committer settles keys */
 	idempotency_close(&r->idempotency);
 	purges_close(&r->purges);

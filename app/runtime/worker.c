@@ -26,15 +26,20 @@
 #include "service/catalog.h"
 #include "service/idempotency.h"
 #include "service/ledger.h"
+#include "service/otel_settings.h"
 #include "service/purges.h"
+#include "service/slow_log.h"
 #include "service/store.h"
+#include "telemetry/activity.h"
+#include "telemetry/endpoint_stats.h"
 #include "telemetry/scoreboard.h"
 
 enum {
 	STEP_BACK_MS = 100,
-	TURN_MS = 500,	 /* the heartbeat's longest pause */
-	CHECK_MS = 1000, /* whether the segment is still the one that newcomers find */
-	STOP_MS = 5000,	 /* fast stop: what is in hand may take this long */
+	TURN_MS = 500,	  /* the heartbeat's longest pause */
+	PUBLISH_MS = 250, /* what is in hand, for those who look */
+	CHECK_MS = 1000,  /* whether the segment is still the one that newcomers find */
+	STOP_MS = 5000,	  /* fast stop: what is in hand may take this long */
 	IN_HAND_MAX = 16384,
 	ARENA_SPARE = 1 << 20,
 	COPIES_OF_BODY = 4,   /* as read, decoded, canonical, as the record of the spool */
@@ -47,10 +52,11 @@ struct worker {
 	struct pipeline_env env;
 	struct desk desk;
 	struct consumer *consumer;
+	struct slow_log *slow_log;   /* NULL: none */
 	struct forwarder *forwarder; /* of a worker without a supervisor, as the consumer */
 	struct source signals, lifeline;
 	enum { RUNNING, DRAINING, STOPPING, ENDED } state;
-	int64_t end_ms, checked_ms;
+	int64_t end_ms, checked_ms, published_ms;
 };
 
 /*
@@ -86,6 +92,7 @@ signal_came(struct source *s, uint32_t events)
 			break;
 		case SIGUSR1:
 			(void)log_reopen();
+			slow_log_reopen(w->slow_log);
 			break;
 		case SIGHUP:
 			reactor_step_back(w->desk.reactor, STEP_BACK_MS);
@@ -113,6 +120,11 @@ look_around(struct worker *w)
 
 	scoreboard_beat(w->rt.scoreboard, w->rt.member, now_ms);
 	scoreboard_in_hand(w->rt.scoreboard, w->rt.member, desk_in_hand(&w->desk));
+	endpoint_stats_tick(w->rt.regions->endpoints, now_ms);
+	if (now_ms - w->published_ms >= PUBLISH_MS) {
+		w->published_ms = now_ms;
+		desk_publish(&w->desk);
+	}
 	if (now_ms - w->checked_ms >= CHECK_MS) {
 		w->checked_ms = now_ms;
 		store_expire(w->rt.store, now_ms);
@@ -164,7 +176,13 @@ fill_env(struct worker *w)
 		.store = w->rt.store,
 		.tenants = &w->rt.tenants,
 		.scoreboard = w->rt.scoreboard,
+		.endpoints = w->rt.regions->endpoints,
+		.limits = w->rt.regions->limits,
 		.member = w->rt.member,
+		.exporter = w->rt.exporter,
+		.slow_ns = c->slow_ms == 0 ? INT64_MAX : c->slow_ms * 1000000,
+		.slow_log = w->slow_log,
+		.ignores_traces = !c->otel->propagates,
 		.ledger = w->rt.ledger,
 		.base_path = slice_of(c->base_path),
 		.trusted = c->trusted_proxies.list,
@@ -174,6 +192,18 @@ fill_env(struct worker *w)
 		.in_hand = &w->desk.in_hand,
 		.resume = desk_resume,
 	};
+}
+
+/* An endpoint that nobody asked for yet is seen with zeros. */
+static void
+show_endpoints(const struct worker *w)
+{
+	for (size_t i = 0; i < w->rt.catalog->count; i++) {
+		const struct endpoint *e = w->rt.catalog->endpoints[i];
+
+		endpoint_stats_claim(w->rt.regions->endpoints, e->name_hash, e->name,
+		    e->never_shed ? ENDPOINT_CRITICAL : ENDPOINT_NORMAL);
+	}
 }
 
 static enum err
@@ -191,7 +221,8 @@ open_parts(struct worker *w, int signal_fd)
 		.doorbell = w->rt.doorbell,
 		.scoreboard = w->rt.scoreboard,
 		.member = w->rt.member,
-		.threads = (size_t)c->threads };
+		.threads = (size_t)c->threads,
+		.activity = activity_of(w->rt.regions->activity, w->rt.member) };
 	enum err rc = desk_open(&desk, &w->desk);
 
 	if (rc == ERR_OK)
@@ -218,7 +249,8 @@ int
 worker_run(const struct worker_options *o)
 {
 	const unsigned needs = RUNTIME_SEGMENT | RUNTIME_MEMBER | RUNTIME_CATALOG | RUNTIME_STORE |
-			       RUNTIME_DATABASE | RUNTIME_KEYS | RUNTIME_QUEUE | RUNTIME_REDIS;
+			       RUNTIME_DATABASE | RUNTIME_KEYS | RUNTIME_QUEUE | RUNTIME_REDIS |
+			       RUNTIME_TRACES;
 	struct worker *w = calloc(1, sizeof *w);
 	struct fault_list faults;
 	int signal_fd = -1, code = 1;
@@ -235,7 +267,14 @@ worker_run(const struct worker_options *o)
 		code = faults.errors > 0 ? 78 : 1;
 		goto out;
 	}
+	if (o->config->slow_ms > 0 &&
+	    slow_log_open(o->config->slow_log, w->rt.regions->plans, &w->slow_log) != ERR_OK) {
+		log_error("slow_log_open_failed", LOG_STR("path", o->config->slow_log),
+		    LOG_STR("reason", strerror(errno)));
+		goto out;
+	}
 	fill_env(w);
+	show_endpoints(w);
 	if (open_parts(w, signal_fd) != ERR_OK) {
 		log_error("worker_start_failed", LOG_STR("reason", strerror(errno)));
 		goto out;
@@ -252,6 +291,7 @@ worker_run(const struct worker_options *o)
 	consumer_stop(&w->consumer);
 	forwarder_stop(&w->forwarder);
 	desk_close(&w->desk);
+	slow_log_close(&w->slow_log);
 	runtime_close(&w->rt);
 	(void)close(signal_fd);
 	free(w);
