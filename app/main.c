@@ -24,6 +24,7 @@ static const struct command *const commands[] = {
 	&command_breaker,
 	&command_key,
 	&command_limit,
+	&command_doctor,
 };
 
 enum { COMMANDS = sizeof commands / sizeof *commands };

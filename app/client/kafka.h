@@ -145,5 +145,8 @@ void kafka_consumer_pause(struct kafka_consumer *c, bool pause);
  * ERR_UNAVAILABLE; ERR_FULL: more than ${max}. */
 enum err kafka_places(struct kafka_consumer *c, const char *const *topics, size_t topic_count,
     int64_t timeout_ms, struct kafka_place *places_out, size_t max, size_t *count_out);
+/* How many members the group has, on all hosts.  ERR_TIMEOUT, ERR_UNAVAILABLE. */
+enum err kafka_members(
+    struct kafka_consumer *c, const char *group, int64_t timeout_ms, size_t *count_out);
 
 #endif

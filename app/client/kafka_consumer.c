@@ -393,3 +393,18 @@ kafka_places(struct kafka_consumer *c, const char *const *topics, size_t topic_c
 	rd_kafka_topic_partition_list_destroy(list);
 	return rc;
 }
+
+enum err
+kafka_members(struct kafka_consumer *c, const char *group, int64_t timeout_ms, size_t *count_out)
+{
+	const struct rd_kafka_group_list *found = NULL;
+	const rd_kafka_resp_err_t code =
+	    rd_kafka_list_groups(c->handle, group, &found, kafka_poll_ms(timeout_ms));
+
+	*count_out = 0;
+	for (int i = 0; found != NULL && i < found->group_cnt; i++)
+		*count_out += (size_t)found->groups[i].member_cnt;
+	if (found != NULL)
+		rd_kafka_group_list_destroy(found);
+	return kafka_meaning(code);
+}

@@ -55,6 +55,6 @@ enum exit_code command_usage_error(const struct command *c, const char *fmt, ...
 
 extern const struct command command_serve, command_worker, command_consume, command_check,
     command_config, command_migrate, command_status, command_top, command_purge, command_dlq,
-    command_breaker, command_key, command_limit;
+    command_breaker, command_key, command_limit, command_doctor;
 
 #endif
