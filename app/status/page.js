@@ -198,6 +198,7 @@ function showCache(s) {
 		["Memory", meter(s.cache.bytesUsed, s.cache.bytesTotal, `${formatBytes(s.cache.bytesUsed)} of ${formatBytes(s.cache.bytesTotal)}`)],
 		["Copies", formatWhole(s.cache.entries)],
 		["Statements", `${formatAmount(s.window.queriesPerS)} /s`],
+		["Refreshed before its end", formatWhole(s.counters.weir_cache_refreshes_early_total)],
 		["Waiting for another's query", formatWhole(s.parked.flight)],
 		["From the front server", `${formatWhole(s.connections)} connections`],
 		s.readConnections && ["Read connections", held(s.readConnections)],
@@ -222,6 +223,7 @@ function showLoad(s) {
 			el("span", { className: "note" }, `by ${s.capacity.reason}; above 1 asks for more hosts`)],
 		["Waiting for a lane", `${formatWhole(s.lanes.waiting)} of ${formatWhole(s.lanes.waitingMax)}`],
 		["Reading large bodies", formatWhole(s.lanes.bodies)],
+		["Calls made again", `${formatWhole(s.counters.weir_retries_total)}, ${formatWhole(s.counters.weir_retries_refused_total)} over the budget`],
 		...(shed.length ? shed.map(([reason, count]) => [`Shed, ${reason.replaceAll("_", " ")}`, formatWhole(count)])
 			: [["Shed", "nothing yet"]]),
 	]);
@@ -234,7 +236,7 @@ function showBreakers(s) {
 	table.hidden = s.breakers.length === 0;
 	byId("alone").hidden = !table.hidden;
 	fill(body, s.breakers.map((b) => row(columnsOf(body), b.name, pill(b.state),
-		number(b.forMs == null ? "ever" : formatSpan(b.forMs)), number(formatWhole(b.calls)), number(formatWhole(b.failures)),
+		number(b.forMs == null ? "ever" : formatSpan(b.forMs)), number(`${b.admittedPct} %`), number(formatWhole(b.calls)), number(formatWhole(b.failures)),
 		number(formatWhole(b.slow)), number(formatWhole(b.opened)))));
 }
 
