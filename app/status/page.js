@@ -100,8 +100,8 @@ const TILES = [
 const toMs = (us) => (us == null ? null : us / 1000);
 
 function p99Parts(us) {
-	const [value, unit = ""] = formatMs(toMs(us)).split(" ");
-	return [value, unit && ` ${unit}`];
+	const [value, ...unit] = formatMs(toMs(us)).split(GLUE);
+	return [value, ` ${unit.join(" ")}`];
 }
 
 function makeTiles() {
