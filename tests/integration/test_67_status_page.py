@@ -78,12 +78,16 @@ def background(browser):
 def test_it_loads_without_a_complaint_and_asks_only_its_own_server(weir, page):
     some_traffic(weir)
     browser = page(DESKTOP)
-    time.sleep(2)  # two more questions of the page
+    asked = []
+
+    def asked_on():
+        asked.extend(browser.requests())
+        return sum(url.endswith("?json") for url in asked) >= 2
+
+    processes.wait_until(asked_on, "the page's next two questions")
     assert browser.complaints() == []
-    asked = browser.requests()
     assert {url.split("?")[0] for url in asked} == {f"http://127.0.0.1:{weir.port}/status"}
     assert sum("?json&full" in url for url in asked) == 1, "the history once, then what is new"
-    assert sum(url.endswith("?json") for url in asked) >= 2
 
 
 def test_a_newcomer_has_a_curve_at_once(weir, page):
