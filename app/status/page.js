@@ -223,7 +223,7 @@ function showLoad(s) {
 			el("span", { className: "note" }, `by ${s.capacity.reason}; above 1 asks for more hosts`)],
 		["Waiting for a lane", `${formatWhole(s.lanes.waiting)} of ${formatWhole(s.lanes.waitingMax)}`],
 		["Reading large bodies", formatWhole(s.lanes.bodies)],
-		["Calls made again", `${formatWhole(s.counters.weir_retries_total)}, ${formatWhole(s.counters.weir_retries_refused_total)} over the budget`],
+		["Calls made again", `${formatWhole(s.counters.weir_retries_total)}; ${formatWhole(s.counters.weir_retries_refused_total)} not, for want of budget`],
 		...(shed.length ? shed.map(([reason, count]) => [`Shed, ${reason.replaceAll("_", " ")}`, formatWhole(count)])
 			: [["Shed", "nothing yet"]]),
 	]);
