@@ -26,6 +26,7 @@
 #include "service/fleet.h"
 #include "service/idempotency.h"
 #include "service/ledger.h"
+#include "service/metrics_exporter.h"
 #include "service/pg_url.h"
 #include "service/primary.h"
 #include "service/purges.h"
@@ -412,7 +413,7 @@ open_redis(struct opening *o)
 }
 
 static enum err
-open_exporter(struct opening *o)
+open_exporters(struct opening *o)
 {
 	const struct exporter_options options = {
 		.settings = o->c->otel,
@@ -421,7 +422,14 @@ open_exporter(struct opening *o)
 		.member = o->r->member,
 	};
 
-	return exporter_open(&options, &o->r->exporter);
+	const struct metrics_exporter_options metrics = {
+		.settings = o->c->otel,
+		.scoreboard = o->r->scoreboard,
+		.state_dir_fd = o->r->state_dir_fd,
+	};
+	const enum err rc = exporter_open(&options, &o->r->exporter);
+
+	return rc == ERR_OK ? metrics_exporter_open(&metrics, &o->r->metrics_exporter) : rc;
 }
 
 /* In this order. */
@@ -439,7 +447,7 @@ static const struct part {
 	{ RUNTIME_KEYS, "the API keys", open_tenants },
 	{ RUNTIME_QUEUE, "the spool", open_queue },
 	{ RUNTIME_REDIS, "the shards of REDIS_URL", open_redis },
-	{ RUNTIME_TRACES, "the exporter of traces", open_exporter },
+	{ RUNTIME_TRACES, "the exporters of OTLP", open_exporters },
 };
 
 enum err
@@ -469,6 +477,7 @@ void
 runtime_close(struct runtime *r)
 {
 	exporter_close(&r->exporter);
+	metrics_exporter_close(&r->metrics_exporter);
 	queue_close(&r->queue); /* its committer settles keys */
 	idempotency_close(&r->idempotency);
 	purges_close(&r->purges);

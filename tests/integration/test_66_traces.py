@@ -422,3 +422,45 @@ def test_a_receiver_that_is_dead_is_said_once_and_found_again(receiver, traced, 
     weir.get("/t/plain", {"traceparent": traceparent(trace)})
     to.trace(trace, ["GET /t/plain"])
     assert any(line["event"] == "otlp_arrives_again" for line in weir.log_lines())
+
+
+# ---- Metrics -----------------------------------------------------------------
+
+
+@pytest.mark.parametrize("grpc", [False, True], ids=["http", "grpc"])
+def test_the_hosts_counters_are_sent_once_for_all_its_processes(receiver, make_weir, grpc):
+    to = receiver(grpc=grpc)
+    env = {
+        "OTEL_METRICS_EXPORTER": "otlp",
+        "OTEL_EXPORTER_OTLP_ENDPOINT": to.url,
+        "OTEL_TRACES_EXPORTER": "none",
+        "OTEL_EXPORTER_OTLP_METRICS_PROTOCOL": "grpc" if grpc else "http/protobuf",
+        "OTEL_METRIC_EXPORT_INTERVAL": 100,
+    }
+    weir = make_weir(READS, env, SCHEMA)
+    ask_many(weir, 40)
+
+    def told(least):
+        def there():
+            requests = to.requests("etric")
+            counts = [r["metrics"]["weir_requests"]["values"][0] for r in requests]
+            return requests if counts and counts[-1] >= least else None
+
+        return processes.wait_until(there, f"{least} requests told")
+
+    requests = told(40)
+    assert all(r["unknown"] == 0 for r in requests)
+    last = requests[-1]["metrics"]
+    assert last["weir_requests"]["counter"] and last["weir_requests"]["unit"] == "{requests}"
+    assert last["weir_cache_fills"]["values"][0] >= 1
+    senders = {r["resources"][0]["service.instance.id"] for r in requests}
+    assert len(senders) == 1, "the lock's holder, and nobody else"
+    counts = [r["metrics"]["weir_requests"]["values"][0] for r in requests]
+    assert counts == sorted(counts)
+    holder = requests[-1]["resources"][0]["process.pid"]
+    os.kill(holder, 9)
+    heirs = processes.wait_until(
+        lambda: {r["resources"][0]["process.pid"] for r in to.requests("etric")} - {holder}, "another process that sends them"
+    )
+    assert len(heirs) == 1
+    assert to.requests() == [], "no traces"

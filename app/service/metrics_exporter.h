@@ -1,0 +1,29 @@
+#ifndef SERVICE_METRICS_EXPORTER_H
+#define SERVICE_METRICS_EXPORTER_H
+
+#include "base/err.h"
+
+struct otel_settings;
+struct scoreboard;
+
+/*
+ * The host's counters, sent to a receiver of OTLP every OTEL_METRIC_EXPORT_INTERVAL and at the end.
+ *
+ * They belong to the host, so one process of it sends them: whoever holds `metrics.lock` in the state folder; when it
+ * dies, another one goes on.  They count since that process began, as cumulative sums.
+ */
+struct metrics_exporter;
+
+struct metrics_exporter_options {
+	const struct otel_settings *settings; /* lent for the exporter's life */
+	const struct scoreboard *scoreboard;
+	int state_dir_fd;
+};
+
+/* Starts the thread.  *${out} is NULL, and ERR_OK, when the settings want no metrics.  ERR_INVALID: the URL. */
+enum err metrics_exporter_open(
+    const struct metrics_exporter_options *o, struct metrics_exporter **out);
+/* Takes some two seconds at most. */
+void metrics_exporter_close(struct metrics_exporter **mp);
+
+#endif
