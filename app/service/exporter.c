@@ -10,6 +10,7 @@
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdlib.h>
+#include <sys/prctl.h>
 #include <unistd.h>
 
 #include "base/clock.h"
@@ -294,6 +295,7 @@ run(void *arg)
 	const int64_t delay_ms = e->o.settings->schedule_delay_ms;
 	int64_t now_ms = clock_mono_ms(), due_ms = now_ms + delay_ms;
 
+	(void)prctl(PR_SET_NAME, "weir-traces"); /* for who looks at threads */
 	while (!is_closing(e)) {
 		const uint32_t seen = atomic_load(&e->bell);
 

@@ -10,6 +10,7 @@
 #include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 
 #include "base/clock.h"
 #include "base/lock.h"
@@ -103,6 +104,7 @@ run(void *arg)
 	const struct otel_settings *s = m->o.settings;
 	int64_t due_ms = clock_mono_ms() + s->metric_interval_ms;
 
+	(void)prctl(PR_SET_NAME, "weir-metrics"); /* for who looks at threads */
 	while (atomic_load(&m->closing) == 0) {
 		const int64_t now_ms = clock_mono_ms();
 

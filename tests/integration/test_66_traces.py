@@ -262,13 +262,25 @@ def test_without_tracecontext_among_the_propagators_no_trace_is_continued(receiv
     assert all(s["trace_id"] != TRACE and (s["parent"] == "" or s["kind"] != otlp.SERVER) for s in spans)
 
 
+def thread_names(pid):
+    names = []
+    for task in os.listdir(f"/proc/{pid}/task"):
+        with open(f"/proc/{pid}/task/{task}/comm") as f:
+            names.append(f.read().strip())
+    return names
+
+
 def test_without_a_receiver_in_the_settings_there_is_no_thread_and_no_work(make_weir):
     weir = make_weir(READS, {"OTEL_SERVICE_NAME": "x", "OTEL_TRACES_SAMPLER": "always_on"}, SCHEMA)
     assert weir.get("/t/things/1").status == 200
     other = make_weir(READS, {"OTEL_TRACES_EXPORTER": "otlp"}, SCHEMA)
     assert other.get("/t/things/1").status == 200
-    threads = [sum(len(os.listdir(f"/proc/{pid}/task")) for pid in w.workers()) for w in (weir, other)]
-    assert threads[1] >= threads[0] + len(other.workers()), "the exporter's own, in each worker"
+
+    def exporters(of):
+        return [thread_names(pid).count("weir-traces") for pid in of.workers()]
+
+    processes.wait_until(lambda: exporters(other) == [1, 1], "an exporter in each worker")
+    assert exporters(weir) == [0, 0]
     assert weir.counter("spans_exported") + weir.counter("spans_dropped") + weir.counter("spans_lost") == 0
 
 
