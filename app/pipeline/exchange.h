@@ -87,6 +87,7 @@ struct exchange {
 	struct trace_context trace;
 	struct span_recorder spans;	 /* of what it spent its time on; in its arena */
 	int64_t start_ns, start_us;	 /* monotonic, wall */
+	int64_t answered_ns;		 /* monotonic: the answer stood ready; 0: none does */
 	int64_t deadline_ms;		 /* monotonic, of the whole request */
 	int64_t handed_ns;		 /* when it was handed to a lane */
 	int64_t parked_ns;		 /* since when it is parked; 0: it is not */

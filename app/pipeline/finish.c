@@ -8,22 +8,13 @@
 #include "base/log.h"
 #include "pipeline/pipeline.h"
 #include "pipeline/step.h"
+#include "telemetry/endpoint_stats.h"
 #include "telemetry/scoreboard.h"
 
 enum {
 	LOGGED_PATH_BYTES = 256,
 	CLIENT_CLOSED_REQUEST = 499, /* as nginx logs it: nobody was left to answer */
 };
-
-static enum metric
-status_class(int status)
-{
-	if (status == 304)
-		return METRIC_RESPONSES_304;
-	if (status < 400)
-		return METRIC_RESPONSES_2XX;
-	return status < 500 ? METRIC_RESPONSES_4XX : METRIC_RESPONSES_5XX;
-}
 
 static void
 count(const struct exchange *x)
@@ -32,12 +23,57 @@ count(const struct exchange *x)
 	const unsigned m = x->env->member;
 
 	scoreboard_count(s, m, METRIC_REQUESTS, 1);
-	if (x->response.status != 0)
-		scoreboard_count(s, m, status_class(x->response.status), 1);
+	if (x->response.status >= 500)
+		scoreboard_count(s, m, METRIC_RESPONSES_5XX, 1);
 	if (x->shed)
 		scoreboard_count(s, m, METRIC_SHED, 1);
 	if (atomic_load_explicit(&x->gone, memory_order_relaxed))
 		scoreboard_count(s, m, METRIC_ABANDONED, 1);
+}
+
+static enum served_from
+served_from(enum exchange_source s)
+{
+	switch (s) {
+	case SOURCE_DATABASE:
+		return SERVED_DATABASE;
+	case SOURCE_FRESH:
+		return SERVED_L1;
+	case SOURCE_L2:
+		return SERVED_L2;
+	case SOURCE_STALE:
+		return SERVED_STALE;
+	case SOURCE_COLLAPSED:
+		return SERVED_COLLAPSED;
+	case SOURCE_IF_ERROR:
+		return SERVED_IF_ERROR;
+	case SOURCE_NONE:
+		break;
+	}
+	return SERVED_NOT_READ;
+}
+
+/* The time is that until the answer stood ready, which Server-Timing has looked at the clock for. */
+static void
+count_endpoint(const struct exchange *x)
+{
+	const struct endpoint *e = x->endpoint;
+	const int64_t end_ns = x->answered_ns != 0 ? x->answered_ns : clock_mono_ns();
+	const struct endpoint_sample sample = {
+		.key = e == NULL ? 0 : e->name_hash,
+		.name = e == NULL ? SLICE("") : e->name,
+		.class = e != NULL && e->never_shed ? ENDPOINT_CRITICAL : ENDPOINT_NORMAL,
+		.status = x->response.status,
+		.served = served_from(x->source),
+		.took_ns = end_ns - x->start_ns,
+		.trace_id = x->trace.sampled ? x->trace.trace_id : NULL,
+		.wall_us = x->start_us,
+	};
+
+	endpoint_stats_record(x->env->endpoints, x->env->member, &sample);
+	if (x->lane_wait_ns > 0)
+		endpoint_stats_waited(
+		    x->env->endpoints, x->env->member, ENDPOINT_QUEUE_LANE, x->lane_wait_ns);
 }
 
 static void
@@ -68,6 +104,7 @@ pipeline_finish(struct exchange *x)
 	if (x->transport == NULL)
 		return;
 	count(x);
+	count_endpoint(x);
 	if (x->env->exporter == NULL && !log_enabled(LOG_LEVEL_INFO))
 		return;
 	end_ns = clock_mono_ns();

@@ -9,8 +9,10 @@
 #include "pipeline/exchange.h"
 
 struct catalog;
-struct exporter; /* service/exporter.h */
+struct endpoint_stats; /* telemetry/endpoint_stats.h */
+struct exporter;       /* service/exporter.h */
 struct ledger;
+struct limit_stats; /* telemetry/limit_stats.h */
 struct scoreboard;
 struct tenants;
 
@@ -28,6 +30,8 @@ struct pipeline_env {
 	struct store *store;
 	struct tenants *tenants; /* service/tenant.h */
 	struct scoreboard *scoreboard;
+	struct endpoint_stats *endpoints;
+	struct limit_stats *limits;
 	unsigned member;
 	struct exporter *exporter; /* NULL: no traces are exported */
 	int64_t slow_ns;	   /* a request that takes longer is slow */

@@ -10,6 +10,7 @@
 #include "pipeline/step.h"
 #include "service/catalog.h"
 #include "service/exporter.h"
+#include "telemetry/limit_stats.h"
 #include "telemetry/scoreboard.h"
 
 enum step_result
@@ -195,12 +196,20 @@ step_bind(struct exchange *x)
 static void
 count_limits(const struct exchange *x)
 {
-	struct scoreboard *s = x->env->scoreboard;
+	const struct quota_verdict *v = &x->quota;
 
-	if (x->quota.observed > 0)
-		scoreboard_count(s, x->env->member, METRIC_LIMIT_OBSERVED, 1);
-	if (x->quota.overflow)
-		scoreboard_count(s, x->env->member, METRIC_LIMIT_OVERFLOW, 1);
+	for (size_t i = 0; i < x->endpoint->limit_count; i++) {
+		const struct limit_rule *rule = &x->endpoint->limits[i];
+
+		if (v->refused >= 0 && v->refused != (int)i)
+			continue; /* nothing was taken from it */
+		limit_stats_count(x->env->limits, x->env->member, rule->name,
+		    v->refused == (int)i		? LIMIT_REFUSED
+		    : (v->observed_rules >> i & 1) != 0 ? LIMIT_OBSERVED
+							: LIMIT_ALLOWED);
+	}
+	if (v->overflow)
+		scoreboard_count(x->env->scoreboard, x->env->member, METRIC_LIMIT_OVERFLOW, 1);
 }
 
 static enum step_result
@@ -229,7 +238,8 @@ step_limit(struct exchange *x)
 	if (rc == ERR_CONFLICT)
 		return STEP_BLOCKS;
 	x->quota_known = x->endpoint->limit_count > 0;
-	count_limits(x);
+	if (rc == ERR_OK || rc == ERR_LIMITED)
+		count_limits(x);
 	if (rc == ERR_OK)
 		return STEP_NEXT;
 	if (rc == ERR_LIMITED)

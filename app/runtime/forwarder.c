@@ -66,6 +66,7 @@ forward(struct forwarder *f)
 		.exporter = f->rt->exporter,
 		.guard = &guard,
 		.stalled_ms = f->rt->config->circuit_breaker_timeout_ms,
+		.prompt = f->rt->config->ack == CONFIG_ACK_KAFKA,
 	};
 	struct forward *forward = NULL;
 

@@ -7,13 +7,17 @@
 
 #include "base/err.h"
 
+struct endpoint_stats;
+struct activity;
 struct fleet_shared;
 struct flights;
 struct guards;
 struct forward_shared;
+struct history;
 struct ingest_shared;
 struct l1;
 struct leases;
+struct limit_stats;
 struct limiter;
 struct positions;
 struct purges_shared;
@@ -35,6 +39,10 @@ struct regions {
 	struct shm *shm;
 	const struct region_seeds *seeds;
 	struct scoreboard *scoreboard;
+	struct endpoint_stats *endpoints;
+	struct limit_stats *limits;
+	struct activity *activity;
+	struct history *history;
 	struct limiter *limiter;
 	struct leases *leases; /* tiny without a fleet */
 	struct fleet_shared *fleet;

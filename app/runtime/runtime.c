@@ -19,7 +19,9 @@
 #include "pipeline/handler.h"
 #include "runtime/config.h"
 #include "runtime/doorbell.h"
+#include "runtime/exposition.h"
 #include "runtime/regions.h"
+#include "runtime/snapshot.h"
 #include "runtime/state_dir.h"
 #include "service/catalog.h"
 #include "service/exporter.h"
@@ -33,6 +35,7 @@
 #include "service/queue.h"
 #include "service/shards.h"
 #include "service/store.h"
+#include "telemetry/activity.h"
 #include "telemetry/scoreboard.h"
 
 enum { LEDGER_CONNECTIONS = 2 }; /* of one process: a look at one row by its key */
@@ -126,6 +129,7 @@ open_member(struct opening *o)
 		scoreboard_leave(r->scoreboard, r->member);
 		return rc;
 	}
+	activity_clear(activity_of(r->regions->activity, r->member));
 	r->cache.member = r->member;
 	cache_sweep(&r->cache);
 	return ERR_OK;
@@ -412,6 +416,22 @@ open_redis(struct opening *o)
 	return rc == ERR_OK ? open_idempotency(o) : rc;
 }
 
+/* On the exporter's thread. */
+static void
+write_metrics(void *ctx, struct strbuf *out)
+{
+	const struct runtime *r = ctx;
+	struct snapshot *s = snapshot_new();
+
+	if (s == NULL) {
+		out->failed = true;
+		return;
+	}
+	snapshot_gather(r, s);
+	exposition_otlp(r, s, out);
+	snapshot_free(&s);
+}
+
 static enum err
 open_exporters(struct opening *o)
 {
@@ -421,10 +441,10 @@ open_exporters(struct opening *o)
 		.scoreboard = o->r->scoreboard,
 		.member = o->r->member,
 	};
-
 	const struct metrics_exporter_options metrics = {
 		.settings = o->c->otel,
-		.scoreboard = o->r->scoreboard,
+		.write = write_metrics,
+		.ctx = o->r,
 		.state_dir_fd = o->r->state_dir_fd,
 	};
 	const enum err rc = exporter_open(&options, &o->r->exporter);

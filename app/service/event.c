@@ -68,14 +68,6 @@ event_id_text(const uint8_t id[EVENT_ID_BYTES], char out[EVENT_ID_TEXT])
 	}
 }
 
-static int
-hex_digit(char c)
-{
-	if (c >= '0' && c <= '9')
-		return c - '0';
-	return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
-}
-
 enum err
 event_id_parse(struct slice text, uint8_t out[EVENT_ID_BYTES])
 {
@@ -86,9 +78,8 @@ event_id_parse(struct slice text, uint8_t out[EVENT_ID_BYTES])
 	for (size_t i = 0; i < EVENT_ID_BYTES; i++, p += 2) {
 		if (dash_before(i) && *p++ != '-')
 			return ERR_INVALID;
-		if (hex_digit(p[0]) < 0 || hex_digit(p[1]) < 0)
+		if (!hex_decode(p, 1, &out[i]))
 			return ERR_INVALID;
-		out[i] = (uint8_t)(hex_digit(p[0]) << 4 | hex_digit(p[1]));
 	}
 	return ERR_OK;
 }

@@ -1,5 +1,5 @@
 /*
- * The exporter of metrics: the periodic reader of OpenTelemetry's specification, over weir's scoreboard.
+ * The exporter of metrics: the periodic reader of OpenTelemetry's specification, over what /metrics tells.
  *
  * Never two exports at once, for there is one thread; never two of one host, for there is a lock.
  */
@@ -9,7 +9,6 @@
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stdlib.h>
-#include <string.h>
 #include <sys/prctl.h>
 
 #include "base/clock.h"
@@ -20,11 +19,9 @@
 #include "service/exporter.h"
 #include "service/otel_settings.h"
 #include "service/otlp_sender.h"
-#include "telemetry/metrics.h"
 #include "telemetry/otlp.h"
-#include "telemetry/scoreboard.h"
 
-enum { REQUEST_BYTES_MAX = 4 << 20, UNIT_BYTES = 64, LAST_MS = 1000, STOP_MS = 2000 };
+enum { REQUEST_BYTES_MAX = 8 << 20, LAST_MS = 1000, STOP_MS = 2000 };
 
 #define LOCK_NAME "metrics.lock"
 
@@ -32,58 +29,21 @@ struct metrics_exporter {
 	struct metrics_exporter_options o;
 	struct otlp_sender *sender;
 	struct strbuf resource, numbers, request;
-	uint64_t before[METRIC__COUNT]; /* as they stood when we began */
-	int64_t began_ns;		/* wall */
 	pthread_t thread;
 	bool runs;
 	_Atomic uint32_t closing, hard_stop;
 	int lock_fd; /* the thread's; -1: another process sends them */
 };
 
-/* OpenTelemetry says by the type what Prometheus says by the name. */
-static struct slice
-plain_name(const char *name)
-{
-	struct slice s = slice_of(name);
-	const struct slice total = SLICE("_total");
-
-	if (s.len > total.len && memcmp(s.ptr + s.len - total.len, total.ptr, total.len) == 0)
-		s.len -= total.len;
-	return s;
-}
-
-static void
-add_one(struct metrics_exporter *m, enum metric metric, int64_t now_ns)
-{
-	const struct metric_info *info = &metric_infos[metric];
-	const bool counter = info->type == METRIC_TYPE_COUNTER;
-	const uint64_t total = scoreboard_total(m->o.scoreboard, metric);
-	struct strbuf unit = STRBUF_INIT(UNIT_BYTES);
-
-	strbuf_addf(
-	    &unit, "{%s}", info->unit); /* UCUM: an annotation, of things that are counted */
-	otlp_add_number(&m->numbers, &(struct otlp_number){
-					 .name = plain_name(info->name),
-					 .unit = strbuf_slice(&unit),
-					 .help = slice_of(info->help),
-					 .counter = counter,
-					 .value = counter ? total - m->before[metric] : total,
-					 .start_ns = m->began_ns,
-					 .now_ns = now_ns,
-				     });
-	strbuf_free(&unit);
-}
-
 static void
 export_all(struct metrics_exporter *m, int64_t timeout_ms)
 {
 	const struct otlp_stop stop = { .retries = &m->closing, .all = &m->hard_stop };
-	const int64_t now_ns = clock_wall_us() * 1000;
 	int64_t rejected;
 
 	m->numbers.len = m->request.len = 0;
-	for (int i = 0; i < METRIC__COUNT; i++)
-		add_one(m, (enum metric)i, now_ns);
+	m->numbers.failed = m->request.failed = false;
+	m->o.write(m->o.ctx, &m->numbers);
 	otlp_metrics_request(&m->request, strbuf_slice(&m->resource), strbuf_slice(&m->numbers));
 	if (!m->numbers.failed && !m->request.failed) /* what is lost is said, and told next time */
 		(void)otlp_sender_send(m->sender, strbuf_slice(&m->request),
@@ -137,9 +97,6 @@ metrics_exporter_open(const struct metrics_exporter_options *o, struct metrics_e
 	m->o = *o;
 	m->lock_fd = -1;
 	m->resource = m->numbers = m->request = STRBUF_INIT(REQUEST_BYTES_MAX);
-	m->began_ns = clock_wall_us() * 1000;
-	for (int i = 0; i < METRIC__COUNT; i++)
-		m->before[i] = scoreboard_total(o->scoreboard, (enum metric)i);
 	exporter_resource(o->settings, "host", &m->resource);
 	rc = otlp_sender_open(&o->settings->metrics, "metrics", &m->sender);
 	if (rc == ERR_OK && !thread_start(0, run, m, &m->thread))

@@ -4,19 +4,21 @@
 #include "base/err.h"
 
 struct otel_settings;
-struct scoreboard;
+struct strbuf;
 
 /*
- * The host's counters, sent to a receiver of OTLP every OTEL_METRIC_EXPORT_INTERVAL and at the end.
+ * The host's metrics, those of /metrics, sent to a receiver of OTLP every OTEL_METRIC_EXPORT_INTERVAL and at the end.
  *
  * They belong to the host, so one process of it sends them: whoever holds `metrics.lock` in the state folder; when it
- * dies, another one goes on.  They count since that process began, as cumulative sums.
+ * dies, another one goes on.  No request waits for it.
  */
 struct metrics_exporter;
 
 struct metrics_exporter_options {
 	const struct otel_settings *settings; /* lent for the exporter's life */
-	const struct scoreboard *scoreboard;
+	/* On the exporter's thread: appends all metrics, for otlp_metrics_request(). */
+	void (*write)(void *ctx, struct strbuf *out);
+	void *ctx;
 	int state_dir_fd;
 };
 

@@ -440,7 +440,7 @@ def test_a_receiver_that_is_dead_is_said_once_and_found_again(receiver, traced, 
 
 
 @pytest.mark.parametrize("grpc", [False, True], ids=["http", "grpc"])
-def test_the_hosts_counters_are_sent_once_for_all_its_processes(receiver, make_weir, grpc):
+def test_the_hosts_metrics_are_sent_once_for_all_its_processes(receiver, make_weir, grpc):
     to = receiver(grpc=grpc)
     env = {
         "OTEL_METRICS_EXPORTER": "otlp",
@@ -452,22 +452,32 @@ def test_the_hosts_counters_are_sent_once_for_all_its_processes(receiver, make_w
     weir = make_weir(READS, env, SCHEMA)
     ask_many(weir, 40)
 
+    def answered(request):
+        points = request["metrics"].get("weir_requests", {"points": []})["points"]
+        return sum(p["value"] for p in points if p["attributes"]["endpoint"] == "thing")
+
     def told(least):
-        def there():
-            requests = to.requests("etric")
-            counts = [r["metrics"]["weir_requests"]["values"][0] for r in requests]
-            return requests if counts and counts[-1] >= least else None
+        requests = to.requests("etric")
+        return requests if requests and answered(requests[-1]) >= least else None
 
-        return processes.wait_until(there, f"{least} requests told")
-
-    requests = told(40)
+    requests = processes.wait_until(lambda: told(40), "40 requests told")
     assert all(r["unknown"] == 0 for r in requests)
     last = requests[-1]["metrics"]
-    assert last["weir_requests"]["counter"] and last["weir_requests"]["unit"] == "{requests}"
-    assert last["weir_cache_fills"]["values"][0] >= 1
+    ok = next(p for p in last["weir_requests"]["points"] if p["attributes"] == {"endpoint": "thing", "code": "200"})
+    assert last["weir_requests"]["kind"] == "sum" and last["weir_requests"]["cumulative"] and last["weir_requests"]["unit"] == "{requests}"
+    assert 0 < ok["start"] < ok["time"]
+    took = last["weir_request_duration_seconds"]
+    assert (took["kind"], took["cumulative"], took["unit"]) == ("histogram", True, "s")
+    took = next(p for p in took["points"] if p["attributes"] == {"endpoint": "thing"})
+    assert len(took["counts"]) == len(took["bounds"]) + 1 and sum(took["counts"]) == took["count"] >= 40 and took["sum"] > 0
+    assert last["weir_cache_max_bytes"]["kind"] == "gauge" and last["weir_cache_max_bytes"]["unit"] == "By"
+    assert last["weir_cache_max_bytes"]["points"][0]["value"] > 1 << 20
+    text = weir.admin("/metrics").body.decode()
+    families = {line.split()[2] for line in text.splitlines() if line.startswith("# TYPE ")}
+    assert {name.removesuffix("_total") for name in families} == set(last), "what /metrics has, and no other"
     senders = {r["resources"][0]["service.instance.id"] for r in requests}
     assert len(senders) == 1, "the lock's holder, and nobody else"
-    counts = [r["metrics"]["weir_requests"]["values"][0] for r in requests]
+    counts = [answered(r) for r in requests]
     assert counts == sorted(counts)
     holder = requests[-1]["resources"][0]["process.pid"]
     os.kill(holder, 9)

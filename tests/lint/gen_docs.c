@@ -1,5 +1,5 @@
 /*
- * Prints the tables of the README from the tables of the code: gen_docs settings|directives|otel.
+ * Prints the tables of the README from the tables of the code: gen_docs settings|directives|metrics|otel.
  */
 #include <stdio.h>
 #include <string.h>
@@ -8,6 +8,7 @@
 #include "runtime/config.h"
 #include "service/front_matter.h"
 #include "service/otel_settings.h"
+#include "telemetry/metrics.h"
 
 enum { ARENA_BYTES = 1 << 20 };
 
@@ -115,6 +116,29 @@ otel(void)
 	return 0;
 }
 
+static int
+metrics(void)
+{
+	static const char *const types[] = {
+		[METRIC_TYPE_COUNTER] = "counter",
+		[METRIC_TYPE_GAUGE] = "gauge",
+		[METRIC_TYPE_HISTOGRAM] = "histogram",
+		[METRIC_TYPE_INFO] = "info",
+	};
+
+	(void)puts("| metric | labels | type | unit | meaning |\n| --- | --- | --- | --- | --- |");
+	for (size_t i = 0; i < FAMILY__COUNT; i++) {
+		const struct family_info *f = &family_infos[i];
+
+		(void)fputs("| ", stdout);
+		put_code(f->name);
+		(void)printf(" | %s | %s | %s | ", f->labels, types[f->type], f->unit);
+		put(f->help);
+		(void)puts(" |");
+	}
+	return 0;
+}
+
 int
 main(int argc, char *argv[])
 {
@@ -124,8 +148,10 @@ main(int argc, char *argv[])
 		return settings();
 	if (strcmp(what, "directives") == 0)
 		return directives();
+	if (strcmp(what, "metrics") == 0)
+		return metrics();
 	if (strcmp(what, "otel") == 0)
 		return otel();
-	(void)fprintf(stderr, "usage: gen_docs settings|directives|otel\n");
+	(void)fprintf(stderr, "usage: gen_docs settings|directives|metrics|otel\n");
 	return 2;
 }
