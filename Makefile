@@ -161,7 +161,7 @@ asan: need-test ## unit tests and the kill storm under address and undefined-beh
 # librdkafka: it starts its threads by thrd_create(), which this sanitizer does not know, and crashes in them.
 tsan: need-test ## unit tests under the thread sanitizer
 	@$(MAKE) unit B=$(B)/tsan OPTIMIZE='-O1 -g' HARDEN= HARDEN_LINK= SANITIZE='-fsanitize=thread' \
-	    UNIT_WRAPPER='--under "setarch --addr-no-randomize"' UNIT_LEFT_OUT='$(SLOW_WALKS) kafka'
+	    UNIT_WRAPPER='--under "setarch --addr-no-randomize"' UNIT_LEFT_OUT='$(SLOW_WALKS) kafka kafka_steps'
 
 # Without the suites that step through a child instruction by instruction: they would step through valgrind.  Without
 # store_postgresql: a read that is as slow as under valgrind leaves its server for another one.

@@ -13,13 +13,14 @@
 #include "runtime/runtime.h"
 #include "runtime/scaling.h"
 #include "runtime/snapshot.h"
+#include "telemetry/call_stats.h"
 #include "telemetry/endpoint_stats.h"
 #include "telemetry/limit_stats.h"
 #include "telemetry/otlp_metrics.h"
 
 static const double ms_per_s = 1000, us_per_s = 1e6, ns_per_s = 1e9;
 
-enum { CALL_EDGES = 18, NUMBER_BYTES = 24 };
+enum { NUMBER_BYTES = 24 };
 
 struct exposition {
 	const struct runtime *rt;
@@ -259,32 +260,62 @@ tickets_max(struct exposition *e)
 }
 
 static void
+results_of(struct exposition *e, const char *kind, const struct call_view *c)
+{
+	for (size_t i = 0; i < CALL_RESULT__COUNT; i++) {
+		label(e, kind, c->name);
+		label(e, "result", call_result_names[i]);
+		count(e, c->results[i]);
+	}
+}
+
+static void
+took(struct exposition *e, const char *kind, const struct call_view *c)
+{
+	if (c->took.count == 0)
+		return;
+	label(e, kind, c->name);
+	prometheus_histogram(&e->p, &c->took, endpoint_edge_us, ENDPOINT_EDGES, NULL, NULL);
+}
+
+static void
 calls(struct exposition *e)
 {
-	struct guard_calls c;
+	struct call_view c;
 
-	for (size_t row = 0; row < GUARDS_MAX; row++) {
-		if (!guards_calls(e->rt->guards, row, &c))
-			continue;
-		for (size_t i = 0; i < CALL_RESULT__COUNT; i++) {
-			label(e, "target", c.name);
-			label(e, "result", call_result_names[i]);
-			count(e, c.results[i]);
-		}
-	}
+	for (size_t row = 0; row < GUARDS_MAX; row++)
+		if (guards_calls(e->rt->guards, row, &c))
+			results_of(e, "target", &c);
 }
 
 static void
 call_seconds(struct exposition *e)
 {
-	struct guard_calls c;
+	struct call_view c;
 
-	for (size_t row = 0; row < GUARDS_MAX; row++) {
-		if (!guards_calls(e->rt->guards, row, &c) || c.took.count == 0)
-			continue;
-		label(e, "target", c.name);
-		prometheus_histogram(&e->p, &c.took, endpoint_edge_us, CALL_EDGES, NULL, NULL);
-	}
+	for (size_t row = 0; row < GUARDS_MAX; row++)
+		if (guards_calls(e->rt->guards, row, &c))
+			took(e, "target", &c);
+}
+
+static void
+redis_calls(struct exposition *e)
+{
+	struct call_view c;
+
+	for (uint32_t row = 0; row < NAMES_ROWS; row++)
+		if (call_table_view(e->rt->regions->redis_calls, row, &c))
+			results_of(e, "operation", &c);
+}
+
+static void
+redis_seconds(struct exposition *e)
+{
+	struct call_view c;
+
+	for (uint32_t row = 0; row < NAMES_ROWS; row++)
+		if (call_table_view(e->rt->regions->redis_calls, row, &c))
+			took(e, "operation", &c);
 }
 
 static void
@@ -538,6 +569,8 @@ static void (*const writers[FAMILY__COUNT])(struct exposition *e) = {
 	[FAMILY_TICKETS_MAX] = tickets_max,
 	[FAMILY_CALLS] = calls,
 	[FAMILY_CALL_SECONDS] = call_seconds,
+	[FAMILY_REDIS_CALLS] = redis_calls,
+	[FAMILY_REDIS_SECONDS] = redis_seconds,
 	[FAMILY_BREAKER] = breaker,
 	[FAMILY_BREAKER_OPENED] = breaker_opened,
 	[FAMILY_SPOOL_EVENTS] = spool_events,

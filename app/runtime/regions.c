@@ -30,6 +30,7 @@
 #include "service/queue.h"
 #include "service/tenant.h"
 #include "telemetry/activity.h"
+#include "telemetry/call_stats.h"
 #include "telemetry/endpoint_stats.h"
 #include "telemetry/history.h"
 #include "telemetry/limit_stats.h"
@@ -111,6 +112,21 @@ decisions_init(void *mem, const struct regions_options *o, const struct region_s
 	(void)o;
 	(void)seeds;
 	limit_stats_init(mem);
+}
+
+static size_t
+calls_size(const struct regions_options *o)
+{
+	(void)o;
+	return sizeof(struct call_table);
+}
+
+static void
+calls_init(void *mem, const struct regions_options *o, const struct region_seeds *seeds)
+{
+	(void)o;
+	(void)seeds;
+	call_table_init(mem);
 }
 
 static size_t
@@ -334,6 +350,7 @@ static const struct region table[] = {
 	{ "scoreboard", 1, members_size, members_init, offsetof(struct regions, scoreboard) },
 	{ "endpoints", 1, endpoints_size, endpoints_init, offsetof(struct regions, endpoints) },
 	{ "limits", 1, decisions_size, decisions_init, offsetof(struct regions, limits) },
+	{ "redis calls", 1, calls_size, calls_init, offsetof(struct regions, redis_calls) },
 	{ "activity", 1, activity_region_size, activity_region_init,
 	    offsetof(struct regions, activity) },
 	{ "history", 1, history_region_size, history_region_init,

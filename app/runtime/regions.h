@@ -9,6 +9,7 @@
 
 struct endpoint_stats;
 struct activity;
+struct call_table;
 struct fleet_shared;
 struct flights;
 struct guards;
@@ -41,6 +42,7 @@ struct regions {
 	struct scoreboard *scoreboard;
 	struct endpoint_stats *endpoints;
 	struct limit_stats *limits;
+	struct call_table *redis_calls;
 	struct activity *activity;
 	struct history *history;
 	struct limiter *limiter;

@@ -337,6 +337,7 @@ open_shards(struct opening *o)
 		.guards = o->r->guards,
 		.rules = &rules,
 		.max_connections = (size_t)o->c->threads + BACKGROUND_CALLS,
+		.calls = o->r->regions->redis_calls,
 	};
 	const enum err rc = shards_open(&options, &o->r->shards);
 

@@ -271,16 +271,13 @@ guards_look(const struct guards *g, int64_t now_ms, struct guard_view out[GUARDS
 }
 
 bool
-guards_calls(const struct guards *g, size_t i, struct guard_calls *out)
+guards_calls(const struct guards *g, size_t i, struct call_view *out)
 {
 	const struct row *row = row_at(g, i);
 
-	memset(out, 0, sizeof *out);
 	if (atomic_load(&row->hash) == 0 || !read_name(row, out->name))
 		return false;
-	for (size_t r = 0; r < CALL_RESULT__COUNT; r++)
-		out->results[r] = atomic_load(&row->calls.results[r]);
-	histogram_add(&row->calls.took, &out->took);
+	call_stats_view(&row->calls, out);
 	return true;
 }
 

@@ -79,12 +79,7 @@ struct guard_view {
 size_t guards_look(const struct guards *g, int64_t now_ms, struct guard_view out[GUARDS_MAX]);
 
 /* What was counted of a row, 0 to GUARDS_MAX - 1.  False: it is free. */
-struct guard_calls {
-	char name[GUARD_NAME_BYTES];
-	uint64_t results[CALL_RESULT__COUNT];
-	struct histogram_view took;
-};
-bool guards_calls(const struct guards *g, size_t row, struct guard_calls *out);
+bool guards_calls(const struct guards *g, size_t row, struct call_view *out);
 
 /* Orders, or gives back, what the breaker of ${name} does; logged.  ERR_NOT_FOUND: no such row. */
 enum err guards_force(struct guards *g, const char *name, enum breaker_force force, int64_t now_ms);

@@ -19,6 +19,7 @@
 #include "client/redis.h"
 #include "client/resolver.h"
 #include "service/shard_url.h"
+#include "telemetry/call_stats.h"
 #include "telemetry/span.h"
 
 enum {
@@ -50,6 +51,7 @@ struct shard {
 struct shards {
 	int64_t timeout_ms;
 	size_t max_connections;
+	struct call_table *calls;
 	struct arena arena; /* of the urls */
 	struct resolver *resolver;
 	pthread_t keeper;
@@ -229,6 +231,35 @@ call(struct shards *s, size_t shard, const struct job *j, int64_t now_ms)
 	return rc;
 }
 
+static struct slice
+operation_of(const struct job *j)
+{
+	return j->script != NULL ? slice_of(j->script->name) : j->args[0];
+}
+
+static enum call_result
+counted_as(enum err rc)
+{
+	if (rc == ERR_TIMEOUT || rc == ERR_OVERLOADED)
+		return CALL_TIMEOUT;
+	return rc == ERR_UNAVAILABLE || rc == ERR_IO ? CALL_FAILED : CALL_ANSWERED;
+}
+
+/* With the wait for a connection: what the caller lost by it. */
+static enum err
+counted_call(struct shards *s, size_t shard, const struct job *j, int64_t now_ms)
+{
+	const bool refused = !shards_is_up(s, shard);
+	const int64_t began_ns = clock_mono_ns();
+	const enum err rc = call(s, shard, j, now_ms);
+
+	if (s->calls != NULL)
+		call_table_count(s->calls, operation_of(j),
+		    refused && rc == ERR_UNAVAILABLE ? CALL_REFUSED : counted_as(rc),
+		    clock_mono_ns() - began_ns);
+	return rc;
+}
+
 enum err
 shards_eval(struct shards *s, size_t shard, const struct redis_script *script,
     const struct slice *keys, size_t key_count, const struct slice *args, size_t arg_count,
@@ -236,7 +267,7 @@ shards_eval(struct shards *s, size_t shard, const struct redis_script *script,
 {
 	const struct job j = { script, keys, args, key_count, arg_count, out };
 
-	return call(s, shard, &j, now_ms);
+	return counted_call(s, shard, &j, now_ms);
 }
 
 enum err
@@ -245,7 +276,7 @@ shards_call(struct shards *s, size_t shard, const struct slice *argv, size_t arg
 {
 	const struct job j = { .args = argv, .arg_count = argc, .out = out };
 
-	return call(s, shard, &j, now_ms);
+	return counted_call(s, shard, &j, now_ms);
 }
 
 enum err
@@ -440,6 +471,7 @@ shards_open(const struct shards_options *o, struct shards **out)
 	arena_init(&s->arena, URL_BYTES_MAX);
 	thread_lock_init(&s->keeper_lock, &s->keeper_wakes);
 	s->timeout_ms = o->timeout_ms;
+	s->calls = o->calls;
 	s->max_connections = o->max_connections;
 	rc = read_urls(s, o->urls);
 	if (rc == ERR_OK)

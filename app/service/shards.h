@@ -19,6 +19,7 @@
  *
  * Shards are known by host, port and database (or path), so every host must spell them alike; their order is free.
  */
+struct call_table; /* telemetry/call_stats.h */
 struct shards;
 struct redis;	     /* client/redis.h */
 struct redis_reply;  /* client/redis.h */
@@ -31,7 +32,8 @@ struct shards_options {
 	int64_t timeout_ms; /* REDIS_TIMEOUT: budget of one whole operation, connect included */
 	struct guards *guards;
 	const struct breaker_rules *rules;
-	size_t max_connections; /* of this process, to each shard; at least 1 */
+	size_t max_connections;	  /* of this process, to each shard; at least 1 */
+	struct call_table *calls; /* counts them by script or command; NULL: nobody does */
 };
 
 /* ERR_INVALID: the urls; ERR_FULL: no row is left for a guard; ERR_NOMEM. */

@@ -205,6 +205,28 @@ function showCache(s) {
 	]);
 }
 
+function showLimits(s) {
+	const body = byId("policies");
+
+	fill(body, s.limits.map((l) => row(columnsOf(body), l.policy,
+		number(formatWhole(l.allowed)), number(formatWhole(l.refused)), number(formatWhole(l.observed)))));
+	body.closest("table").hidden = s.limits.length === 0;
+	byId("no-limits").hidden = s.limits.length > 0;
+}
+
+function showLoad(s) {
+	const shed = Object.entries(s.shed).filter(([, count]) => count > 0);
+
+	fillFacts(byId("sheds"), [
+		["Capacity wanted", `${formatAmount(s.capacity.ratio)} of what there is`,
+			el("span", { className: "note" }, `by ${s.capacity.reason}; above 1 asks for more hosts`)],
+		["Waiting for a lane", `${formatWhole(s.lanes.waiting)} of ${formatWhole(s.lanes.waitingMax)}`],
+		["Reading large bodies", formatWhole(s.lanes.bodies)],
+		...(shed.length ? shed.map(([reason, count]) => [`Shed, ${reason.replaceAll("_", " ")}`, formatWhole(count)])
+			: [["Shed", "nothing yet"]]),
+	]);
+}
+
 function showBreakers(s) {
 	const table = byId("breakers");
 	const body = table.tBodies[0];
@@ -256,7 +278,7 @@ function show(s) {
 		showSettings(s);
 	}
 	page.series.add(s.row, offset);
-	for (const part of [showHead, showEndpoints, showMembers, showQueue, showCache, showBreakers, showCounters]) part(s);
+	for (const part of [showHead, showEndpoints, showMembers, showQueue, showCache, showLimits, showLoad, showBreakers, showCounters]) part(s);
 	showTiles(page.tiles, s);
 	for (const chart of page.charts) chart.update(page.series);
 }

@@ -3,10 +3,8 @@
 import concurrent.futures
 import os
 import signal
-import socket
 import time
 
-import conftest
 import pytest
 
 import processes
@@ -215,24 +213,6 @@ def test_fewer_connections_than_workers_starve_nobody(start, make_postgres):
     weir = start(servers, {"DB_READ_POOL_MAX": 1, "WEIR_WORKERS": 4, "DB_TIMEOUT": "10s", "DB_IDLE_TIMEOUT": "10m"})
     with concurrent.futures.ThreadPoolExecutor(16) as pool:
         assert set(pool.map(lambda _: weir.get("/t/who").status, range(200))) == {200}
-
-
-@pytest.fixture
-def mute_resolver(tmp_path):
-    """A command that runs another where names are asked of somebody who never answers."""
-    if not conftest.CAN_MOUNT:  # then .invalid is left, which a good resolver denies
-        yield []
-        return
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as mute:
-        address = "127.53.53.53"
-        try:
-            mute.bind((address, 53))
-        except PermissionError:
-            address = "192.0.2.1"  # kept for documentation: nobody is there
-        resolv = tmp_path / "resolv.conf"
-        resolv.write_text(f"nameserver {address}\noptions timeout:30 attempts:5\n")
-        script = f'mount --bind {resolv} "$(readlink -f /etc/resolv.conf)" && exec "$@"'
-        yield [*conftest.UNSHARE, "sh", "-c", script, "sh"]
 
 
 def test_a_resolver_that_never_answers_is_not_waited_for(start, postgres, mute_resolver):

@@ -11,6 +11,8 @@ import shutil
 import signal
 import socket
 import subprocess
+import sys
+import tempfile
 
 import processes
 
@@ -163,3 +165,20 @@ class Kafka:
             check=True,
             timeout=60,
         )
+
+
+def main():
+    """For tests in C: says where the broker is, and stops it when its standard input ends."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    folder = tempfile.mkdtemp(prefix="weir-kafka-")
+    broker = Kafka(folder)
+    try:
+        print(broker.start().brokers, flush=True)
+        sys.stdin.read()
+    finally:
+        broker.stop()
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+if __name__ == "__main__":
+    main()

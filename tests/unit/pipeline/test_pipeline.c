@@ -7,6 +7,7 @@
 
 #include "base/clock.h"
 #include "service/catalog.h"
+#include "telemetry/endpoint_stats.h"
 #include "telemetry/scoreboard.h"
 #include "tests/support/unit.h"
 #include "tests/unit/pipeline/house.h"
@@ -572,6 +573,49 @@ leave_before_the_lane(struct visit *visit, const char *uri)
 	pipeline_finish(&visit->x);
 }
 
+/* Of all endpoints: answers of that hundred. */
+static uint64_t
+answered(const struct house *house, int hundreds)
+{
+	struct endpoint_view sum = { .requests = 0 }, view;
+
+	for (uint32_t row = 0; row < ENDPOINT_ROWS; row++)
+		if (endpoint_stats_view(house->memory[5], row, &view))
+			endpoint_view_add(&sum, &view);
+	return endpoint_view_class(&sum, hundreds);
+}
+
+static void
+test_an_answer_is_counted_once_by_its_status_and_where_it_came_from(void)
+{
+	struct endpoint_view view = { .requests = 0 };
+	uint64_t from_l1 = 0, from_database = 0, timed = 0;
+
+	open_house();
+	go(&v, "GET", "/cached/7");
+	pipeline_finish(&v.x);
+	visit_end(&v);
+	go(&v, "GET", "/cached/7");
+	pipeline_finish(&v.x);
+	visit_end(&v);
+	go(&v, "GET", "/nobody/knows");
+	pipeline_finish(&v.x);
+	visit_end(&v);
+	CU_ASSERT_EQUAL(answered(&h, 2), 2);
+	CU_ASSERT_EQUAL(answered(&h, 4), 1);
+	for (uint32_t row = 0; row < ENDPOINT_ROWS; row++) {
+		if (!endpoint_stats_view(h.memory[5], row, &view))
+			continue;
+		from_l1 += view.served[SERVED_L1];
+		from_database += view.served[SERVED_DATABASE];
+		timed += view.took.count;
+	}
+	CU_ASSERT_EQUAL(from_l1, 1);
+	CU_ASSERT_EQUAL(from_database, 1);
+	CU_ASSERT_EQUAL(timed, 3);
+	house_close(&h);
+}
+
 static void
 test_nobody_queries_for_a_front_that_is_gone(void)
 {
@@ -579,7 +623,7 @@ test_nobody_queries_for_a_front_that_is_gone(void)
 	leave_before_the_lane(&v, "/plain");
 	CU_ASSERT_EQUAL(fake_read.queries, 0);
 	CU_ASSERT_EQUAL(scoreboard_total(h.memory[0], METRIC_ABANDONED), 1);
-	CU_ASSERT_EQUAL(scoreboard_total(h.memory[0], METRIC_RESPONSES_2XX), 0);
+	CU_ASSERT_EQUAL(answered(&h, 2), 0);
 	visit_end(&v);
 	house_close(&h);
 }
@@ -680,6 +724,7 @@ UNIT_SUITE(pipeline, TEST(test_a_second_read_is_a_hit),
     TEST(test_an_answer_before_a_large_body_was_read_waits_until_it_is_dropped),
     TEST(test_without_a_lane_an_answer_that_is_there_stays), TEST(test_a_body_without_end_is_413),
     TEST(test_a_write_has_its_whole_timeout_after_a_slow_body),
+    TEST(test_an_answer_is_counted_once_by_its_status_and_where_it_came_from),
     TEST(test_nobody_queries_for_a_front_that_is_gone),
     TEST(test_a_leader_whose_front_is_gone_still_queries_for_the_others),
     TEST(test_who_waits_has_news_when_its_flight_lands_or_is_lost_and_only_then),
