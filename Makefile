@@ -168,7 +168,7 @@ tsan: need-test ## unit tests under the thread sanitizer
 # A forked child may end while it holds memory: only what is lost for certain counts, and it says nothing.
 VALGRIND     := valgrind --quiet --fair-sched=yes --child-silent-after-fork=yes --leak-check=full \
                 --show-leak-kinds=definite --errors-for-leak-kinds=definite --error-exitcode=99
-WALKS        := $(SLOW_WALKS) flight_walk key_cache_walk l1_crash limiter_steps
+WALKS        := $(SLOW_WALKS) flight_walk key_cache_walk l1_crash limiter_steps retry_budget_walk
 
 memcheck: need-test need-memcheck ## unit tests under valgrind
 	@$(MAKE) unit UNIT_WRAPPER='--under "$(VALGRIND)"' UNIT_LEFT_OUT='$(WALKS) store_postgresql'

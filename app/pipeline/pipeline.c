@@ -40,6 +40,8 @@ static const struct step steps[] = {
 	{ "fetch", LANE_HANDLER, step_fetch }, /* leaders: has another host a copy, or makes one? */
 	{ "handle", LANE_HANDLER, step_handle }, /* the handler: 200 202 4xx 5xx */
 	{ "keep", LANE_HANDLER, step_keep },	 /* fill the cache, wake the waiters */
+	/* No request comes here: what a slow one has left behind begins with it. */
+	{ "explain", LANE_HANDLER, step_explain },
 };
 
 enum { STEP_COUNT = sizeof steps / sizeof *steps };
@@ -93,6 +95,7 @@ complete(struct exchange *x)
 	x->step = STEP_COUNT;
 	x->wait = EXCHANGE_RUNS;
 	answer_complete(x);
+	slow_end(x);
 	if (x->transport == NULL && x->env->exporter != NULL && x->key.len > 0)
 		tell(x, clock_mono_ns());
 }

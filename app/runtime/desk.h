@@ -40,7 +40,9 @@ struct desk {
 	struct exchange *look_at; /* of them: the next to look at; NULL: nothing has happened */
 	bool look_again;	  /* something has happened since the look began */
 	struct timer look;
-	struct exchange *pool;	      /* idle */
+	struct exchange *pool; /* idle */
+	size_t threads,
+	    refreshing; /* of the lane; refreshes and plans that it is to make behind replies */
 	size_t pool_count, out_count; /* not idle: in hand, refreshing behind a reply, or orphans */
 	_Atomic uint32_t in_hand;
 	struct held *oldest, *newest;  /* in hand, in the order in which they came */

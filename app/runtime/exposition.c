@@ -346,6 +346,26 @@ breaker_opened(struct exposition *e)
 	}
 }
 
+static void
+breaker_changes(struct exposition *e)
+{
+	for (size_t i = 0; i < e->s->breaker_count; i++)
+		for (size_t to = 0; to < BREAKER__COUNT; to++) {
+			label(e, "target", e->s->breakers[i].name);
+			label(e, "to", breaker_word((enum breaker_state)to, BREAKER_AUTO));
+			count(e, e->s->breakers[i].breaker.entered[to]);
+		}
+}
+
+static void
+breaker_admitted(struct exposition *e)
+{
+	for (size_t i = 0; i < e->s->breaker_count; i++) {
+		label(e, "target", e->s->breakers[i].name);
+		number(e, (double)e->s->breakers[i].breaker.admitted_pct / 100);
+	}
+}
+
 /*
  * Writes.
  */
@@ -573,6 +593,8 @@ static void (*const writers[FAMILY__COUNT])(struct exposition *e) = {
 	[FAMILY_REDIS_SECONDS] = redis_seconds,
 	[FAMILY_BREAKER] = breaker,
 	[FAMILY_BREAKER_OPENED] = breaker_opened,
+	[FAMILY_BREAKER_CHANGES] = breaker_changes,
+	[FAMILY_BREAKER_ADMITTED] = breaker_admitted,
 	[FAMILY_SPOOL_EVENTS] = spool_events,
 	[FAMILY_SPOOL_OLDEST] = spool_oldest,
 	[FAMILY_SPOOL_KEYS] = spool_keys,

@@ -25,6 +25,7 @@ struct purges_shared;
 struct queue_shared;
 struct scoreboard;
 struct shm;
+struct pace;
 struct tenant_shared;
 struct tickets;
 
@@ -58,6 +59,8 @@ struct regions {
 	struct ingest_shared *ingest;
 	struct tenant_shared *tenants;
 	struct forward_shared *forward;
+	void *retries; /* service/retries.h */
+	struct pace *plans;
 };
 
 struct regions_options {

@@ -33,6 +33,7 @@
 #include "service/primary.h"
 #include "service/purges.h"
 #include "service/queue.h"
+#include "service/retries.h"
 #include "service/shards.h"
 #include "service/store.h"
 #include "telemetry/activity.h"
@@ -207,16 +208,21 @@ open_catalog(struct opening *o)
 	return topics_make(r->catalog, o->c->kafka_topic, &r->topics);
 }
 
-/* What a probe may take before another is sent: slower, its answer would count as a failure anyway. */
+/* What a probe may take before another is sent: slower, its answer would count as a failure anyway.  A server gets its
+ * load back over the time that it was left alone for. */
 struct breaker_rules
 runtime_breaker_rules(const struct config *c)
 {
+	enum { RAMP_MAX_MS = 10000 };
+	const int64_t reset_ms = c->circuit_breaker_reset_timeout_ms;
+
 	return (struct breaker_rules){
 		.slow_ms = c->circuit_breaker_timeout_ms,
 		.failure_pct = (unsigned)c->circuit_breaker_threshold_pct,
-		.reset_ms = c->circuit_breaker_reset_timeout_ms,
+		.reset_ms = reset_ms,
 		.volume = (unsigned)c->circuit_breaker_volume_threshold,
 		.probe_lease_ms = c->circuit_breaker_timeout_ms,
+		.ramp_ms = reset_ms < RAMP_MAX_MS ? reset_ms : RAMP_MAX_MS,
 	};
 }
 
@@ -239,9 +245,21 @@ share_of_pool(const struct config *c)
 	return (size_t)(share < c->threads ? share : c->threads);
 }
 
+/* Of the host, where there is a segment; counted where there is a member. */
+static struct retries
+retries_of(const struct opening *o, enum retry_kind kind)
+{
+	const struct regions *g = o->r->regions;
+
+	return (struct retries){ .budget = g == NULL ? NULL : retries_budget(g->retries, kind),
+		.scoreboard = (o->needs & RUNTIME_MEMBER) != 0 ? o->r->scoreboard : NULL,
+		.member = o->r->member };
+}
+
 static enum err
 open_store(struct opening *o)
 {
+	const struct retries retries = retries_of(o, RETRY_DATABASE);
 	const struct breaker_rules rules = runtime_breaker_rules(o->c);
 	const struct store_options options = {
 		.url = o->c->db_read_url,
@@ -255,6 +273,7 @@ open_store(struct opening *o)
 		.host_connections = (size_t)o->c->db_read_pool_max,
 		.guards = o->r->guards,
 		.rules = &rules,
+		.retries = &retries,
 	};
 	const enum err rc = store_open(&options, &o->r->store);
 
@@ -330,12 +349,14 @@ open_queue(struct opening *o)
 static enum err
 open_shards(struct opening *o)
 {
+	const struct retries retries = retries_of(o, RETRY_REDIS);
 	const struct breaker_rules rules = runtime_breaker_rules(o->c);
 	const struct shards_options options = {
 		.urls = o->c->redis_url,
 		.timeout_ms = o->c->redis_timeout_ms,
 		.guards = o->r->guards,
 		.rules = &rules,
+		.retries = &retries,
 		.max_connections = (size_t)o->c->threads + BACKGROUND_CALLS,
 		.calls = o->r->regions->redis_calls,
 	};

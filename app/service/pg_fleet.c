@@ -230,7 +230,8 @@ pg_fleet_enter(
 	struct server *s = &f->servers[server];
 	enum err rc;
 
-	if (!guard_is_up(&s->guard))
+	out->called = false;
+	if (!guard_admits(&s->guard, clock_mono_ms()))
 		return ERR_UNAVAILABLE;
 	rc = pg_pool_borrow(f->pool, server, deadline_ms, &out->lease);
 	if (rc != ERR_OK)
@@ -241,6 +242,7 @@ pg_fleet_enter(
 		pg_pool_return(f->pool, &out->lease);
 		return rc;
 	}
+	out->called = true;
 	if (out->kept)
 		pg_deadline(out->lease.pg, connect_ms);
 	else

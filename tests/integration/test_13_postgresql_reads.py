@@ -77,6 +77,32 @@ def test_a_replica_that_is_killed_is_left_and_comes_back(start, make_postgres):
     wait_ports(weir, {a.port}, "the first replica again")
 
 
+def test_a_server_that_failed_gets_its_load_back_by_and_by(start, make_postgres):
+    """And what is not let through goes on elsewhere."""
+    servers = make_postgres(replicas=1, bouncer=False)
+    env = {"CIRCUIT_BREAKER_RESET_TIMEOUT": "6s", "CIRCUIT_BREAKER_VOLUME_THRESHOLD": "5", "LOG_LEVEL": "info"}
+    weir = start(servers, env)
+    replica = servers.replicas[0]
+
+    def breaker():
+        return next(b for b in weir.status()["breakers"] if b["name"] == "read-1")
+
+    wait_ports(weir, {replica.port}, "the replica")
+    replica.kill()
+    processes.wait_until(lambda: ports(weir, 6) == {servers.primary.port} and breaker()["state"] != "closed", "open")
+    assert breaker()["admittedPct"] == 0
+    replica.start()
+    processes.wait_until(lambda: breaker()["state"] == "closed", "closed again", 20)
+    assert 10 <= breaker()["admittedPct"] < 100
+    assert ports(weir, 40) <= {replica.port, servers.primary.port}
+    wait_ports(weir, {replica.port}, "all reads on the replica again")
+    processes.wait_until(lambda: breaker()["admittedPct"] == 100, "the end of the ramp", 20)
+    changes = [(b["from"], b["to"]) for b in weir.log_lines() if b.get("event") == "breaker" and b["name"] == "read-1"]
+    assert changes[-2:] == [("open", "half-open"), ("half-open", "closed")], changes
+    assert all("failure_pct" in b for b in weir.log_lines() if b.get("event") == "breaker")
+    assert weir.counter("retries") >= 5
+
+
 def test_a_replica_that_is_stalled_delays_one_read_and_no_more(start, make_postgres):
     servers = make_postgres(replicas=1, bouncer=False)
     weir = start(servers, {"DB_TIMEOUT": "3s"})
