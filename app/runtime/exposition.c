@@ -16,6 +16,7 @@
 #include "telemetry/call_stats.h"
 #include "telemetry/endpoint_stats.h"
 #include "telemetry/limit_stats.h"
+#include "telemetry/otlp_metrics.h"
 
 static const double ms_per_s = 1000, us_per_s = 1e6, ns_per_s = 1e9;
 
@@ -631,6 +632,17 @@ words_of(struct exposition *e, enum family f)
 	}
 }
 
+static void
+write_all(struct exposition *e)
+{
+	for (size_t f = 0; f < FAMILY__COUNT; f++) {
+		prometheus_family(&e->p, (enum family)f);
+		words_of(e, (enum family)f);
+		if (writers[f] != NULL)
+			writers[f](e);
+	}
+}
+
 void
 exposition_write(const struct runtime *rt, const struct snapshot *s, enum prometheus_form form,
     struct strbuf *out)
@@ -638,11 +650,19 @@ exposition_write(const struct runtime *rt, const struct snapshot *s, enum promet
 	struct exposition e = { .rt = rt, .s = s, .sums = snapshot_sum(s) };
 
 	prometheus_init(&e.p, form, out);
-	for (size_t f = 0; f < FAMILY__COUNT; f++) {
-		prometheus_family(&e.p, (enum family)f);
-		words_of(&e, (enum family)f);
-		if (writers[f] != NULL)
-			writers[f](&e);
-	}
+	write_all(&e);
 	prometheus_end(&e.p);
+}
+
+void
+exposition_otlp(const struct runtime *rt, const struct snapshot *s, struct strbuf *out)
+{
+	struct exposition e = { .rt = rt, .s = s, .sums = snapshot_sum(s) };
+	struct otlp_metrics m = { .out = out,
+		.start_ns = s->now_us * 1000 - (s->now_ms - s->since_ms) * 1000000,
+		.now_ns = s->now_us * 1000 };
+
+	prometheus_init_sink(&e.p, &otlp_metrics_sink, &m);
+	write_all(&e);
+	otlp_metrics_end(&m);
 }

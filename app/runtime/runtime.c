@@ -19,13 +19,16 @@
 #include "pipeline/handler.h"
 #include "runtime/config.h"
 #include "runtime/doorbell.h"
+#include "runtime/exposition.h"
 #include "runtime/regions.h"
+#include "runtime/snapshot.h"
 #include "runtime/state_dir.h"
 #include "service/catalog.h"
 #include "service/exporter.h"
 #include "service/fleet.h"
 #include "service/idempotency.h"
 #include "service/ledger.h"
+#include "service/metrics_exporter.h"
 #include "service/pg_url.h"
 #include "service/primary.h"
 #include "service/purges.h"
@@ -435,8 +438,24 @@ open_redis(struct opening *o)
 	return rc == ERR_OK ? open_idempotency(o) : rc;
 }
 
+/* On the exporter's thread. */
+static void
+write_metrics(void *ctx, struct strbuf *out)
+{
+	const struct runtime *r = ctx;
+	struct snapshot *s = snapshot_new();
+
+	if (s == NULL) {
+		out->failed = true;
+		return;
+	}
+	snapshot_gather(r, s);
+	exposition_otlp(r, s, out);
+	snapshot_free(&s);
+}
+
 static enum err
-open_exporter(struct opening *o)
+open_exporters(struct opening *o)
 {
 	const struct exporter_options options = {
 		.settings = o->c->otel,
@@ -444,8 +463,15 @@ open_exporter(struct opening *o)
 		.scoreboard = o->r->scoreboard,
 		.member = o->r->member,
 	};
+	const struct metrics_exporter_options metrics = {
+		.settings = o->c->otel,
+		.write = write_metrics,
+		.ctx = o->r,
+		.state_dir_fd = o->r->state_dir_fd,
+	};
+	const enum err rc = exporter_open(&options, &o->r->exporter);
 
-	return exporter_open(&options, &o->r->exporter);
+	return rc == ERR_OK ? metrics_exporter_open(&metrics, &o->r->metrics_exporter) : rc;
 }
 
 /* In this order. */
@@ -463,7 +489,7 @@ static const struct part {
 	{ RUNTIME_KEYS, "the API keys", open_tenants },
 	{ RUNTIME_QUEUE, "the spool", open_queue },
 	{ RUNTIME_REDIS, "the shards of REDIS_URL", open_redis },
-	{ RUNTIME_TRACES, "the exporter of traces", open_exporter },
+	{ RUNTIME_TRACES, "the exporters of OTLP", open_exporters },
 };
 
 enum err
@@ -493,6 +519,7 @@ void
 runtime_close(struct runtime *r)
 {
 	exporter_close(&r->exporter);
+	metrics_exporter_close(&r->metrics_exporter);
 	queue_close(&r->queue); /* its committer settles keys */
 	idempotency_close(&r->idempotency);
 	purges_close(&r->purges);
