@@ -98,6 +98,16 @@ slice_cut(struct slice *rest, char sep)
 	return (struct slice){ whole.ptr, before };
 }
 
+size_t
+slice_digits_at(struct slice s, size_t at)
+{
+	size_t n = 0;
+
+	while (at + n < s.len && s.ptr[at + n] >= '0' && s.ptr[at + n] <= '9')
+		n++;
+	return n;
+}
+
 enum err
 slice_to_i64(struct slice s, int64_t *out)
 {

@@ -32,6 +32,8 @@ struct slice slice_cut(struct slice *rest, char sep);
 
 /* Strict decimal: optional '-', digits, nothing else, within 64 bits.  ERR_INVALID otherwise. */
 enum err slice_to_i64(struct slice s, int64_t *out);
+/* How many digits stand at ${at}. */
+size_t slice_digits_at(struct slice s, size_t at);
 
 /* Writes ${n} in decimal, without a NUL, and returns how many bytes that took. */
 enum { I64_BYTES = 20 }; /* the lowest has 19 digits and a sign */

@@ -40,11 +40,9 @@ factor_of(struct slice suffix, const struct unit *units, int64_t bare)
 static enum err
 read_quantity(struct slice s, const struct unit *units, int64_t bare, int64_t *out)
 {
-	struct slice digits = { s.ptr, 0 };
+	const struct slice digits = { s.ptr, slice_digits_at(s, 0) };
 	int64_t n, factor;
 
-	while (digits.len < s.len && s.ptr[digits.len] >= '0' && s.ptr[digits.len] <= '9')
-		digits.len++;
 	if (slice_to_i64(digits, &n) != ERR_OK)
 		return ERR_INVALID;
 	factor = factor_of((struct slice){ s.ptr + digits.len, s.len - digits.len }, units, bare);

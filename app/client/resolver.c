@@ -13,7 +13,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
-#include <time.h>
 
 #include "base/clock.h"
 #include "base/log.h"
@@ -114,14 +113,6 @@ ask(struct resolver *r, struct name *n)
 	(void)pthread_cond_broadcast(&r->changed);
 }
 
-static void
-wait_until_ms(struct resolver *r, int64_t ms)
-{
-	const struct timespec until = { .tv_sec = ms / 1000, .tv_nsec = ms % 1000 * 1000000 };
-
-	(void)pthread_cond_timedwait(&r->changed, &r->lock, &until);
-}
-
 static void *
 run(void *arg)
 {
@@ -133,7 +124,7 @@ run(void *arg)
 			if (!r->names[i].numeric && r->names[i].next_ms <= clock_mono_ms())
 				ask(r, &r->names[i]);
 		if (!r->closing)
-			wait_until_ms(r, clock_mono_ms() + TICK_MS);
+			(void)thread_wait(&r->changed, &r->lock, clock_mono_ms() + TICK_MS);
 	}
 	(void)pthread_mutex_unlock(&r->lock);
 	leave(r);
@@ -173,7 +164,6 @@ enum err
 resolver_open(const char *const *names, size_t count, struct resolver **out)
 {
 	struct resolver *r;
-	pthread_condattr_t attr;
 	bool threaded = false;
 	enum err rc = ERR_OK;
 
@@ -185,11 +175,7 @@ resolver_open(const char *const *names, size_t count, struct resolver **out)
 		return ERR_NOMEM;
 	r->owners = 1;
 	r->count = count;
-	(void)pthread_mutex_init(&r->lock, NULL);
-	(void)pthread_condattr_init(&attr);
-	(void)pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
-	(void)pthread_cond_init(&r->changed, &attr);
-	(void)pthread_condattr_destroy(&attr);
+	thread_lock_init(&r->lock, &r->changed);
 	for (size_t i = 0; i < count && rc == ERR_OK; i++) {
 		rc = take_name(&r->names[i], names[i]) ? ERR_OK : ERR_INVALID;
 		threaded = threaded || !r->names[i].numeric;
@@ -242,7 +228,7 @@ resolver_wait(struct resolver *r, int64_t deadline_ms)
 
 	(void)pthread_mutex_lock(&r->lock);
 	while (!all_asked(r) && clock_mono_ms() < deadline_ms)
-		wait_until_ms(r, deadline_ms);
+		(void)thread_wait(&r->changed, &r->lock, deadline_ms);
 	rc = all_asked(r) ? ERR_OK : ERR_TIMEOUT;
 	(void)pthread_mutex_unlock(&r->lock);
 	return rc;

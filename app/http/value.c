@@ -98,21 +98,11 @@ read_text(struct slice raw, struct arena *a, struct value *out, const char **not
 	return ERR_INVALID;
 }
 
-static size_t
-digits_at(struct slice s, size_t at)
-{
-	size_t n = 0;
-
-	while (at + n < s.len && s.ptr[at + n] >= '0' && s.ptr[at + n] <= '9')
-		n++;
-	return n;
-}
-
 static enum err
 read_integer(struct slice raw, struct arena *a, struct value *out, const char **note_out)
 {
 	const size_t sign = raw.len > 0 && *raw.ptr == '-' ? 1 : 0;
-	const size_t count = digits_at(raw, sign);
+	const size_t count = slice_digits_at(raw, sign);
 	char digits[I64_BYTES];
 
 	if (slice_to_i64(raw, &out->integer) != ERR_OK) {
@@ -131,18 +121,18 @@ static bool
 is_number(struct slice s)
 {
 	size_t at = s.len > 0 && *s.ptr == '-' ? 1 : 0;
-	size_t n = digits_at(s, at);
+	size_t n = slice_digits_at(s, at);
 
 	at += n;
 	if (n > 0 && at < s.len && s.ptr[at] == '.') {
-		n = digits_at(s, at + 1);
+		n = slice_digits_at(s, at + 1);
 		at += 1 + n;
 	}
 	if (n > 0 && at < s.len && (s.ptr[at] == 'e' || s.ptr[at] == 'E')) {
 		at++;
 		if (at < s.len && (s.ptr[at] == '+' || s.ptr[at] == '-'))
 			at++;
-		n = digits_at(s, at);
+		n = slice_digits_at(s, at);
 		at += n;
 	}
 	return n > 0 && at == s.len;

@@ -49,30 +49,19 @@ is_in_word(char c)
 	       c == '_' || c == '$' || (c & 0x80) != 0;
 }
 
-static struct sql_token
-next_code(struct sql_scan *s)
-{
-	struct sql_token t;
-
-	do
-		t = sql_next(s);
-	while (t.kind == SQL_COMMENT);
-	return t;
-}
-
 /* Whether ${scan} goes on with IS NULL or IS NOT NULL; it is a copy. */
 static bool
 is_null_test(struct sql_scan scan)
 {
-	struct sql_token t = next_code(&scan);
+	struct sql_token t = sql_next_code(&scan);
 
 	if (slice_eq_nocase(t.text, "ISNULL") || slice_eq_nocase(t.text, "NOTNULL"))
 		return true;
 	if (!slice_eq_nocase(t.text, "IS"))
 		return false;
-	t = next_code(&scan);
+	t = sql_next_code(&scan);
 	if (slice_eq_nocase(t.text, "NOT"))
-		t = next_code(&scan);
+		t = sql_next_code(&scan);
 	return slice_eq_nocase(t.text, "NULL");
 }
 

@@ -6,7 +6,6 @@
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #include "base/clock.h"
 #include "base/thread.h"
@@ -72,11 +71,8 @@ pop_due(struct queue_of_items *q, int64_t now_ms, struct item *out)
 static void
 wait_for_work(struct fleet_keeper *k, int64_t until_ms)
 {
-	const struct timespec until = { .tv_sec = until_ms / 1000,
-		.tv_nsec = until_ms % 1000 * 1000000 };
-
 	if (k->refills.count == 0 && !k->closing)
-		(void)pthread_cond_timedwait(&k->work, &k->lock, &until);
+		(void)thread_wait(&k->work, &k->lock, until_ms);
 }
 
 /* With the lock, which it gives up while it works. */
@@ -147,7 +143,6 @@ enum err
 fleet_keeper_open(const struct fleet_keeper_options *o, struct fleet_keeper **out)
 {
 	struct fleet_keeper *k = calloc(1, sizeof *k);
-	pthread_condattr_t attr;
 
 	*out = NULL;
 	if (k == NULL)
@@ -157,11 +152,7 @@ fleet_keeper_open(const struct fleet_keeper_options *o, struct fleet_keeper **ou
 	k->owed.cap = OWED_MAX;
 	k->refills.items = calloc(REFILLS_MAX, sizeof *k->refills.items);
 	k->owed.items = calloc(OWED_MAX, sizeof *k->owed.items);
-	(void)pthread_mutex_init(&k->lock, NULL);
-	(void)pthread_condattr_init(&attr);
-	(void)pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
-	(void)pthread_cond_init(&k->work, &attr);
-	(void)pthread_condattr_destroy(&attr);
+	thread_lock_init(&k->lock, &k->work);
 	if (k->refills.items == NULL || k->owed.items == NULL ||
 	    !thread_start(THREAD_SMALL_STACK_BYTES, keep, k, &k->thread)) {
 		keeper_free(k);

@@ -11,7 +11,6 @@
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #include "base/clock.h"
 #include "base/hash.h"
@@ -278,15 +277,10 @@ has_work(const struct idempotency *i)
 static void
 sleep_until_due(struct idempotency *i)
 {
-	struct timespec until;
-
-	if (i->held.head == NULL) {
+	if (i->held.head == NULL)
 		(void)pthread_cond_wait(&i->wakes, &i->lock);
-		return;
-	}
-	until.tv_sec = i->held.head->again_ms / 1000;
-	until.tv_nsec = i->held.head->again_ms % 1000 * 1000000;
-	(void)pthread_cond_timedwait(&i->wakes, &i->lock, &until);
+	else
+		(void)thread_wait(&i->wakes, &i->lock, i->held.head->again_ms);
 }
 
 /* Under the lock.  They were held in the order of their times. */
@@ -339,7 +333,6 @@ enum err
 idempotency_open(const struct idempotency_options *o, struct idempotency **out)
 {
 	struct idempotency *i = calloc(1, sizeof *i);
-	pthread_condattr_t attr;
 
 	*out = i;
 	if (i == NULL)
@@ -350,11 +343,7 @@ idempotency_open(const struct idempotency_options *o, struct idempotency **out)
 		claims_init(&i->waiting[s].claims);
 		i->waiting[s].settles_tail = &i->waiting[s].settles;
 	}
-	(void)pthread_mutex_init(&i->lock, NULL);
-	(void)pthread_condattr_init(&attr);
-	(void)pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
-	(void)pthread_cond_init(&i->wakes, &attr);
-	(void)pthread_condattr_destroy(&attr);
+	thread_lock_init(&i->lock, &i->wakes);
 	return ERR_OK;
 }
 

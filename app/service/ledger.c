@@ -9,10 +9,10 @@
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #include "base/arena.h"
 #include "base/clock.h"
+#include "base/thread.h"
 #include "service/ledger_driver.h"
 #include "service/writer_driver.h"
 
@@ -35,38 +35,21 @@ struct ledger {
 static const struct ledger_driver *const drivers[] = { &ledger_driver_sqlite,
 	&ledger_driver_postgresql };
 
-static enum err
-init_lock(struct ledger *l)
-{
-	pthread_condattr_t attr;
-	enum err rc = ERR_NOMEM;
-
-	if (pthread_condattr_init(&attr) != 0)
-		return ERR_NOMEM;
-	(void)pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
-	if (pthread_cond_init(&l->given_back, &attr) == 0)
-		rc = ERR_OK;
-	(void)pthread_condattr_destroy(&attr);
-	(void)pthread_mutex_init(&l->lock, NULL); /* cannot fail with these attributes */
-	return rc;
-}
-
 enum err
 ledger_open_driver(const struct ledger_driver *driver, const struct writer_options *o,
     size_t max_connections, struct ledger **out)
 {
 	struct ledger *l = calloc(1, sizeof *l);
 
-	if (l == NULL || init_lock(l) != ERR_OK) {
-		free(l);
+	*out = l;
+	if (l == NULL)
 		return ERR_NOMEM;
-	}
+	thread_lock_init(&l->lock, &l->given_back);
 	l->driver = driver;
 	l->o = o;
 	l->max = max_connections < 1		     ? 1
 		 : max_connections > CONNECTIONS_MAX ? CONNECTIONS_MAX
 						     : max_connections;
-	*out = l;
 	return ERR_OK;
 }
 
@@ -102,14 +85,12 @@ ledger_close(struct ledger **lp)
 static enum err
 claim(struct ledger *l, int64_t deadline_ms, void **out)
 {
-	const struct timespec until = { .tv_sec = deadline_ms / 1000,
-		.tv_nsec = deadline_ms % 1000 * 1000000 };
 	enum err rc = ERR_OK;
 
 	*out = NULL;
 	(void)pthread_mutex_lock(&l->lock);
 	while (rc == ERR_OK && l->idle_count == 0 && l->open_count == l->max)
-		if (pthread_cond_timedwait(&l->given_back, &l->lock, &until) != 0)
+		if (!thread_wait(&l->given_back, &l->lock, deadline_ms))
 			rc = ERR_TIMEOUT;
 	if (rc == ERR_OK && l->idle_count > 0)
 		*out = l->idle[--l->idle_count].connection;

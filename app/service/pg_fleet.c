@@ -11,7 +11,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #include "base/clock.h"
 #include "base/log.h"
@@ -276,11 +275,7 @@ look_after(void *arg)
 
 	(void)pthread_mutex_lock(&f->keeper_lock);
 	while (!f->closing) {
-		const int64_t until_ms = clock_mono_ms() + LOOK_MS;
-		const struct timespec until = { .tv_sec = until_ms / 1000,
-			.tv_nsec = until_ms % 1000 * 1000000 };
-
-		(void)pthread_cond_timedwait(&f->keeper_wakes, &f->keeper_lock, &until);
+		(void)thread_wait(&f->keeper_wakes, &f->keeper_lock, clock_mono_ms() + LOOK_MS);
 		(void)pthread_mutex_unlock(&f->keeper_lock);
 		for (size_t i = 0; i < f->count; i++)
 			probe(f, i);
@@ -407,18 +402,6 @@ open_pool(struct pg_fleet *f, const struct store_options *o)
 	return pg_pool_open(&options, &f->pool);
 }
 
-static void
-init_lock(struct pg_fleet *f)
-{
-	pthread_condattr_t attr;
-
-	(void)pthread_mutex_init(&f->keeper_lock, NULL);
-	(void)pthread_condattr_init(&attr);
-	(void)pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
-	(void)pthread_cond_init(&f->keeper_wakes, &attr);
-	(void)pthread_condattr_destroy(&attr);
-}
-
 enum err
 pg_fleet_open(const struct store_options *o, struct pg_fleet **out)
 {
@@ -428,7 +411,7 @@ pg_fleet_open(const struct store_options *o, struct pg_fleet **out)
 	if (f == NULL)
 		return ERR_NOMEM;
 	arena_init(&f->arena, URL_BYTES_MAX);
-	init_lock(f);
+	thread_lock_init(&f->keeper_lock, &f->keeper_wakes);
 	f->max_lag_ms = o->max_lag_ms;
 	rc = read_urls(f, o);
 	if (rc == ERR_OK)

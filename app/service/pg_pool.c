@@ -10,10 +10,10 @@
 #include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "base/thread.h"
 #include "client/pg.h"
 #include "policy/tickets.h"
 #include "telemetry/scoreboard.h"
@@ -38,22 +38,6 @@ struct pg_pool {
 	int64_t look_for_dead_ms; /* not before */
 };
 
-static enum err
-init_lock(struct pg_pool *p)
-{
-	pthread_condattr_t attr;
-	enum err rc = ERR_NOMEM;
-
-	if (pthread_condattr_init(&attr) != 0)
-		return ERR_NOMEM;
-	(void)pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
-	if (pthread_cond_init(&p->given_back, &attr) == 0)
-		rc = ERR_OK;
-	(void)pthread_condattr_destroy(&attr);
-	(void)pthread_mutex_init(&p->lock, NULL); /* cannot fail with these attributes */
-	return rc;
-}
-
 uint64_t
 pg_pool_owner(void)
 {
@@ -66,18 +50,14 @@ enum err
 pg_pool_open(const struct pg_pool_options *o, struct pg_pool **out)
 {
 	struct pg_pool *p = calloc(1, sizeof *p);
-	enum err rc;
 
+	*out = p;
 	if (p == NULL)
 		return ERR_NOMEM;
 	p->o = *o;
 	p->owner = pg_pool_owner();
-	rc = init_lock(p);
-	if (rc == ERR_OK)
-		*out = p;
-	else
-		free(p);
-	return rc;
+	thread_lock_init(&p->lock, &p->given_back);
+	return ERR_OK;
 }
 
 static void
@@ -159,10 +139,7 @@ try_borrow(struct pg_pool *p, size_t server, int64_t now_ms, struct pg_lease *ou
 static bool
 nap(struct pg_pool *p, int64_t until_ms)
 {
-	const struct timespec until = { .tv_sec = until_ms / 1000,
-		.tv_nsec = until_ms % 1000 * 1000000 };
-
-	return pthread_cond_timedwait(&p->given_back, &p->lock, &until) == 0;
+	return thread_wait(&p->given_back, &p->lock, until_ms);
 }
 
 /* A kept one that its server has ended, or that goes to another server, leaves the right to make one. */

@@ -208,33 +208,23 @@ write_integer(struct strbuf *out, const struct cell *c, struct arena *scratch)
 	return true;
 }
 
-static size_t
-digits_at(struct slice s, size_t at)
-{
-	size_t n = 0;
-
-	while (at + n < s.len && s.ptr[at + n] >= '0' && s.ptr[at + n] <= '9')
-		n++;
-	return n;
-}
-
 /* RFC 8259's number of any size: base/json.h would refuse what is more than 64 bits. */
 static bool
 is_number(struct slice s)
 {
 	size_t at = s.len > 0 && *s.ptr == '-' ? 1 : 0;
-	size_t n = digits_at(s, at);
+	size_t n = slice_digits_at(s, at);
 
 	if (n > 1 && s.ptr[at] == '0')
 		return false;
 	at += n;
 	if (n > 0 && at < s.len && s.ptr[at] == '.') {
-		n = digits_at(s, at + 1);
+		n = slice_digits_at(s, at + 1);
 		at += 1 + n;
 	}
 	if (n > 0 && at < s.len && (s.ptr[at] == 'e' || s.ptr[at] == 'E')) {
 		at += at + 1 < s.len && (s.ptr[at + 1] == '+' || s.ptr[at + 1] == '-') ? 2 : 1;
-		n = digits_at(s, at);
+		n = slice_digits_at(s, at);
 		at += n;
 	}
 	return n > 0 && at == s.len;

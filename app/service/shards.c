@@ -12,7 +12,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #include "base/clock.h"
 #include "base/hash.h"
@@ -82,15 +81,6 @@ run_job(struct redis *r, const struct job *j, int64_t deadline_ms)
 /*
  * Connections.
  */
-static bool
-wait_on(pthread_cond_t *cond, pthread_mutex_t *lock, int64_t until_ms)
-{
-	const struct timespec until = { .tv_sec = until_ms / 1000,
-		.tv_nsec = until_ms % 1000 * 1000000 };
-
-	return pthread_cond_timedwait(cond, lock, &until) == 0;
-}
-
 /* A place, and the connection that was kept there, or NULL.  ERR_OVERLOADED: none became free. */
 static enum err
 place_take(const struct shards *s, struct shard *h, int64_t deadline_ms, struct redis **out)
@@ -100,7 +90,7 @@ place_take(const struct shards *s, struct shard *h, int64_t deadline_ms, struct 
 	*out = NULL;
 	(void)pthread_mutex_lock(&h->lock);
 	while (h->lent_count >= s->max_connections && clock_mono_ms() < deadline_ms)
-		(void)wait_on(&h->given_back, &h->lock, deadline_ms);
+		(void)thread_wait(&h->given_back, &h->lock, deadline_ms);
 	if (h->lent_count >= s->max_connections)
 		rc = ERR_OVERLOADED;
 	else
@@ -338,7 +328,8 @@ keep(void *arg)
 			look_after(s, &s->shards[i]);
 		(void)pthread_mutex_lock(&s->keeper_lock);
 		if (!s->closing)
-			(void)wait_on(&s->keeper_wakes, &s->keeper_lock, clock_mono_ms() + LOOK_MS);
+			(void)thread_wait(
+			    &s->keeper_wakes, &s->keeper_lock, clock_mono_ms() + LOOK_MS);
 	}
 	(void)pthread_mutex_unlock(&s->keeper_lock);
 	return NULL;
@@ -354,18 +345,6 @@ start_keeper(struct shards *s)
 /*
  * Opening and closing.
  */
-static void
-init_lock(pthread_mutex_t *lock, pthread_cond_t *cond)
-{
-	pthread_condattr_t attr;
-
-	(void)pthread_mutex_init(lock, NULL);
-	(void)pthread_condattr_init(&attr);
-	(void)pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
-	(void)pthread_cond_init(cond, &attr);
-	(void)pthread_condattr_destroy(&attr);
-}
-
 static enum err
 read_urls(struct shards *s, const char *text)
 {
@@ -382,7 +361,7 @@ read_urls(struct shards *s, const char *text)
 		h->kept = calloc(s->max_connections, sizeof *h->kept);
 		if (h->kept == NULL)
 			return ERR_NOMEM;
-		init_lock(&h->lock, &h->given_back);
+		thread_lock_init(&h->lock, &h->given_back);
 		s->count++;
 	}
 	return rc;
@@ -426,7 +405,7 @@ shards_open(const struct shards_options *o, struct shards **out)
 	if (s == NULL)
 		return ERR_NOMEM;
 	arena_init(&s->arena, URL_BYTES_MAX);
-	init_lock(&s->keeper_lock, &s->keeper_wakes);
+	thread_lock_init(&s->keeper_lock, &s->keeper_wakes);
 	s->timeout_ms = o->timeout_ms;
 	s->max_connections = o->max_connections;
 	rc = read_urls(s, o->urls);

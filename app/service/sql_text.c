@@ -247,8 +247,8 @@ is_word_of(const struct sql_token *t, const char *const *words)
 	return false;
 }
 
-static struct sql_token
-next_code(struct sql_scan *s)
+struct sql_token
+sql_next_code(struct sql_scan *s)
 {
 	struct sql_token t;
 
@@ -271,7 +271,7 @@ verb_after_with(struct sql_scan *s)
 	size_t depth = 0;
 
 	for (;;) {
-		const struct sql_token t = next_code(s);
+		const struct sql_token t = sql_next_code(s);
 
 		if (t.kind == SQL_END)
 			return (struct slice){ 0 };
@@ -292,7 +292,7 @@ sql_verb(struct slice sql, enum sql_dialect d)
 	struct sql_token t;
 
 	do
-		t = next_code(&s);
+		t = sql_next_code(&s);
 	while (t.kind == SQL_OPEN);
 	if (t.kind != SQL_WORD)
 		return (struct slice){ 0 };
@@ -307,7 +307,7 @@ sql_changes_inside(struct slice sql, enum sql_dialect d)
 	enum sql_token_kind before = SQL_OTHER;
 
 	for (;;) {
-		const struct sql_token t = next_code(&s);
+		const struct sql_token t = sql_next_code(&s);
 
 		if (t.kind == SQL_END)
 			return false;

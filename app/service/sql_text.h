@@ -49,6 +49,7 @@ struct sql_scan {
 	((struct sql_scan){ .text = (sql), .line = (first_line), .dialect = (d) })
 
 struct sql_token sql_next(struct sql_scan *s);
+struct sql_token sql_next_code(struct sql_scan *s); /* passes over comments */
 
 /* The word that says what the statement does: the first one, or after WITH the one behind its last
  * list entry.  Absent when there is none. */

@@ -10,9 +10,9 @@
 #include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #include "base/clock.h"
+#include "base/thread.h"
 #include "client/sqlite.h"
 #include "service/store.h"
 
@@ -34,22 +34,6 @@ struct sqlite_pool {
 	size_t idle_count, open_count, max;
 };
 
-static enum err
-pool_init_lock(struct sqlite_pool *p)
-{
-	pthread_condattr_t attr;
-	enum err rc = ERR_NOMEM;
-
-	if (pthread_condattr_init(&attr) != 0)
-		return ERR_NOMEM;
-	(void)pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
-	if (pthread_cond_init(&p->given_back, &attr) == 0)
-		rc = ERR_OK;
-	(void)pthread_condattr_destroy(&attr);
-	(void)pthread_mutex_init(&p->lock, NULL); /* cannot fail with these attributes */
-	return rc;
-}
-
 static void
 pool_free(struct sqlite_pool *p)
 {
@@ -62,7 +46,6 @@ enum err
 sqlite_pool_open(const char *path, const struct store_options *o, struct sqlite_pool **out)
 {
 	struct sqlite_pool *p = calloc(1, sizeof *p);
-	enum err rc = *path == '\0' ? ERR_INVALID : ERR_NOMEM;
 
 	if (p == NULL)
 		return ERR_NOMEM;
@@ -72,13 +55,13 @@ sqlite_pool_open(const char *path, const struct store_options *o, struct sqlite_
 	p->max_response_bytes = o->max_response_bytes;
 	p->path = strdup(path);
 	p->idle = calloc(p->max, sizeof *p->idle);
-	if (p->path != NULL && p->idle != NULL && rc == ERR_NOMEM)
-		rc = pool_init_lock(p);
-	if (rc == ERR_OK)
-		*out = p;
-	else
+	if (p->path == NULL || p->idle == NULL || *path == '\0') {
 		pool_free(p);
-	return rc;
+		return *path == '\0' ? ERR_INVALID : ERR_NOMEM;
+	}
+	thread_lock_init(&p->lock, &p->given_back);
+	*out = p;
+	return ERR_OK;
 }
 
 void
@@ -108,14 +91,12 @@ sqlite_pool_max_response(const struct sqlite_pool *p)
 static enum err
 claim(struct sqlite_pool *p, int64_t deadline_ms, struct sqlite **out)
 {
-	const struct timespec until = { .tv_sec = deadline_ms / 1000,
-		.tv_nsec = deadline_ms % 1000 * 1000000 };
 	enum err rc = ERR_OK;
 
 	*out = NULL;
 	(void)pthread_mutex_lock(&p->lock);
 	while (rc == ERR_OK && p->idle_count == 0 && p->open_count == p->max)
-		if (pthread_cond_timedwait(&p->given_back, &p->lock, &until) != 0)
+		if (!thread_wait(&p->given_back, &p->lock, deadline_ms))
 			rc = ERR_TIMEOUT;
 	if (rc == ERR_OK && p->idle_count > 0)
 		*out = p->idle[--p->idle_count].db;
