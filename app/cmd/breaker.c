@@ -7,8 +7,8 @@
 #include "base/clock.h"
 #include "base/fault.h"
 #include "cmd/begin.h"
-#include "cmd/breakers.h"
 #include "cmd/command.h"
+#include "runtime/breakers.h"
 #include "runtime/runtime.h"
 #include "service/guard.h"
 

@@ -240,7 +240,8 @@ header_server_timing(struct exchange *x)
 		text_add(&t, ", ");
 	}
 	text_add(&t, "total;dur=");
-	text_ms(&t, clock_mono_ns() - x->start_ns);
+	x->answered_ns = clock_mono_ns();
+	text_ms(&t, x->answered_ns - x->start_ns);
 	text_header(&t, x, "Server-Timing");
 }
 

@@ -85,6 +85,7 @@ struct exchange {
 	struct tenant_check *check; /* of the API key; NULL: none was sent */
 	struct trace_context trace;
 	int64_t start_ns, start_us;	 /* monotonic, wall */
+	int64_t answered_ns;		 /* monotonic: the answer stood ready; 0: none does */
 	int64_t deadline_ms;		 /* monotonic, of the whole request */
 	int64_t handed_ns;		 /* when it was handed to a lane */
 	int64_t lane_wait_ns, handle_ns; /* spent waiting for one, and in the handler */

@@ -8,6 +8,7 @@
 #include "base/log.h"
 #include "pipeline/pipeline.h"
 #include "pipeline/step.h"
+#include "telemetry/endpoint_stats.h"
 #include "telemetry/scoreboard.h"
 
 enum {
@@ -40,6 +41,48 @@ count(const struct exchange *x)
 		scoreboard_count(s, m, METRIC_ABANDONED, 1);
 }
 
+static enum served_from
+served_from(enum exchange_source s)
+{
+	switch (s) {
+	case SOURCE_DATABASE:
+		return SERVED_DATABASE;
+	case SOURCE_FRESH:
+		return SERVED_L1;
+	case SOURCE_L2:
+		return SERVED_L2;
+	case SOURCE_STALE:
+		return SERVED_STALE;
+	case SOURCE_COLLAPSED:
+		return SERVED_COLLAPSED;
+	case SOURCE_IF_ERROR:
+		return SERVED_IF_ERROR;
+	case SOURCE_NONE:
+		break;
+	}
+	return SERVED_NOT_READ;
+}
+
+/* The time is that until the answer stood ready, which Server-Timing has looked at the clock for. */
+static void
+count_endpoint(const struct exchange *x)
+{
+	const struct endpoint *e = x->endpoint;
+	const int64_t end_ns = x->answered_ns != 0 ? x->answered_ns : clock_mono_ns();
+	const struct endpoint_sample sample = {
+		.key = e == NULL ? 0 : e->name_hash,
+		.name = e == NULL ? SLICE("") : e->name,
+		.class = e != NULL && e->never_shed ? ENDPOINT_CRITICAL : ENDPOINT_NORMAL,
+		.status = x->response.status,
+		.served = served_from(x->source),
+		.took_ns = end_ns - x->start_ns,
+		.trace_id = x->trace.sampled ? x->trace.trace_id : NULL,
+		.wall_us = x->start_us,
+	};
+
+	endpoint_stats_record(x->env->endpoints, x->env->member, &sample);
+}
+
 static void
 log_request(const struct exchange *x)
 {
@@ -66,6 +109,7 @@ pipeline_finish(struct exchange *x)
 	if (x->transport == NULL)
 		return;
 	count(x);
+	count_endpoint(x);
 	if (log_enabled(LOG_LEVEL_INFO))
 		log_request(x);
 }

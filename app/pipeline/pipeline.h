@@ -9,6 +9,7 @@
 #include "pipeline/exchange.h"
 
 struct catalog;
+struct endpoint_stats; /* telemetry/endpoint_stats.h */
 struct ledger;
 struct scoreboard;
 struct tenants;
@@ -27,6 +28,7 @@ struct pipeline_env {
 	struct store *store;
 	struct tenants *tenants; /* service/tenant.h */
 	struct scoreboard *scoreboard;
+	struct endpoint_stats *endpoints;
 	unsigned member;
 	struct ledger *ledger;
 	struct slice base_path;

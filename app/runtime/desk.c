@@ -8,14 +8,17 @@
 #include <stdatomic.h>
 #include <stdlib.h>
 
+#include "base/clock.h"
 #include "base/container.h"
 #include "runtime/doorbell.h"
 #include "runtime/lane.h"
+#include "telemetry/activity.h"
 #include "telemetry/scoreboard.h"
 
 enum {
 	ARRIVE_MS = 30000, /* a request must have come whole, a reply gone */
 	QUEUE_PER_THREAD = 64,
+	NS_PER_MS = 1000000,
 	POOL_MAX = 256,	   /* idle exchanges that are kept */
 	WOKEN_A_TURN = 256 /* of those that wait for a flight; the others get their turn */
 };
@@ -25,6 +28,7 @@ struct held {
 	struct desk *desk;
 	struct timer timer;
 	enum place { PLACE_RUNS, PLACE_LANE, PLACE_QUEUE, PLACE_FLIGHT, PLACE_TURN } place;
+	struct held *older, *newer; /* in hand */
 	enum pipeline_result lane_result;
 	bool replied,
 	    item_pending; /* an orphan is let go when it is replied and its item is done */
@@ -117,6 +121,77 @@ uint32_t
 desk_in_hand(const struct desk *d)
 {
 	return atomic_load_explicit(&d->in_hand, memory_order_relaxed);
+}
+
+/*
+ * In hand: from a request's arrival until its reply has gone.
+ */
+static void
+came(struct held *h)
+{
+	struct desk *d = h->desk;
+
+	h->older = d->newest;
+	h->newer = NULL;
+	*(d->newest == NULL ? &d->oldest : &d->newest->newer) = h;
+	d->newest = h;
+	in_hand_add(d, 1);
+}
+
+static void
+went(struct held *h)
+{
+	struct desk *d = h->desk;
+
+	*(h->older == NULL ? &d->oldest : &h->older->newer) = h->newer;
+	*(h->newer == NULL ? &d->newest : &h->newer->older) = h->older;
+	in_hand_add(d, -1);
+}
+
+static enum activity_place
+place_shown(const struct held *h)
+{
+	switch (h->place) {
+	case PLACE_RUNS:
+		return ACTIVITY_RUNS;
+	case PLACE_LANE:
+		return ACTIVITY_LANE;
+	case PLACE_QUEUE:
+		return ACTIVITY_QUEUE;
+	case PLACE_FLIGHT:
+		return ACTIVITY_FLIGHT;
+	case PLACE_TURN:
+		return ACTIVITY_TURN;
+	}
+	return ACTIVITY_NOWHERE;
+}
+
+/* Of an exchange on a lane only what was written before it went there is looked at. */
+static struct slice
+endpoint_name(const struct exchange *x)
+{
+	return x->endpoint == NULL ? (struct slice){ NULL, 0 } : x->endpoint->name;
+}
+
+void
+desk_publish(const struct desk *d)
+{
+	const struct held *first = d->oldest;
+	struct activity_counts c = { .connections = (uint32_t)reactor_connections(d->reactor) };
+	struct lane_state lane;
+
+	lane_look(d->lane, &lane);
+	c.threads = (uint32_t)lane.threads;
+	c.threads_max = (uint32_t)lane.threads_max;
+	c.busy = (uint32_t)lane.busy;
+	c.waiting = (uint32_t)lane.waiting;
+	c.waiting_max = (uint32_t)lane.waiting_max;
+	c.bodies = (uint32_t)lane.bodies;
+	for (const struct held *h = first; h != NULL; h = h->newer)
+		c.at[place_shown(h)]++;
+	activity_publish(d->activity, &c, first == NULL ? ACTIVITY_NOWHERE : place_shown(first),
+	    first == NULL ? 0 : first->x.start_ns / NS_PER_MS,
+	    first == NULL ? (struct slice){ NULL, 0 } : endpoint_name(&first->x));
 }
 
 /*
@@ -293,11 +368,14 @@ run(struct held *h)
 
 /* On a lane's thread. */
 static void
-lane_run(void *ctx, struct exchange *x)
+lane_run(void *ctx, struct exchange *x, size_t thread, bool body)
 {
 	struct desk *d = ctx;
 
+	activity_begin(d->activity, thread, body ? ACTIVITY_BODY : ACTIVITY_STEPS, endpoint_name(x),
+	    clock_mono_ms());
 	held_of(x)->lane_result = pipeline_run(x, PIPELINE_ON_LANE);
+	activity_end(d->activity, thread);
 	mailbox_post(&d->mailbox, x);
 }
 
@@ -383,7 +461,7 @@ on_take(void *ctx)
 	if (h == NULL)
 		return NULL;
 	h->x.transport = &transport;
-	in_hand_add(d, 1);
+	came(h);
 	return &h->x;
 }
 
@@ -429,7 +507,7 @@ on_give(void *ctx, struct exchange *x)
 	struct held *h = held_of(x);
 
 	pipeline_finish(x);
-	in_hand_add(d, -1);
+	went(h);
 	if (x->refresh)
 		leave(d, x, pipeline_refresh);
 	if (x->ask_again)
@@ -469,11 +547,14 @@ desk_open(const struct desk_options *o, struct desk *d)
 		.queue = o->threads * QUEUE_PER_THREAD,
 		.run = lane_run,
 		.ctx = d };
-	const struct reactor_options reactor = { .ops = &ops, .ctx = d, .arrive_ms = ARRIVE_MS };
+	const struct reactor_options reactor = {
+		.ops = &ops, .ctx = d, .arrive_ms = ARRIVE_MS, .activity = o->activity
+	};
 	enum err rc;
 
 	d->env = o->env;
 	d->doorbell = o->doorbell;
+	d->activity = o->activity;
 	d->look.fire = look_at_flights;
 	rc = reactor_open(&reactor, &d->reactor);
 	if (rc == ERR_OK)

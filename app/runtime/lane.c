@@ -21,6 +21,8 @@ struct lane {
 	pthread_cond_t work, ended;
 	struct ring steps, bodies;
 	size_t threads, idle, reading, reading_max;
+	bool *
+	    seats; /* which of the threads there are: each has a number, which is free again when it ends */
 	bool bodys_turn; /* the queues take turns, so that neither starves behind the other */
 	bool closing;
 };
@@ -51,14 +53,28 @@ wait_for_work(struct lane *l)
 	return rc != ETIMEDOUT;
 }
 
+/* There is one: no more threads are started than there are seats. */
+static size_t
+take_seat(struct lane *l)
+{
+	size_t seat = 0;
+
+	while (l->seats[seat])
+		seat++;
+	l->seats[seat] = true;
+	return seat;
+}
+
 static void *
 lane_thread(void *arg)
 {
 	struct lane *l = arg;
 	struct exchange *x;
 	bool body, stay = true;
+	size_t seat;
 
 	(void)pthread_mutex_lock(&l->lock);
+	seat = take_seat(l);
 	for (;;) {
 		x = next_job(l, &body);
 		if (x ==
@@ -71,10 +87,11 @@ lane_thread(void *arg)
 		stay = true;
 		l->reading += body;
 		(void)pthread_mutex_unlock(&l->lock);
-		l->o.run(l->o.ctx, x);
+		l->o.run(l->o.ctx, x, seat, body);
 		(void)pthread_mutex_lock(&l->lock);
 		l->reading -= body;
 	}
+	l->seats[seat] = false;
 	l->threads--;
 	(void)pthread_cond_signal(&l->ended);
 	(void)pthread_mutex_unlock(&l->lock);
@@ -121,6 +138,8 @@ lane_look(struct lane *l, struct lane_state *out)
 {
 	(void)pthread_mutex_lock(&l->lock);
 	*out = (struct lane_state){ .threads = l->threads,
+		.threads_max = l->o.threads,
+		.waiting_max = l->o.queue,
 		.busy = l->threads - l->idle,
 		.waiting = waiting(l),
 		.bodies = l->reading };
@@ -137,8 +156,11 @@ lane_open(const struct lane_options *o, struct lane **out)
 		return ERR_NOMEM;
 	l->o = *o;
 	l->reading_max = o->threads / 2 > 0 ? o->threads / 2 : 1;
-	if (!ring_init(&l->steps, o->queue) || !ring_init(&l->bodies, o->queue)) {
+	l->seats = calloc(o->threads, sizeof *l->seats);
+	if (l->seats == NULL || !ring_init(&l->steps, o->queue) ||
+	    !ring_init(&l->bodies, o->queue)) {
 		ring_free(&l->steps);
+		free(l->seats);
 		free(l);
 		return ERR_NOMEM;
 	}
@@ -168,6 +190,7 @@ lane_close(struct lane **lp)
 	(void)pthread_mutex_unlock(&l->lock);
 	ring_free(&l->steps);
 	ring_free(&l->bodies);
+	free(l->seats);
 	(void)pthread_cond_destroy(&l->work);
 	(void)pthread_cond_destroy(&l->ended);
 	(void)pthread_mutex_destroy(&l->lock);

@@ -16,9 +16,10 @@ struct exchange;
 struct lane;
 
 struct lane_options {
-	size_t threads;				    /* at most, 1..1024 */
-	size_t queue;				    /* waiting exchanges, at most */
-	void (*run)(void *ctx, struct exchange *x); /* on a lane's thread; hands ${x} back itself */
+	size_t threads; /* at most, 1..1024 */
+	size_t queue;	/* waiting exchanges, at most */
+	/* On a lane's thread, the ${thread}th of threads; hands ${x} back itself. */
+	void (*run)(void *ctx, struct exchange *x, size_t thread, bool body);
 	void *ctx;
 };
 
@@ -30,7 +31,7 @@ void lane_close(struct lane **lp); /* what waits is still run */
 bool lane_submit(struct lane *l, struct exchange *x, bool body);
 
 struct lane_state {
-	size_t threads, busy, waiting, bodies;
+	size_t threads, threads_max, busy, waiting, waiting_max, bodies;
 };
 void lane_look(struct lane *l, struct lane_state *out);
 

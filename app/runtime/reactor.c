@@ -26,6 +26,7 @@
 #include "base/log.h"
 #include "client/fcgi.h"
 #include "pipeline/exchange.h"
+#include "telemetry/activity.h"
 
 enum {
 	EVENTS_A_TURN = 64,
@@ -581,13 +582,23 @@ free_closed(struct reactor *r)
 	}
 }
 
+static void
+say_whether_waiting(const struct reactor *r, bool waits)
+{
+	if (r->o.activity != NULL)
+		activity_waits(r->o.activity, waits);
+}
+
 void
 reactor_turn(struct reactor *r, int64_t most_ms)
 {
 	struct epoll_event events[EVENTS_A_TURN];
 	const int wait = (int)timers_wait_ms(&r->timers, clock_mono_ms(), most_ms);
-	const int n = epoll_wait(r->ep, events, EVENTS_A_TURN, wait);
+	int n;
 
+	say_whether_waiting(r, true);
+	n = epoll_wait(r->ep, events, EVENTS_A_TURN, wait);
+	say_whether_waiting(r, false);
 	r->now_ms = clock_mono_ms();
 	log_hold();
 	for (int i = 0; i < n; i++) {

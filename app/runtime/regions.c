@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/clock.h"
 #include "base/hash.h"
 #include "base/log.h"
 #include "base/rand.h"
@@ -28,6 +29,9 @@
 #include "service/purges.h"
 #include "service/queue.h"
 #include "service/tenant.h"
+#include "telemetry/activity.h"
+#include "telemetry/endpoint_stats.h"
+#include "telemetry/history.h"
 #include "telemetry/scoreboard.h"
 
 enum {
@@ -76,6 +80,51 @@ members_init(void *mem, const struct regions_options *o, const struct region_see
 	(void)o;
 	(void)seeds;
 	scoreboard_init(mem);
+}
+
+static size_t
+endpoints_size(const struct regions_options *o)
+{
+	(void)o;
+	return endpoint_stats_size();
+}
+
+static void
+endpoints_init(void *mem, const struct regions_options *o, const struct region_seeds *seeds)
+{
+	(void)o;
+	(void)seeds;
+	endpoint_stats_init(mem, clock_mono_ms());
+}
+
+static size_t
+activity_region_size(const struct regions_options *o)
+{
+	(void)o;
+	return activity_size();
+}
+
+static void
+activity_region_init(void *mem, const struct regions_options *o, const struct region_seeds *seeds)
+{
+	(void)o;
+	(void)seeds;
+	activity_init(mem);
+}
+
+static size_t
+history_region_size(const struct regions_options *o)
+{
+	(void)o;
+	return history_size();
+}
+
+static void
+history_region_init(void *mem, const struct regions_options *o, const struct region_seeds *seeds)
+{
+	(void)o;
+	(void)seeds;
+	history_init(mem);
 }
 
 static size_t
@@ -267,6 +316,11 @@ tickets_region_init(void *mem, const struct regions_options *o, const struct reg
 static const struct region table[] = {
 	{ "seeds", 1, seeds_size, seeds_init, offsetof(struct regions, seeds) },
 	{ "scoreboard", 1, members_size, members_init, offsetof(struct regions, scoreboard) },
+	{ "endpoints", 1, endpoints_size, endpoints_init, offsetof(struct regions, endpoints) },
+	{ "activity", 1, activity_region_size, activity_region_init,
+	    offsetof(struct regions, activity) },
+	{ "history", 1, history_region_size, history_region_init,
+	    offsetof(struct regions, history) },
 	{ "limiter", 1, limits_size, limits_init, offsetof(struct regions, limiter) },
 	{ "leases", 1, leases_region_size, leases_region_init, offsetof(struct regions, leases) },
 	{ "fleet", 1, fleet_size, fleet_init, offsetof(struct regions, fleet) },

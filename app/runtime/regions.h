@@ -7,10 +7,13 @@
 
 #include "base/err.h"
 
+struct endpoint_stats;
+struct activity;
 struct fleet_shared;
 struct flights;
 struct guards;
 struct forward_shared;
+struct history;
 struct ingest_shared;
 struct l1;
 struct leases;
@@ -35,6 +38,9 @@ struct regions {
 	struct shm *shm;
 	const struct region_seeds *seeds;
 	struct scoreboard *scoreboard;
+	struct endpoint_stats *endpoints;
+	struct activity *activity;
+	struct history *history;
 	struct limiter *limiter;
 	struct leases *leases; /* tiny without a fleet */
 	struct fleet_shared *fleet;

@@ -31,6 +31,7 @@
 #include "service/queue.h"
 #include "service/shards.h"
 #include "service/store.h"
+#include "telemetry/activity.h"
 #include "telemetry/scoreboard.h"
 
 enum { LEDGER_CONNECTIONS = 2 }; /* of one process: a look at one row by its key */
@@ -124,6 +125,7 @@ open_member(struct opening *o)
 		scoreboard_leave(r->scoreboard, r->member);
 		return rc;
 	}
+	activity_clear(activity_of(r->regions->activity, r->member));
 	r->cache.member = r->member;
 	cache_sweep(&r->cache);
 	return ERR_OK;

@@ -26,10 +26,12 @@
 #include "runtime/exit_code.h"
 #include "runtime/pool.h"
 #include "runtime/reactor.h"
+#include "runtime/regions.h"
 #include "runtime/runtime.h"
 #include "runtime/server_socket.h"
 #include "runtime/signals.h"
 #include "runtime/state_dir.h"
+#include "telemetry/endpoint_stats.h"
 
 enum {
 	TICK_MS = 1000,
@@ -219,6 +221,7 @@ tick(struct supervisor *s, int64_t now_ms)
 	const struct pool_board b = board(s);
 
 	scoreboard_beat(s->rt.scoreboard, s->rt.member, now_ms);
+	endpoint_stats_tick(s->rt.regions->endpoints, now_ms); /* should all workers be stuck */
 	pool_look(&s->pool, &b, now_ms, may_judge(s, now_ms));
 	look_around(s);
 	s->tick_ms = now_ms;

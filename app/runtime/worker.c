@@ -28,12 +28,15 @@
 #include "service/ledger.h"
 #include "service/purges.h"
 #include "service/store.h"
+#include "telemetry/activity.h"
+#include "telemetry/endpoint_stats.h"
 #include "telemetry/scoreboard.h"
 
 enum {
-	TURN_MS = 500,	 /* the heartbeat's longest pause */
-	CHECK_MS = 1000, /* whether the segment is still the one that newcomers find */
-	STOP_MS = 5000,	 /* fast stop: what is in hand may take this long */
+	TURN_MS = 500,	  /* the heartbeat's longest pause */
+	PUBLISH_MS = 250, /* what is in hand, for those who look */
+	CHECK_MS = 1000,  /* whether the segment is still the one that newcomers find */
+	STOP_MS = 5000,	  /* fast stop: what is in hand may take this long */
 	IN_HAND_MAX = 16384,
 	ARENA_SPARE = 1 << 20,
 	COPIES_OF_BODY = 4,   /* as read, decoded, canonical, as the record of the spool */
@@ -49,7 +52,7 @@ struct worker {
 	struct forwarder *forwarder; /* of a worker without a supervisor, as the consumer */
 	struct source signals, lifeline;
 	enum { RUNNING, DRAINING, STOPPING, ENDED } state;
-	int64_t end_ms, checked_ms;
+	int64_t end_ms, checked_ms, published_ms;
 };
 
 /*
@@ -109,6 +112,11 @@ look_around(struct worker *w)
 
 	scoreboard_beat(w->rt.scoreboard, w->rt.member, now_ms);
 	scoreboard_in_hand(w->rt.scoreboard, w->rt.member, desk_in_hand(&w->desk));
+	endpoint_stats_tick(w->rt.regions->endpoints, now_ms);
+	if (now_ms - w->published_ms >= PUBLISH_MS) {
+		w->published_ms = now_ms;
+		desk_publish(&w->desk);
+	}
 	if (now_ms - w->checked_ms >= CHECK_MS) {
 		w->checked_ms = now_ms;
 		store_expire(w->rt.store, now_ms);
@@ -160,6 +168,7 @@ fill_env(struct worker *w)
 		.store = w->rt.store,
 		.tenants = &w->rt.tenants,
 		.scoreboard = w->rt.scoreboard,
+		.endpoints = w->rt.regions->endpoints,
 		.member = w->rt.member,
 		.ledger = w->rt.ledger,
 		.base_path = slice_of(c->base_path),
@@ -170,6 +179,18 @@ fill_env(struct worker *w)
 		.in_hand = &w->desk.in_hand,
 		.resume = desk_resume,
 	};
+}
+
+/* An endpoint that nobody asked for yet is seen with zeros. */
+static void
+show_endpoints(const struct worker *w)
+{
+	for (size_t i = 0; i < w->rt.catalog->count; i++) {
+		const struct endpoint *e = w->rt.catalog->endpoints[i];
+
+		endpoint_stats_claim(w->rt.regions->endpoints, e->name_hash, e->name,
+		    e->never_shed ? ENDPOINT_CRITICAL : ENDPOINT_NORMAL);
+	}
 }
 
 static enum err
@@ -187,7 +208,8 @@ open_parts(struct worker *w, int signal_fd)
 		.doorbell = w->rt.doorbell,
 		.scoreboard = w->rt.scoreboard,
 		.member = w->rt.member,
-		.threads = (size_t)c->threads };
+		.threads = (size_t)c->threads,
+		.activity = activity_of(w->rt.regions->activity, w->rt.member) };
 	enum err rc = desk_open(&desk, &w->desk);
 
 	if (rc == ERR_OK)
@@ -232,6 +254,7 @@ worker_run(const struct worker_options *o)
 		goto out;
 	}
 	fill_env(w);
+	show_endpoints(w);
 	if (open_parts(w, signal_fd) != ERR_OK) {
 		log_error("worker_start_failed", LOG_STR("reason", strerror(errno)));
 		goto out;

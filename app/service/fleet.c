@@ -61,6 +61,12 @@ fleet_shared_init(void *mem)
 	memcpy(s->host, hex, sizeof s->host);
 }
 
+uint64_t
+fleet_hosts(const struct fleet_shared *s)
+{
+	return atomic_load_explicit(&s->hosts, memory_order_relaxed);
+}
+
 /*
  * What a rule comes to.
  */
@@ -175,7 +181,7 @@ tell_refused(const struct fleet_key *k, const struct lease_view *v, int64_t now_
 static uint64_t
 hosts_seen(const struct fleet *f)
 {
-	const uint64_t n = atomic_load_explicit(&f->o.shared->hosts, memory_order_relaxed);
+	const uint64_t n = fleet_hosts(f->o.shared);
 
 	return n > 0 ? n : 1;
 }

@@ -37,6 +37,7 @@ enum fleet_on_failure { /* in the order of RATE_LIMIT_ON_REDIS_FAILURE's words *
 size_t fleet_shared_size(void);
 void fleet_shared_init(void *mem);
 struct fleet_shared;
+uint64_t fleet_hosts(const struct fleet_shared *s); /* last seen, this one included; 0 none yet */
 
 struct fleet_options {
 	struct shards *shards;

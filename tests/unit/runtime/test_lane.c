@@ -19,22 +19,28 @@ struct hall {
 	struct mailbox box;
 	pthread_mutex_t gate; /* held: jobs wait inside */
 	_Atomic int inside, most;
+	_Atomic int seats[4];	      /* by how many each is taken at once */
 	struct exchange *began[JOBS]; /* in order; exact with one thread only */
 	_Atomic int began_count;
 };
 
 static void
-job(void *ctx, struct exchange *x)
+job(void *ctx, struct exchange *x, size_t thread, bool body)
 {
 	struct hall *h = ctx;
 	const int now = atomic_fetch_add(&h->inside, 1) + 1;
 	int most = atomic_load(&h->most);
+
+	(void)body;
+	CU_ASSERT_TRUE_FATAL(thread < 4);
+	CU_ASSERT_EQUAL(atomic_fetch_add(&h->seats[thread], 1), 0);
 
 	h->began[atomic_fetch_add(&h->began_count, 1)] = x;
 	while (now > most && !atomic_compare_exchange_weak(&h->most, &most, now))
 		;
 	(void)pthread_mutex_lock(&h->gate);
 	(void)pthread_mutex_unlock(&h->gate);
+	(void)atomic_fetch_sub(&h->seats[thread], 1);
 	(void)atomic_fetch_sub(&h->inside, 1);
 	mailbox_post(&h->box, x);
 }

@@ -1,7 +1,7 @@
 /*
  * How breakers are shown.
  */
-#include "cmd/breakers.h"
+#include "runtime/breakers.h"
 
 #include <inttypes.h>
 

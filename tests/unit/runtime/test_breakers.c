@@ -1,5 +1,5 @@
 /* Goal: people and programs are told the same about a breaker. */
-#include "cmd/breakers.h"
+#include "runtime/breakers.h"
 
 #include <string.h>
 
