@@ -26,6 +26,17 @@ status_class(int status)
 	return status < 500 ? METRIC_RESPONSES_4XX : METRIC_RESPONSES_5XX;
 }
 
+static const enum metric shed_metrics[SHED__COUNT] = {
+	[SHED_IN_HAND] = METRIC_SHED_IN_HAND,
+	[SHED_QUEUE_FULL] = METRIC_SHED_QUEUE_FULL,
+	[SHED_QUEUE_WAIT] = METRIC_SHED_QUEUE_WAIT,
+	[SHED_CONCURRENCY] = METRIC_SHED_CONCURRENCY,
+	[SHED_TENANT_SHARE] = METRIC_SHED_TENANT_SHARE,
+	[SHED_PRIORITY] = METRIC_SHED_PRIORITY,
+	[SHED_DEADLINE] = METRIC_SHED_DEADLINE,
+	[SHED_ABANDONED] = METRIC_SHED_ABANDONED,
+};
+
 static void
 count(const struct exchange *x)
 {
@@ -35,8 +46,10 @@ count(const struct exchange *x)
 	scoreboard_count(s, m, METRIC_REQUESTS, 1);
 	if (x->response.status != 0)
 		scoreboard_count(s, m, status_class(x->response.status), 1);
-	if (x->shed)
+	if (x->shed != SHED_NONE) {
 		scoreboard_count(s, m, METRIC_SHED, 1);
+		scoreboard_count(s, m, shed_metrics[x->shed], 1);
+	}
 	if (atomic_load_explicit(&x->gone, memory_order_relaxed))
 		scoreboard_count(s, m, METRIC_ABANDONED, 1);
 }
@@ -99,6 +112,7 @@ log_request(const struct exchange *x)
 	    LOG_SLICE("endpoint", x->endpoint != NULL ? x->endpoint->name : SLICE("")),
 	    LOG_INT("status", status), LOG_INT("us", (clock_mono_ns() - x->start_ns) / 1000),
 	    LOG_STR("source", answer_source_name(x->source)),
+	    LOG_STR("shed", x->shed == SHED_NONE ? "" : shed_reason_name(x->shed)),
 	    LOG_INT("bytes", x->response.body.len), LOG_SLICE("client", x->ip),
 	    LOG_SLICE("tenant", x->tenant));
 }

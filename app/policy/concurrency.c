@@ -1,10 +1,13 @@
 /*
- * Finding the knee: levels, what came of each, and when to look at a neighbour's.
+ * Finding the knee: levels, and trials of one beside another.
  */
 #include "policy/concurrency.h"
 
+#include <math.h>
 #include <stdatomic.h>
 #include <string.h>
+
+#include "base/hash.h"
 
 enum {
 	LEVELS = 24, /* 1 2 3 4 6 8 ... 6144 */
@@ -12,23 +15,29 @@ enum {
 	WINDOW_MOST_MS = 2000, /* then as many calls as there were must do */
 	WINDOW_CALLS = 20,
 	FEWEST_CALLS = 4,
-	STAY_LEAST = 4, /* windows at the best level between two looks elsewhere */
+	STAY_LEAST = 2, /* windows between two trials */
 	STAY_MOST = 32,
-	TAKEN = UINT32_MAX, /* of a row whose name is just being written */
-	NAMED = 1,
+	PAIRS_MOST = 4,
+	NAME_WORDS = CONCURRENCY_NAME_BYTES / 8,
 };
 
+/* How much the rate must grow with the level, as powers of each other: 1 is all of it, 0 none.  And how clear it must be. */
+static const float worth_while = 0.3F, wins = 0.12F;
+
 struct concurrency {
-	_Atomic uint32_t named;
-	char name[CONCURRENCY_NAME_BYTES];
+	_Atomic uint64_t key; /* hash of the name; 0: a free row */
+	_Atomic uint64_t name[NAME_WORDS];
 	_Atomic uint32_t most;
-	_Atomic uint32_t level, best; /* where we are, and where it was best */
-	_Atomic uint32_t stay, stays; /* windows left there; how many next time */
-	_Atomic uint32_t upward;      /* the last look was at the higher neighbour */
+	_Atomic uint32_t level, base; /* where we are; where we stay */
+	_Atomic uint32_t target;      /* what is tried beside it; base: nothing */
+	_Atomic uint32_t stay, stays; /* windows until the next trial; how many after that one */
+	_Atomic uint32_t upward;      /* the way of the trial */
+	_Atomic uint32_t pairs;	      /* of it so far */
+	_Atomic float score;	      /* of them, as logarithms: over 0, the target is better */
+	_Atomic float base_rate;      /* logarithm of calls a ms, in the window before */
 	_Atomic uint32_t calls;
 	_Atomic int64_t began_ms; /* of the window; not before */
 	_Atomic uint64_t busy_us;
-	_Atomic float worth[LEVELS]; /* 0: not known */
 	_Atomic uint32_t running[CONCURRENCY_MEMBERS];
 };
 
@@ -97,71 +106,57 @@ limit_of(const struct concurrency *c)
 	return calls < most ? calls : most;
 }
 
-static float
-worth_of(const struct concurrency *c, uint32_t level)
-{
-	return atomic_load_explicit(&c->worth[level], memory_order_relaxed);
-}
-
 /* ---- Rows ---------------------------------------------------------------------- */
 
 static void
-name_row(struct concurrency *c, const char *name, uint32_t most)
+stay_at(struct concurrency *c, uint32_t level, uint32_t windows)
 {
-	const uint32_t top = top_level(most);
-
-	memcpy(c->name, name, strlen(name) + 1);
-	store(&c->most, most);
-	store(&c->level, top);
-	store(&c->best, top);
-	atomic_store_explicit(&c->named, NAMED, memory_order_release);
+	store(&c->base, level);
+	store(&c->target, level);
+	store(&c->level, level);
+	store(&c->stay, windows);
 }
 
-/* What a row says of its name: a claim by one who died before it was written is a row that is lost. */
-static bool
-is_named(const struct concurrency *c, const char *name)
-{
-	return atomic_load_explicit(&c->named, memory_order_acquire) == NAMED &&
-	       strcmp(c->name, name) == 0;
-}
-
-/* The pool has another size than when the row was made. */
+/* The pool has another size than when the row was made, or it is just being made. */
 static void
 resize(struct concurrency *c, uint32_t most)
 {
 	if (load(&c->most) == most)
 		return;
 	store(&c->most, most);
-	store(&c->level, top_level(most));
-	store(&c->best, top_level(most));
-	for (size_t i = 0; i < LEVELS; i++)
-		atomic_store_explicit(&c->worth[i], 0, memory_order_relaxed);
+	store(&c->stays, STAY_LEAST);
+	stay_at(c, top_level(most), 0);
+}
+
+/* All who come by that name write the same, so it does not matter who does, nor how often. */
+static void
+write_name(struct concurrency *c, const char *name)
+{
+	uint64_t words[NAME_WORDS] = { 0 };
+
+	memcpy(words, name, strlen(name));
+	for (size_t i = 0; i < NAME_WORDS; i++)
+		atomic_store_explicit(&c->name[i], words[i], memory_order_relaxed);
 }
 
 enum err
 concurrency_open(
     struct concurrencies *all, const char *name, uint32_t most, struct concurrency **out)
 {
+	const uint64_t key = hash64(0, name, strlen(name)) | 1;
+
 	if (strlen(name) >= CONCURRENCY_NAME_BYTES)
 		return ERR_TOO_LARGE;
 	for (size_t i = 0; i < CONCURRENCIES_MAX; i++) {
 		struct concurrency *c = &all->rows[i];
-		uint32_t unnamed = 0;
+		uint64_t is = 0;
 
+		if (!atomic_compare_exchange_strong(&c->key, &is, key) && is != key)
+			continue;
+		write_name(c, name);
+		resize(c, most);
 		*out = c;
-		if (is_named(c, name)) {
-			resize(c, most);
-			return ERR_OK;
-		}
-		if (atomic_compare_exchange_strong(&c->named, &unnamed, TAKEN)) {
-			name_row(c, name, most);
-			return ERR_OK;
-		}
-		while (atomic_load(&c->named) == TAKEN && unnamed == TAKEN &&
-		       i + 1 < CONCURRENCIES_MAX)
-			break; /* another is being named: at worst a name has two rows */
-		if (is_named(c, name))
-			return ERR_OK;
+		return ERR_OK;
 	}
 	return ERR_FULL;
 }
@@ -181,10 +176,15 @@ concurrencies_look(const struct concurrencies *all, struct concurrency_view out[
 	for (size_t i = 0; i < CONCURRENCIES_MAX; i++) {
 		const struct concurrency *c = &all->rows[i];
 
-		if (atomic_load_explicit(&c->named, memory_order_acquire) != NAMED)
+		if (atomic_load(&c->key) == 0)
 			continue;
 		out[n] = (struct concurrency_view){ .limit = limit_of(c), .most = load(&c->most) };
-		memcpy(out[n].name, c->name, CONCURRENCY_NAME_BYTES);
+		for (size_t w = 0; w < NAME_WORDS; w++) {
+			const uint64_t word =
+			    atomic_load_explicit(&c->name[w], memory_order_relaxed);
+
+			memcpy(out[n].name + w * sizeof word, &word, sizeof word);
+		}
 		for (size_t m = 0; m < CONCURRENCY_MEMBERS; m++)
 			out[n].running += load(&c->running[m]);
 		n++;
@@ -194,107 +194,131 @@ concurrencies_look(const struct concurrencies *all, struct concurrency_view out[
 
 /* ---- Learning ------------------------------------------------------------------ */
 
-/* What this window says of the level, beside what is remembered of it. */
-static void
-remember(struct concurrency *c, uint32_t level, float worth)
+static float
+load_float(const _Atomic float *word)
 {
-	const float before = worth_of(c, level);
-
-	atomic_store_explicit(&c->worth[level],
-	    before == 0 ? worth : before + (worth - before) * 0.5F, memory_order_relaxed);
+	return atomic_load_explicit(word, memory_order_relaxed);
 }
 
 static void
-go_to(struct concurrency *c, uint32_t level)
+store_float(_Atomic float *word, float value)
 {
-	store(&c->level, level);
+	atomic_store_explicit(word, value, memory_order_relaxed);
 }
 
-/* A neighbour of the best level: one of which nothing is known, else the one that was not looked at last. */
-static void
-look_elsewhere(struct concurrency *c, uint32_t best, uint32_t bottom, uint32_t top)
+/* Half as many, or the next level: going down is the larger step, for what it gains is the smaller one. */
+static uint32_t
+neighbour(uint32_t base, bool up, uint32_t bottom, uint32_t top)
 {
-	bool up = load(&c->upward) == 0;
-
-	if (best > bottom && worth_of(c, best - 1) == 0)
-		up = false;
-	else if (best < top && worth_of(c, best + 1) == 0)
-		up = true;
-	if (best >= top)
-		up = false;
-	if (best <= bottom)
-		up = true;
-	if ((up && best >= top) || (!up && best <= bottom))
-		return;
-	store(&c->upward, up);
-	go_to(c, up ? best + 1 : best - 1);
+	if (up)
+		return base < top ? base + 1 : base;
+	return base >= bottom + 2 ? base - 2 : bottom;
 }
 
+/* The window that has just ended, at the base, is the first of the trial's. */
 static void
-stay_at(struct concurrency *c, uint32_t level, uint32_t windows)
+begin_trial(struct concurrency *c, float rate, uint32_t bottom, uint32_t top)
 {
-	store(&c->best, level);
-	store(&c->stays, windows < STAY_MOST ? windows : STAY_MOST);
-	store(&c->stay, load(&c->stays));
-	go_to(c, level);
-}
+	const uint32_t base = load(&c->base);
+	const bool up = load(&c->upward);
+	const uint32_t target = neighbour(base, up, bottom, top);
 
-/* A look at a neighbour is over: go on the same way when it was better, else back. */
-static void
-after_look(struct concurrency *c, uint32_t level, uint32_t best, uint32_t bottom, uint32_t top)
-{
-	if (worth_of(c, level) <= worth_of(c, best)) {
-		stay_at(c, best, load(&c->stays) * 2);
+	if (target == base) { /* the other way next time */
+		store(&c->upward, !up);
 		return;
 	}
-	stay_at(c, level, STAY_LEAST);
-	if (level > best ? level < top : level > bottom)
-		go_to(c, level > best ? level + 1 : level - 1);
-}
-
-static bool
-knows_neighbours(const struct concurrency *c, uint32_t best, uint32_t bottom, uint32_t top)
-{
-	return (best <= bottom || worth_of(c, best - 1) != 0) &&
-	       (best >= top || worth_of(c, best + 1) != 0);
+	store(&c->target, target);
+	store(&c->pairs, 0);
+	store_float(&c->score, 0);
+	store_float(&c->base_rate, rate);
+	store(&c->level, target);
 }
 
 static void
-decide(struct concurrency *c)
+end_trial(struct concurrency *c, bool won, float rate, uint32_t bottom, uint32_t top)
 {
-	const uint32_t most = load(&c->most), top = top_level(most), bottom = bottom_level(most);
-	const uint32_t level = load(&c->level), best = load(&c->best);
-	const uint32_t stay = load(&c->stay);
+	const uint32_t stays = load(&c->stays);
 
-	if (level != best)
-		after_look(c, level, best, bottom, top);
-	else if (stay > 0 && knows_neighbours(c, best, bottom, top))
-		store(&c->stay, stay - 1);
-	else
-		look_elsewhere(c, best, bottom, top);
+	if (won) {
+		store(&c->stays, STAY_LEAST);
+		stay_at(c, load(&c->target), 0);
+		begin_trial(c, rate, bottom, top);
+		return;
+	}
+	store(&c->upward, !load(&c->upward));
+	stay_at(c, load(&c->base), stays);
+	store(&c->stays, 2 * stays < STAY_MOST ? 2 * stays : STAY_MOST);
 }
 
-/* By the one who has closed the window. */
+/* A pair of windows: the base's and then the target's, which had the same weather. */
+static void
+judge_pair(struct concurrency *c, float rate, uint32_t bottom, uint32_t top)
+{
+	const float from = (float)level_calls(load(&c->base));
+	const float to = (float)level_calls(load(&c->target));
+	const float score = load_float(&c->score) + rate - load_float(&c->base_rate) -
+			    worth_while * logf(to / from);
+	const uint32_t pairs = load(&c->pairs) + 1;
+
+	store_float(&c->score, score);
+	store(&c->pairs, pairs);
+	if (score > wins || score < -wins || pairs >= PAIRS_MOST)
+		end_trial(c, score > wins, rate, bottom, top);
+	else
+		store(&c->level, load(&c->base));
+}
+
+static void
+decide(struct concurrency *c, float rate)
+{
+	const uint32_t most = load(&c->most), top = top_level(most), bottom = bottom_level(most);
+	const uint32_t base = load(&c->base), stay = load(&c->stay);
+
+	if (load(&c->level) != base) {
+		judge_pair(c, rate, bottom, top);
+	} else if (load(&c->target) != base) { /* the first half of the next pair */
+		store_float(&c->base_rate, rate);
+		store(&c->level, load(&c->target));
+	} else if (stay > 0) {
+		store(&c->stay, stay - 1);
+	} else {
+		begin_trial(c, rate, bottom, top);
+	}
+}
+
+/* By the one who has closed the window.  Returns for how long what ends still belongs to the level before. */
 static int64_t
 learn(struct concurrency *c, int64_t elapsed_ms)
 {
 	const float calls = (float)atomic_exchange(&c->calls, 0);
 	const float busy_us = (float)atomic_exchange(&c->busy_us, 0);
 	const float running = busy_us / 1000 / (float)elapsed_ms; /* Little's law */
-	const float per_ms = calls / (float)elapsed_ms, took_ms = busy_us / 1000 / calls;
 	const uint32_t before = load(&c->level);
 
-	if (calls < 1 || running < 0.75F * (float)limit_of(c))
-		return 0; /* there was less to do than might have been done */
-	remember(c, before, per_ms * per_ms * per_ms / (took_ms + 0.001F));
-	decide(c);
-	return load(&c->level) == before ? 0 : (int64_t)took_ms + 1;
+	if (calls < 1)
+		return 0;
+	if (running < 0.75F * (float)limit_of(c))
+		stay_at(c, load(&c->base), load(&c->stay)); /* less to do than might be done */
+	else
+		decide(c, logf(calls / (float)elapsed_ms));
+	return load(&c->level) == before ? 0 : (int64_t)(busy_us / 1000 / calls) + 1;
 }
 
 void
 concurrency_begin(struct concurrency *c, unsigned member)
 {
 	(void)atomic_fetch_add_explicit(&c->running[member], 1, memory_order_relaxed);
+}
+
+/* Never below nothing, also when it was forgotten meanwhile. */
+static void
+went(_Atomic uint32_t *running)
+{
+	uint32_t n = load(running);
+
+	while (n > 0 && !atomic_compare_exchange_weak_explicit(
+			    running, &n, n - 1, memory_order_relaxed, memory_order_relaxed))
+		;
 }
 
 void
@@ -305,7 +329,7 @@ concurrency_end(
 	uint32_t calls;
 	int64_t settle_ms;
 
-	(void)atomic_fetch_sub_explicit(&c->running[member], 1, memory_order_relaxed);
+	went(&c->running[member]);
 	if (!answered || now_ms < began_ms)
 		return; /* begun at another level */
 	(void)atomic_fetch_add_explicit(&c->busy_us, (uint64_t)took_us, memory_order_relaxed);
@@ -318,6 +342,12 @@ concurrency_end(
 	settle_ms = learn(c, now_ms - began_ms);
 	if (settle_ms > 0)
 		atomic_store(&c->began_ms, now_ms + settle_ms);
+}
+
+uint32_t
+concurrency_running(const struct concurrency *c, unsigned member)
+{
+	return load(&c->running[member]);
 }
 
 uint32_t

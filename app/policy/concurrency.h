@@ -11,11 +11,11 @@
  * How many calls a downstream is given at once, by all processes of the host together: as many as make it answer the most,
  * and no more, for beyond that each only waits longer.  Learnt from the calls themselves.
  *
- * For each level of concurrency (1 2 3 4 6 8 12 ...) it is remembered what came of it: calls per second, cubed,
- * over the time that one took.  That is largest at the knee of the curve: below, throughput falls with the level; above,
- * only the time grows.  The limit stays at the best level, and now and then one short window is spent at a
- * neighbour's, less often the longer nothing better is found; so it finds the knee wherever it moves, from above or
- * below, and no call is ever refused for a probe.  Only windows in which the limit was in use teach anything.
+ * There are levels of concurrency (1 2 3 4 6 8 12 ...).  Now and then a neighbour of the present one is tried, in short
+ * windows that take turns with the present one's, so that both have the same weather, and what counts is how many
+ * calls were done: a higher level must bring at least a third of what it costs in waiting, a lower one
+ * may lose as much.  So it settles at the knee of the curve wherever that moves, from above or below; the longer nothing better is found, the
+ * rarer the trials, and no call is ever refused for one.  Only windows in which the limit was in use teach anything.
  *
  * Pure, over shared memory.  Each member counts what it has running in a word of its own, so who dies leaves a
  * number that concurrency_forget() takes away, and never a count that is wrong.  What is learnt is words that
@@ -41,6 +41,8 @@ void concurrency_end(
 
 /* How many calls ${member} may have running now: its equal part, or all that the others leave. */
 uint32_t concurrency_room(const struct concurrency *c, unsigned member);
+
+uint32_t concurrency_running(const struct concurrency *c, unsigned member);
 
 /* ${member} is not there (any more): what it had running is not. */
 void concurrencies_forget(struct concurrencies *all, unsigned member);

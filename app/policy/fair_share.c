@@ -13,6 +13,8 @@ enum {
 	HALF_MS = 1000,
 	MAPS = 3, /* of who was there: this second's, the last one's, and the one to be cleared */
 	MAP_WORDS = CELLS / 64,
+	LEAST_US = 100, /* a call that costs nothing still counts */
+	TYPICAL_PART = 16,
 	TRIES = 8, /* of a swap; a cell that is that busy may lose a charge */
 };
 
@@ -26,6 +28,7 @@ struct map {
 
 struct fair_share {
 	_Atomic uint64_t greatest, served; /* as cells */
+	_Atomic int64_t typical_us;	   /* what a call costs */
 	_Atomic uint64_t
 	    cells[ROWS][CELLS]; /* what was asked, and when that was written, 32 bits each */
 	struct map maps[MAPS];
@@ -149,11 +152,14 @@ count_clients(const struct fair_share *f, int64_t now_ms)
 }
 
 bool
-fair_share_ask(struct fair_share *f, uint64_t client, int64_t cost_us, int64_t now_ms)
+fair_share_ask(struct fair_share *f, uint64_t client, int64_t now_ms, int64_t *asked_us_out)
 {
 	const uint32_t now = (uint32_t)now_ms;
-	const uint64_t asked = charge(f, client, (uint64_t)cost_us, now);
-	uint64_t served;
+	const int64_t cost_us = atomic_load_explicit(&f->typical_us, memory_order_relaxed);
+	uint64_t asked, served;
+
+	*asked_us_out = cost_us > LEAST_US ? cost_us : LEAST_US;
+	asked = charge(f, client, (uint64_t)*asked_us_out, now);
 
 	raise(&f->greatest, asked, now);
 	note_presence(f, client, now_ms);
@@ -167,6 +173,12 @@ void
 fair_share_served(
     struct fair_share *f, uint64_t client, int64_t cost_us, int64_t asked_us, int64_t now_ms)
 {
+	const int64_t typical_us = atomic_load_explicit(&f->typical_us, memory_order_relaxed);
+
+	/* Two at once may lose one of two steps: it is an average. */
+	atomic_store_explicit(&f->typical_us,
+	    typical_us == 0 ? cost_us : typical_us + (cost_us - typical_us) / TYPICAL_PART,
+	    memory_order_relaxed);
 	(void)add(&f->served, (uint64_t)cost_us, (uint32_t)now_ms);
 	if (cost_us > asked_us)
 		(void)charge(f, client, (uint64_t)(cost_us - asked_us), (uint32_t)now_ms);

@@ -22,8 +22,9 @@ struct fair_share;
 size_t fair_share_size(void);
 void fair_share_init(void *mem); /* ${mem} aligned to 64 bytes */
 
-/* ${client} (a hash under the segment's seed) asks for what will cost ${cost_us}; true when it is heavy now. */
-bool fair_share_ask(struct fair_share *f, uint64_t client, int64_t cost_us, int64_t now_ms);
+/* ${client} (a hash under the segment's seed) asks for a call, which costs *${asked_us_out} as calls go; true when it is
+ * heavy now. */
+bool fair_share_ask(struct fair_share *f, uint64_t client, int64_t now_ms, int64_t *asked_us_out);
 /* It was served, and what it cost was ${cost_us} in place of the ${asked_us} that were thought. */
 void fair_share_served(
     struct fair_share *f, uint64_t client, int64_t cost_us, int64_t asked_us, int64_t now_ms);
