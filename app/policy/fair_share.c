@@ -169,16 +169,26 @@ fair_share_ask(struct fair_share *f, uint64_t client, int64_t now_ms, int64_t *a
 	return 2 * asked * count_clients(f, now_ms) > 3 * served;
 }
 
+/* One call that costs a hundred times as much moves it no further than one that costs twice as much: most calls are what
+ * is typical, not their sum. */
+static void
+learn_typical(struct fair_share *f, int64_t cost_us)
+{
+	const int64_t typical_us = atomic_load_explicit(&f->typical_us, memory_order_relaxed);
+	int64_t step_us = cost_us - typical_us;
+
+	if (typical_us > 0 && step_us > typical_us)
+		step_us = typical_us;
+	/* Two at once may lose one of two steps. */
+	atomic_store_explicit(&f->typical_us,
+	    typical_us == 0 ? cost_us : typical_us + step_us / TYPICAL_PART, memory_order_relaxed);
+}
+
 void
 fair_share_served(
     struct fair_share *f, uint64_t client, int64_t cost_us, int64_t asked_us, int64_t now_ms)
 {
-	const int64_t typical_us = atomic_load_explicit(&f->typical_us, memory_order_relaxed);
-
-	/* Two at once may lose one of two steps: it is an average. */
-	atomic_store_explicit(&f->typical_us,
-	    typical_us == 0 ? cost_us : typical_us + (cost_us - typical_us) / TYPICAL_PART,
-	    memory_order_relaxed);
+	learn_typical(f, cost_us);
 	(void)add(&f->served, (uint64_t)cost_us, (uint32_t)now_ms);
 	if (cost_us > asked_us)
 		(void)charge(f, client, (uint64_t)(cost_us - asked_us), (uint32_t)now_ms);

@@ -24,7 +24,7 @@ void
 waiting_init(struct waiting *w, size_t most, int64_t now_ns)
 {
 	*w = (struct waiting){
-		.most = most, .empty_ns = now_ns, .looked_ns = now_ns, .light_ns = -never_ns
+		.most = most, .good_ns = now_ns, .looked_ns = now_ns, .light_ns = -never_ns
 	};
 }
 
@@ -73,7 +73,7 @@ unlink_it(struct waiting *w, struct waiter *it, int64_t now_ns)
 	w->count--;
 	w->heavies -= it->heavy;
 	if (w->count == 0)
-		w->empty_ns = now_ns;
+		w->good_ns = now_ns;
 }
 
 static void
@@ -122,13 +122,20 @@ trim(struct waiting *w, size_t busy, int64_t now_ns, struct waiter **out)
 	}
 }
 
+/* A wait that is no sign of a crowd. */
+static int64_t
+short_ns(const struct waiting *w)
+{
+	return w->call_ns / 2 > heavy_least_ns ? w->call_ns / 2 : heavy_least_ns;
+}
+
 /* How long one may wait. */
 static int64_t
 patience_ns(const struct waiting *w, bool heavy)
 {
 	if (!heavy || !w->crowded)
 		return interval_ns(w);
-	return w->call_ns / 2 > heavy_least_ns ? w->call_ns / 2 : heavy_least_ns;
+	return short_ns(w);
 }
 
 /* Lists are by when they came, not by since or until: what was lost before differs, so all are looked at. */
@@ -157,7 +164,7 @@ static void
 judge(struct waiting *w, int64_t now_ns)
 {
 	if (!w->crowded) {
-		w->crowded = w->count > 0 && now_ns - w->empty_ns > interval_ns(w);
+		w->crowded = w->count > 0 && now_ns - w->good_ns > interval_ns(w);
 		if (w->crowded)
 			begin_looking(w, now_ns);
 		return;
@@ -166,7 +173,7 @@ judge(struct waiting *w, int64_t now_ns)
 		return;
 	if (w->came_in * CALM_PART >= w->came) {
 		w->crowded = false;
-		w->empty_ns = now_ns; /* whoever waits now has a whole interval */
+		w->good_ns = now_ns; /* whoever waits now has a whole interval */
 	}
 	begin_looking(w, now_ns);
 }
@@ -211,7 +218,7 @@ waiting_enter(
 	if (!it->heavy)
 		w->light_ns = now_ns;
 	if (w->count == 0)
-		w->empty_ns = now_ns;
+		w->good_ns = now_ns;
 	make_room(w, it, now_ns, out);
 	if (w->count >= w->most) {
 		it->shed = SHED_QUEUE_FULL;
@@ -261,6 +268,8 @@ waiting_next(struct waiting *w, size_t busy, int64_t now_ns, struct waiter **out
 	it = w->light[class].first;
 	if (it == NULL)
 		it = w->crowded ? w->heavy[class].last : w->heavy[class].first;
+	if (now_ns - it->since_ns <= short_ns(w))
+		w->good_ns = now_ns;
 	unlink_it(w, it, now_ns);
 	return it;
 }

@@ -11,8 +11,8 @@
  * Who waits for a place on the lane, who comes next, and who is told to come back later.
  *
  *   calm      first come, first served, classes by their shares; a burst may wait for an interval
- *   crowded   somebody has waited all through an interval: the queue is not a burst any more
- *             (CoDel's test), and it serves nobody that it is long.  Those who ask for most (heavy) wait at
+ *   crowded   all through an interval everybody had to wait, for more than half a call's time: the queue is not
+ *             a burst any more (CoDel's test), and it serves nobody that it is long.  Those who ask for most (heavy) wait at
  *             most half a call's time, the newest of them first, for the oldest are the least worth an answer;
  *             those within their share come before them, and wait in turn as ever
  *
@@ -43,7 +43,8 @@ struct waiting {
 	struct waiter_list light[ADMISSION_CLASSES], heavy[ADMISSION_CLASSES];
 	size_t count, heavies;
 	bool crowded;
-	int64_t empty_ns;			 /* when nobody waited, the last time */
+	int64_t
+	    good_ns; /* when nobody waited, or one came in who had not waited long: the last time */
 	int64_t looked_ns;			 /* when the counts below began */
 	uint32_t came, came_in;			 /* since then; of them without waiting */
 	int64_t light_ns;			 /* when one within its share came, the last time */
