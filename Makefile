@@ -57,7 +57,10 @@ stands_on_cmd       := runtime handlers $(stands_on_handlers)
 
 # Other people's libraries, at the floor of their home.
 libs_base   := -lxxhash -lnettle -lm
-libs_client := -lfcgi -lhiredis -lsqlite3 -llmdb -lpq -lrdkafka -lzstd
+libs_client := -lfcgi -lhiredis -lsqlite3 -llmdb -lpq -lrdkafka -lzstd -lcurl -lz
+
+# What no source stands for.
+made_runtime := $(B)/app/status/page.o
 
 sources = $(sort $(wildcard $(if $(filter handlers,$1),handlers,app/$1)/*.c))
 objects = $(patsubst %.c,$(B)/%.o,$1)
@@ -88,13 +91,31 @@ $(B)/%.o: %.c Makefile | need-build
 	$(call say,cc,$<)$(compile) -MMD -MP -c $< -o $@
 
 define floor_library
-$(call library,$1): $(call objects,$(call sources,$1))
+$(call library,$1): $(call objects,$(call sources,$1)) $(made_$1)
 	@mkdir -p $$(@D) && rm -f $$@
 	$$(call say,ar,$$@)ar rcs $$@ $$^
 endef
 $(foreach floor,$(FLOORS) cmd,$(eval $(call floor_library,$(floor))))
 
 -include $(patsubst %.c,$(B)/%.d,$(all_sources))
+
+# The status page: one C array, made of app/status/ and of what npm fetches for it, once, into build/npm.
+NPM ?= $(B)/npm
+export NPM
+uplot       := $(NPM)/node_modules/.package-lock.json
+status_page := $(filter-out %.json,$(wildcard app/status/*))
+
+$(uplot): app/status/package.json app/status/package-lock.json | need-build
+	@mkdir -p $(NPM) && cp $^ $(NPM)
+	$(call say,npm,$(NPM))npm ci --prefix $(NPM) --ignore-scripts --no-audit --no-fund --prefer-offline --loglevel=error >$(NPM)/log
+	@touch $@
+
+$(B)/app/status/page.c: $(status_page) $(uplot)
+	@mkdir -p $(@D)
+	$(call say,page,$@)node app/status/embed.mjs $(NPM)/node_modules > $@
+
+$(B)/app/status/page.o: $(B)/app/status/page.c app/runtime/status_page.h Makefile
+	$(call say,cc,$<)$(compile) -c $< -o $@
 
 # ---- Run ---------------------------------------------------------------------
 
@@ -217,6 +238,7 @@ $(B)/bench/seed: $(B)/tests/bench/seed.o $(filter %.a,$(call with,runtime))
 install: all ## install under DESTDIR and PREFIX (default /usr/local)
 	install -D -m 0755 $(B)/weir $(DESTDIR)$(PREFIX)/bin/weir
 	install -D -m 0644 -t $(DESTDIR)$(PREFIX)/share/weir/nginx nginx/fastcgi_weir.conf
+	install -D -m 0644 -t $(DESTDIR)$(PREFIX)/share/weir/deploy app/deploy/*.yaml
 	install -D -m 0644 -t $(DESTDIR)$(PREFIX)/share/weir/handlers/atlas handlers/atlas/*.sql
 	install -D -m 0644 -t $(DESTDIR)$(PREFIX)/share/weir/handlers/atlas/schema handlers/atlas/schema/*
 	install -D -m 0644 -t $(DESTDIR)$(PREFIX)/share/doc/weir README.md CHANGES.md LICENSE

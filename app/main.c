@@ -18,6 +18,7 @@ static const struct command *const commands[] = {
 	&command_config,
 	&command_migrate,
 	&command_status,
+	&command_top,
 	&command_purge,
 	&command_dlq,
 	&command_breaker,

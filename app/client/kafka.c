@@ -20,6 +20,8 @@ enum { CLOSE_PIECE_MS = 50, WHY_BYTES = 512, LEVEL_WARNING = 4 /* of syslog */ }
 
 struct kafka_producer {
 	rd_kafka_t *handle;
+	rd_kafka_topic_t **topics; /* held, so that their partitions stay known */
+	size_t topic_count;
 	void (*delivered)(void *ctx, uint64_t ticket, enum err result);
 	void *ctx;
 };
@@ -108,6 +110,8 @@ static const struct kafka_setting of_consumer[] = {
 	{ "queued.min.messages", "10000" },
 	{ "queued.max.messages.kbytes", "16384" },
 	{ "fetch.wait.max.ms", "100" },
+	/* A topic that is made after we subscribed, by the first producer's question, is found by this only. */
+	{ "topic.metadata.refresh.interval.ms", "1000" },
 };
 
 static enum err
@@ -258,18 +262,12 @@ report(rd_kafka_t *handle, const rd_kafka_message_t *m, void *opaque)
 	p->delivered(p->ctx, ticket, meaning(m->err));
 }
 
-enum err
-kafka_producer_open(const struct kafka_producer_options *o, struct kafka_producer **out)
+static enum err
+configure_producer(const struct kafka_producer_options *o, rd_kafka_conf_t *conf)
 {
-	struct kafka_producer *p = calloc(1, sizeof *p);
-	rd_kafka_conf_t *conf = p == NULL ? NULL : rd_kafka_conf_new();
 	char give_up[24];
 	enum err rc;
 
-	*out = NULL;
-	if (conf == NULL)
-		return ERR_NOMEM;
-	*p = (struct kafka_producer){ .delivered = o->delivered, .ctx = o->ctx };
 	(void)snprintf(give_up, sizeof give_up, "%lld",
 	    o->idempotent ? 0 : (long long)o->give_up_ms); /* 0: never */
 	rc = configure(&o->common, of_producer, sizeof of_producer / sizeof *of_producer, conf);
@@ -277,13 +275,50 @@ kafka_producer_open(const struct kafka_producer_options *o, struct kafka_produce
 		rc = set(conf, "message.timeout.ms", give_up);
 	if (rc == ERR_OK)
 		rc = set(conf, "enable.idempotence", o->idempotent ? "true" : "false");
-	rd_kafka_conf_set_opaque(conf, p);
 	rd_kafka_conf_set_dr_msg_cb(conf, report);
+	return rc;
+}
+
+/* A topic that is held is asked for as soon as a broker is there. */
+static enum err
+hold_topics(struct kafka_producer *p, const struct kafka_producer_options *o)
+{
+	p->topics = calloc(o->topic_count + 1, sizeof *p->topics);
+	if (p->topics == NULL)
+		return ERR_NOMEM;
+	for (; p->topic_count < o->topic_count; p->topic_count++) {
+		rd_kafka_topic_t *t =
+		    rd_kafka_topic_new(p->handle, o->topics[p->topic_count], NULL);
+
+		if (t == NULL)
+			return ERR_NOMEM;
+		p->topics[p->topic_count] = t;
+	}
+	return ERR_OK;
+}
+
+enum err
+kafka_producer_open(const struct kafka_producer_options *o, struct kafka_producer **out)
+{
+	struct kafka_producer *p = calloc(1, sizeof *p);
+	rd_kafka_conf_t *conf = p == NULL ? NULL : rd_kafka_conf_new();
+	enum err rc;
+
+	*out = NULL;
+	if (conf == NULL)
+		return ERR_NOMEM;
+	*p = (struct kafka_producer){ .delivered = o->delivered, .ctx = o->ctx };
+	rc = configure_producer(o, conf);
+	rd_kafka_conf_set_opaque(conf, p);
 	rc = make(RD_KAFKA_PRODUCER, conf, rc, &p->handle);
-	if (rc == ERR_OK)
-		*out = p;
-	else
+	if (rc != ERR_OK) {
 		free(p);
+		return rc;
+	}
+	*out = p;
+	rc = hold_topics(p, o);
+	if (rc != ERR_OK)
+		kafka_producer_close(out);
 	return rc;
 }
 
@@ -297,8 +332,29 @@ kafka_producer_close(struct kafka_producer **pp)
 	*pp = NULL;
 	(void)rd_kafka_purge(p->handle,
 	    RD_KAFKA_PURGE_F_QUEUE | RD_KAFKA_PURGE_F_INFLIGHT | RD_KAFKA_PURGE_F_NON_BLOCKING);
+	for (size_t i = 0; i < p->topic_count; i++)
+		rd_kafka_topic_destroy(p->topics[i]);
 	rd_kafka_destroy(p->handle);
+	free(p->topics);
 	free(p);
+}
+
+/* The answer to one question about all topics that are held also tells librdkafka itself. */
+enum err
+kafka_producer_prepare(struct kafka_producer *p, int64_t timeout_ms)
+{
+	const struct rd_kafka_metadata *meta = NULL;
+	const rd_kafka_resp_err_t code =
+	    rd_kafka_metadata(p->handle, 0, NULL, &meta, poll_ms(timeout_ms));
+	size_t known = 0;
+
+	for (int i = 0; meta != NULL && i < meta->topic_cnt; i++)
+		known += meta->topics[i].partition_cnt > 0;
+	if (meta != NULL)
+		rd_kafka_metadata_destroy(meta);
+	if (code != RD_KAFKA_RESP_ERR_NO_ERROR)
+		return meaning(code);
+	return known >= p->topic_count ? ERR_OK : ERR_NOT_FOUND;
 }
 
 static rd_kafka_headers_t *
@@ -566,24 +622,34 @@ kafka_received_free(struct kafka_received **rp)
 	free(r);
 }
 
+/* The end of one partition is no end of what lies ready: another may have brought messages since. */
+static rd_kafka_message_t *
+poll_past_ends(struct kafka_consumer *c, int64_t timeout_ms)
+{
+	rd_kafka_message_t *m = rd_kafka_consumer_poll(c->handle, poll_ms(timeout_ms));
+
+	while (m != NULL && m->err == RD_KAFKA_RESP_ERR__PARTITION_EOF) {
+		note_end(c, m, true);
+		rd_kafka_message_destroy(m);
+		m = rd_kafka_consumer_poll(c->handle, 0);
+	}
+	return m;
+}
+
 enum err
 kafka_consumer_poll(struct kafka_consumer *c, int64_t timeout_ms, struct kafka_received **out)
 {
-	rd_kafka_message_t *m = rd_kafka_consumer_poll(c->handle, poll_ms(timeout_ms));
-	const rd_kafka_resp_err_t code = m == NULL ? RD_KAFKA_RESP_ERR__TIMED_OUT : m->err;
+	rd_kafka_message_t *m = poll_past_ends(c, timeout_ms);
 
 	*out = NULL;
 	if (m == NULL)
 		return ERR_NOT_FOUND;
-	if (code == RD_KAFKA_RESP_ERR_NO_ERROR) {
+	if (m->err == RD_KAFKA_RESP_ERR_NO_ERROR) {
 		note_end(c, m, false);
 		return receive(m, out);
 	}
-	if (code == RD_KAFKA_RESP_ERR__PARTITION_EOF)
-		note_end(c, m, true);
-	else
-		say_failed("kafka_receive_failed",
-		    m->rkt == NULL ? "" : rd_kafka_topic_name(m->rkt), code);
+	say_failed(
+	    "kafka_receive_failed", m->rkt == NULL ? "" : rd_kafka_topic_name(m->rkt), m->err);
 	rd_kafka_message_destroy(m);
 	return rd_kafka_fatal_error(c->handle, NULL, 0) != RD_KAFKA_RESP_ERR_NO_ERROR
 		   ? ERR_UNAVAILABLE

@@ -6,20 +6,27 @@
 #include "base/str.h"
 #include "cmd/begin.h"
 #include "cmd/command.h"
+#include "runtime/exposition.h"
 #include "runtime/runtime.h"
 #include "runtime/snapshot.h"
 
-enum { OPTION_JSON, OPTION_FULL };
+enum { OPTION_JSON, OPTION_FULL, OPTION_METRICS };
 
 enum { OUTPUT_BYTES_MAX = 4 << 20 };
 
 static enum exit_code
-print(const struct snapshot *s, bool json, bool full)
+print(const struct command_line *line, const struct runtime *rt, const struct snapshot *s)
 {
+	const bool full = line->given[OPTION_FULL].count > 0;
 	struct strbuf b = STRBUF_INIT(OUTPUT_BYTES_MAX);
 	enum exit_code rc;
 
-	(json ? snapshot_json : snapshot_text)(s, full, &b);
+	if (line->given[OPTION_METRICS].count > 0)
+		exposition_write(rt, s, PROMETHEUS_TEXT, &b);
+	else if (line->given[OPTION_JSON].count > 0)
+		snapshot_json(s, full, &b);
+	else
+		snapshot_text(s, full, &b);
 	rc = command_print(&b);
 	strbuf_free(&b);
 	return rc;
@@ -37,8 +44,7 @@ look(const struct command_line *line, const struct runtime *rt)
 	if (s->member_count == 0)
 		code = begin_nothing_runs(rt->config);
 	else
-		code = print(
-		    s, line->given[OPTION_JSON].count > 0, line->given[OPTION_FULL].count > 0);
+		code = print(line, rt, s);
 	snapshot_free(&s);
 	return code;
 }
@@ -82,6 +88,9 @@ const struct command command_status = {
 	.help = "",
 	.options = { [OPTION_JSON] = { "--json", NULL, "as JSON", false },
 	    [OPTION_FULL] = { "--full", NULL,
-		"also each busy thread, the settings and, as JSON, the last ten minutes", false } },
+		"also each busy thread, counters, settings and, as JSON, the last ten minutes",
+		false },
+	    [OPTION_METRICS] = { "--metrics", NULL, "what /metrics shows: text for Prometheus",
+		false } },
 	.run = run,
 };

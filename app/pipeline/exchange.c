@@ -14,6 +14,7 @@ exchange_init(struct exchange *x, const struct pipeline_env *env)
 	memset(x, 0, sizeof *x);
 	x->env = env;
 	arena_init(&x->arena, env->arena_max_bytes);
+	x->spans.arena = &x->arena;
 }
 
 void
@@ -29,6 +30,7 @@ exchange_reset(struct exchange *x)
 	memset(x, 0, sizeof *x);
 	x->env = env;
 	x->arena = arena;
+	x->spans.arena = &x->arena;
 }
 
 void

@@ -17,6 +17,7 @@
 #include "service/event.h"
 #include "service/queue.h"
 #include "service/quota.h"
+#include "telemetry/span.h"
 #include "telemetry/trace.h"
 
 struct catalog;
@@ -85,10 +86,12 @@ struct exchange {
 	struct slice tenant, ip;    /* who calls; tenant empty when nobody is authenticated */
 	struct tenant_check *check; /* of the API key; NULL: none was sent */
 	struct trace_context trace;
+	struct span_recorder spans;	 /* of what it spent its time on; in its arena */
 	int64_t start_ns, start_us;	 /* monotonic, wall */
 	int64_t answered_ns;		 /* monotonic: the answer stood ready; 0: none does */
 	int64_t deadline_ms;		 /* monotonic, of the whole request */
 	int64_t handed_ns;		 /* when it was handed to a lane */
+	int64_t parked_ns;		 /* since when it is parked; 0: it is not */
 	int64_t lane_wait_ns, handle_ns; /* spent waiting for one, and in the handler */
 	struct slice base_path;		 /* was taken off the path */
 	uint64_t front;			 /* which front server brought it; 0: one on this host */

@@ -16,16 +16,6 @@ enum {
 	CLIENT_CLOSED_REQUEST = 499, /* as nginx logs it: nobody was left to answer */
 };
 
-static enum metric
-status_class(int status)
-{
-	if (status == 304)
-		return METRIC_RESPONSES_304;
-	if (status < 400)
-		return METRIC_RESPONSES_2XX;
-	return status < 500 ? METRIC_RESPONSES_4XX : METRIC_RESPONSES_5XX;
-}
-
 static const enum metric shed_metrics[SHED__COUNT] = {
 	[SHED_IN_HAND] = METRIC_SHED_IN_HAND,
 	[SHED_QUEUE_FULL] = METRIC_SHED_QUEUE_FULL,
@@ -44,8 +34,8 @@ count(const struct exchange *x)
 	const unsigned m = x->env->member;
 
 	scoreboard_count(s, m, METRIC_REQUESTS, 1);
-	if (x->response.status != 0)
-		scoreboard_count(s, m, status_class(x->response.status), 1);
+	if (x->response.status >= 500)
+		scoreboard_count(s, m, METRIC_RESPONSES_5XX, 1);
 	if (x->shed != SHED_NONE) {
 		scoreboard_count(s, m, METRIC_SHED, 1);
 		scoreboard_count(s, m, shed_metrics[x->shed], 1);
@@ -76,6 +66,14 @@ served_from(enum exchange_source s)
 	return SERVED_NOT_READ;
 }
 
+int
+pipeline_class(const struct endpoint *e)
+{
+	if (e->never_shed || e->priority == PRIORITY_CRITICAL)
+		return ENDPOINT_CRITICAL;
+	return e->priority == PRIORITY_BULK ? ENDPOINT_BULK : ENDPOINT_NORMAL;
+}
+
 /* The time is that until the answer stood ready, which Server-Timing has looked at the clock for. */
 static void
 count_endpoint(const struct exchange *x)
@@ -85,7 +83,7 @@ count_endpoint(const struct exchange *x)
 	const struct endpoint_sample sample = {
 		.key = e == NULL ? 0 : e->name_hash,
 		.name = e == NULL ? SLICE("") : e->name,
-		.class = e != NULL && e->never_shed ? ENDPOINT_CRITICAL : ENDPOINT_NORMAL,
+		.class = e != NULL ? (enum endpoint_class)pipeline_class(e) : ENDPOINT_NORMAL,
 		.status = x->response.status,
 		.served = served_from(x->source),
 		.took_ns = end_ns - x->start_ns,
@@ -94,10 +92,16 @@ count_endpoint(const struct exchange *x)
 	};
 
 	endpoint_stats_record(x->env->endpoints, x->env->member, &sample);
+	if (x->request.start_us > 0)
+		endpoint_stats_waited(
+		    x->env->endpoints, x->env->member, ENDPOINT_QUEUE_LISTEN, x->lost_us * 1000);
+	if (x->lane_wait_ns > 0)
+		endpoint_stats_waited(
+		    x->env->endpoints, x->env->member, ENDPOINT_QUEUE_LANE, x->lane_wait_ns);
 }
 
 static void
-log_request(const struct exchange *x)
+log_request(const struct exchange *x, int64_t end_ns)
 {
 	const struct request *r = &x->request;
 	const int status = x->response.status != 0 ? x->response.status : CLIENT_CLOSED_REQUEST;
@@ -110,7 +114,7 @@ log_request(const struct exchange *x)
 	log_info("request", LOG_SLICE("request_id", r->request_id), LOG_STR("trace_id", trace),
 	    LOG_SLICE("method", r->method_text), LOG_SLICE("path", path),
 	    LOG_SLICE("endpoint", x->endpoint != NULL ? x->endpoint->name : SLICE("")),
-	    LOG_INT("status", status), LOG_INT("us", (clock_mono_ns() - x->start_ns) / 1000),
+	    LOG_INT("status", status), LOG_INT("us", (end_ns - x->start_ns) / 1000),
 	    LOG_STR("source", answer_source_name(x->source)),
 	    LOG_STR("shed", x->shed == SHED_NONE ? "" : shed_reason_name(x->shed)),
 	    LOG_INT("bytes", x->response.body.len), LOG_SLICE("client", x->ip),
@@ -120,10 +124,17 @@ log_request(const struct exchange *x)
 void
 pipeline_finish(struct exchange *x)
 {
+	int64_t end_ns;
+
 	if (x->transport == NULL)
 		return;
 	count(x);
 	count_endpoint(x);
+	if (x->env->exporter == NULL && !log_enabled(LOG_LEVEL_INFO))
+		return;
+	end_ns = clock_mono_ns();
+	if (x->env->exporter != NULL)
+		tell(x, end_ns);
 	if (log_enabled(LOG_LEVEL_INFO))
-		log_request(x);
+		log_request(x, end_ns);
 }

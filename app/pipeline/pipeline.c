@@ -11,6 +11,7 @@
 #include "pipeline/step.h"
 #include "policy/fair_share.h"
 #include "telemetry/scoreboard.h"
+#include "telemetry/span.h"
 
 enum lane {
 	LANE_INLINE,  /* never blocks */
@@ -45,6 +46,7 @@ static const struct step steps[] = {
 };
 
 enum { STEP_COUNT = sizeof steps / sizeof *steps };
+enum { WORTH_NS = 20000 }; /* of a step on a lane that did nothing worth a span */
 
 size_t pipeline_step(enum step_result (*run)(struct exchange *x))
 {
@@ -94,6 +96,8 @@ complete(struct exchange *x)
 	x->step = STEP_COUNT;
 	x->wait = EXCHANGE_RUNS;
 	answer_complete(x);
+	if (x->transport == NULL && x->env->exporter != NULL && x->key.len > 0)
+		tell(x, clock_mono_ns());
 }
 
 static enum admission_class
@@ -157,10 +161,12 @@ done(struct exchange *x, enum pipeline_where where)
 
 /* A wish for a lane is for one run. */
 static enum step_result
-run_step(struct exchange *x, const struct step *s)
+run_step(struct exchange *x, const struct step *s, enum pipeline_where where)
 {
+	struct span *span = where == PIPELINE_ON_LANE ? span_begin(SPAN_INTERNAL, s->name) : NULL;
 	const enum step_result r = s->run(x);
 
+	span_end_worth(span, ERR_OK, WORTH_NS);
 	x->asks_lane = r == STEP_BLOCKS;
 	return r;
 }
@@ -211,18 +217,32 @@ is_pointless(const struct exchange *x)
 	return clock_mono_ms() >= x->deadline_ms ? SHED_DEADLINE : SHED_NONE;
 }
 
-enum pipeline_result
-pipeline_run(struct exchange *x, enum pipeline_where where)
+/* How long it has waited until now, as a span. */
+static void
+tell_wait(const char *name, int64_t since_ns)
 {
-	if (where == PIPELINE_ON_LANE) {
-		const enum shed_reason why = is_pointless(x);
+	span_end(span_begin_at(SPAN_INTERNAL, name, since_ns), ERR_OK);
+}
 
-		x->lane_wait_ns += clock_mono_ns() - x->handed_ns;
-		if (why != SHED_NONE) {
-			pipeline_shed(x, why);
-			return PIPELINE_DONE;
-		}
-	}
+static void
+tell_parked(struct exchange *x)
+{
+	static const char *const names[] = {
+		[EXCHANGE_RUNS] = "wait",
+		[EXCHANGE_WAITS_CLAIM] = "wait.claim",
+		[EXCHANGE_WAITS_QUEUE] = "wait.queue",
+		[EXCHANGE_WAITS_FLIGHT] = "wait.flight",
+		[EXCHANGE_WAITS_TURN] = "wait.turn",
+	};
+
+	if (x->parked_ns != 0)
+		tell_wait(names[x->wait], x->parked_ns);
+	x->parked_ns = 0;
+}
+
+static enum pipeline_result
+run_steps(struct exchange *x, enum pipeline_where where)
+{
 	for (; x->step < STEP_COUNT; x->step++) {
 		const struct step *s = &steps[x->step];
 		const bool lane = needs_lane(x, s->lane);
@@ -231,7 +251,7 @@ pipeline_run(struct exchange *x, enum pipeline_where where)
 			return hand_over(x, s->lane);
 		if (!lane && where == PIPELINE_ON_LANE)
 			return PIPELINE_INLINE;
-		switch (run_step(x, s)) {
+		switch (run_step(x, s, where)) {
 		case STEP_NEXT:
 			break;
 		case STEP_BLOCKS:
@@ -239,10 +259,35 @@ pipeline_run(struct exchange *x, enum pipeline_where where)
 		case STEP_ANSWERED:
 			return done(x, where);
 		case STEP_PARKED:
+			x->parked_ns = clock_mono_ns();
 			return PIPELINE_PARKED;
 		}
 	}
 	return done(x, where);
+}
+
+/* Whatever runs below records its spans with this exchange, for as long as this thread owns it. */
+enum pipeline_result
+pipeline_run(struct exchange *x, enum pipeline_where where)
+{
+	enum shed_reason why = SHED_NONE;
+	enum pipeline_result r;
+
+	(void)span_record(&x->spans);
+	tell_parked(x);
+	if (where == PIPELINE_ON_LANE) {
+		x->lane_wait_ns += clock_mono_ns() - x->handed_ns;
+		tell_wait("lane.wait", x->handed_ns);
+		why = is_pointless(x);
+	}
+	if (why == SHED_NONE) {
+		r = run_steps(x, where);
+	} else {
+		pipeline_shed(x, why);
+		r = PIPELINE_DONE;
+	}
+	(void)span_record(NULL);
+	return r;
 }
 
 /*

@@ -10,9 +10,11 @@
 
 struct catalog;
 struct endpoint_stats; /* telemetry/endpoint_stats.h */
+struct exporter;       /* service/exporter.h */
 struct fair_share;
 struct front_clocks;
 struct ledger;
+struct limit_stats; /* telemetry/limit_stats.h */
 struct scoreboard;
 struct tenants;
 
@@ -31,7 +33,11 @@ struct pipeline_env {
 	struct tenants *tenants; /* service/tenant.h */
 	struct scoreboard *scoreboard;
 	struct endpoint_stats *endpoints;
+	struct limit_stats *limits;
 	unsigned member;
+	struct exporter *exporter; /* NULL: no traces are exported */
+	int64_t slow_ns;	   /* a request that takes longer is slow */
+	bool ignores_traces;	   /* a caller's traceparent is not continued */
 	struct ledger *ledger;
 	struct slice base_path;
 	bool base_path_set; /* else the front's SCRIPT_NAME folder */
@@ -73,6 +79,9 @@ bool pipeline_has_news(struct exchange *x, int64_t now_ms);
 
 /* After the reply was written, or could not be, or nobody was left to read one: metrics and log line. */
 void pipeline_finish(struct exchange *x);
+
+/* How important ${e} is, for its counters: enum endpoint_class (telemetry/endpoint_stats.h). */
+int pipeline_class(const struct endpoint *e);
 
 /* Makes ${into} (initialised, unused) the refresh of what ${x} served stale.  False: somebody does it
  * already, or no memory. */

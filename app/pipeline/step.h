@@ -54,6 +54,9 @@ void l2_give_up(struct exchange *x);
 /* steps_handle.c */
 enum step_result step_handle(struct exchange *x);
 
+/* tell.c: what a trace says of ${x}, when it is exported at all; only with an exporter. */
+void tell(struct exchange *x, int64_t end_ns);
+
 /* pipeline.c: the row of a step, where what is done in the background begins. */
 size_t pipeline_step(enum step_result (*run)(struct exchange *x));
 

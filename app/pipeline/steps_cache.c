@@ -12,6 +12,7 @@
 #include "pipeline/step.h"
 #include "service/catalog.h"
 #include "telemetry/scoreboard.h"
+#include "telemetry/span.h"
 
 enum {
 	VARY_BYTES_MAX = 256, /* of one header's value */
@@ -213,6 +214,21 @@ step_lookup(struct exchange *x)
 	return join(x, now_ms);
 }
 
+static void
+say_found(enum l1_answer found)
+{
+	static const char *const words[] = {
+		[L1_MISS] = "miss",
+		[L1_FRESH] = "fresh",
+		[L1_STALE] = "stale",
+		[L1_ERROR_ONLY] = "if-error",
+		[L1_BUSY] = "busy",
+	};
+
+	span_str(span_here(), SPAN_KEY_WEIR_CACHE_LEVEL, SLICE("l1"));
+	span_str(span_here(), SPAN_KEY_WEIR_CACHE_RESULT, slice_of(words[found]));
+}
+
 enum step_result
 step_recheck(struct exchange *x)
 {
@@ -223,6 +239,7 @@ step_recheck(struct exchange *x)
 		return STEP_NEXT;
 	found = cache_begin(x->env->cache, &x->fill, x->endpoint, x->values, clock_mono_ms(),
 	    LOCK_WAIT_MS, &x->arena, &hit);
+	say_found(found);
 	if (x->must_show != NULL) {
 		if (found != L1_FRESH || !consistency_allows(x, hit.age_ms))
 			return STEP_NEXT;
@@ -311,6 +328,7 @@ pipeline_refresh(const struct exchange *from, struct exchange *x)
 	x->deadline_ms = now_ms + x->endpoint->timeout_ms;
 	x->trace = from->trace;
 	x->trace.tracestate = (struct slice){ 0 };
+	trace_child(&x->trace);
 	x->step = pipeline_step(step_recheck);
 	return true;
 }

@@ -10,6 +10,7 @@
 #include "pipeline/step.h"
 #include "service/cache_l2.h"
 #include "telemetry/scoreboard.h"
+#include "telemetry/span.h"
 
 enum {
 	L1_LOCK_WAIT_MS = 50,
@@ -98,6 +99,25 @@ begin(struct exchange *x, int64_t now_ms)
 	return true;
 }
 
+static enum l2_answer
+look(struct exchange *x, int64_t now_ms, struct l2_hit *hit)
+{
+	static const char *const words[] = {
+		[L2_OFF] = "off",
+		[L2_FRESH] = "fresh",
+		[L2_STALE] = "stale",
+		[L2_LEAD] = "miss",
+		[L2_WAIT] = "wait",
+	};
+	/* A refresh was begun because what there is is stale. */
+	const enum l2_answer found =
+	    l2_get(x->env->l2, x->l2, x->transport == NULL, lock_ms(x), now_ms, &x->arena, hit);
+
+	span_str(span_here(), SPAN_KEY_WEIR_CACHE_LEVEL, SLICE("l2"));
+	span_str(span_here(), SPAN_KEY_WEIR_CACHE_RESULT, slice_of(words[found]));
+	return found;
+}
+
 enum step_result
 step_fetch(struct exchange *x)
 {
@@ -109,9 +129,7 @@ step_fetch(struct exchange *x)
 	now_ms = clock_mono_ms();
 	if (!begin(x, now_ms))
 		return STEP_NEXT;
-	/* A refresh was begun because what there is is stale. */
-	switch (
-	    l2_get(x->env->l2, x->l2, x->transport == NULL, lock_ms(x), now_ms, &x->arena, &hit)) {
+	switch (look(x, now_ms, &hit)) {
 	case L2_OFF:
 		count(x, METRIC_L2_FAILURES);
 		return STEP_NEXT;

@@ -133,6 +133,8 @@ connection_close(struct connection *c)
 	struct reactor *r = c->reactor;
 
 	timers_stop(&r->timers, &c->timer);
+	/* A child that is just being forked has the descriptor too, so closing ours does not yet end its events. */
+	reactor_unwatch(r, &c->source);
 	fcgi_close(&c->fcgi);
 	c->phase = PHASE_CLOSED;
 	connection_unlink(c);

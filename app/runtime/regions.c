@@ -34,6 +34,7 @@
 #include "telemetry/activity.h"
 #include "telemetry/endpoint_stats.h"
 #include "telemetry/history.h"
+#include "telemetry/limit_stats.h"
 #include "telemetry/scoreboard.h"
 
 enum {
@@ -97,6 +98,21 @@ endpoints_init(void *mem, const struct regions_options *o, const struct region_s
 	(void)o;
 	(void)seeds;
 	endpoint_stats_init(mem, clock_mono_ms());
+}
+
+static size_t
+decisions_size(const struct regions_options *o)
+{
+	(void)o;
+	return limit_stats_size();
+}
+
+static void
+decisions_init(void *mem, const struct regions_options *o, const struct region_seeds *seeds)
+{
+	(void)o;
+	(void)seeds;
+	limit_stats_init(mem);
 }
 
 static size_t
@@ -350,6 +366,7 @@ static const struct region table[] = {
 	{ "seeds", 1, seeds_size, seeds_init, offsetof(struct regions, seeds) },
 	{ "scoreboard", 1, members_size, members_init, offsetof(struct regions, scoreboard) },
 	{ "endpoints", 1, endpoints_size, endpoints_init, offsetof(struct regions, endpoints) },
+	{ "limits", 1, decisions_size, decisions_init, offsetof(struct regions, limits) },
 	{ "activity", 1, activity_region_size, activity_region_init,
 	    offsetof(struct regions, activity) },
 	{ "history", 1, history_region_size, history_region_init,

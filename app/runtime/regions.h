@@ -19,6 +19,7 @@ struct history;
 struct ingest_shared;
 struct l1;
 struct leases;
+struct limit_stats;
 struct limiter;
 struct positions;
 struct purges_shared;
@@ -41,6 +42,7 @@ struct regions {
 	const struct region_seeds *seeds;
 	struct scoreboard *scoreboard;
 	struct endpoint_stats *endpoints;
+	struct limit_stats *limits;
 	struct activity *activity;
 	struct history *history;
 	struct limiter *limiter;

@@ -23,6 +23,7 @@
 #include "runtime/regions.h"
 #include "runtime/state_dir.h"
 #include "service/catalog.h"
+#include "service/exporter.h"
 #include "service/fleet.h"
 #include "service/idempotency.h"
 #include "service/ledger.h"
@@ -426,6 +427,19 @@ open_redis(struct opening *o)
 	return rc == ERR_OK ? open_idempotency(o) : rc;
 }
 
+static enum err
+open_exporter(struct opening *o)
+{
+	const struct exporter_options options = {
+		.settings = o->c->otel,
+		.role = o->kind == MEMBER_WORKER ? "worker" : "consumer",
+		.scoreboard = o->r->scoreboard,
+		.member = o->r->member,
+	};
+
+	return exporter_open(&options, &o->r->exporter);
+}
+
 /* In this order. */
 static const struct part {
 	unsigned need; /* 0: always */
@@ -441,6 +455,7 @@ static const struct part {
 	{ RUNTIME_KEYS, "the API keys", open_tenants },
 	{ RUNTIME_QUEUE, "the spool", open_queue },
 	{ RUNTIME_REDIS, "the shards of REDIS_URL", open_redis },
+	{ RUNTIME_TRACES, "the exporter of traces", open_exporter },
 };
 
 enum err
@@ -469,6 +484,7 @@ runtime_open(const struct config *c, const struct handler_set *handlers, unsigne
 void
 runtime_close(struct runtime *r)
 {
+	exporter_close(&r->exporter);
 	queue_close(&r->queue); /* its committer settles keys */
 	idempotency_close(&r->idempotency);
 	purges_close(&r->purges);

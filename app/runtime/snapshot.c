@@ -15,9 +15,11 @@
 #include "runtime/config.h"
 #include "runtime/regions.h"
 #include "runtime/runtime.h"
+#include "runtime/scaling.h"
 #include "service/fleet.h"
 
 enum {
+	STATUS_LIMITED = 429,
 	HISTORY_FRESH_MS = 5000, /* older: nobody writes it any more */
 };
 
@@ -46,6 +48,18 @@ copy_text(char *out, const char *shared, size_t bytes)
 /*
  * Looking.
  */
+/* As one reads them: the supervisor, the workers, the consumer; the eldest first. */
+static int
+by_rank(const void *a, const void *b)
+{
+	const struct member_view *x = &((const struct snapshot_member *)a)->view;
+	const struct member_view *y = &((const struct snapshot_member *)b)->view;
+
+	if (x->kind != y->kind)
+		return x->kind < y->kind ? -1 : 1;
+	return (x->joined_ms > y->joined_ms) - (x->joined_ms < y->joined_ms);
+}
+
 static void
 look_at_members(const struct runtime *rt, struct snapshot *s)
 {
@@ -65,6 +79,7 @@ look_at_members(const struct runtime *rt, struct snapshot *s)
 			s->since_ms = m->view.joined_ms;
 		s->member_count++;
 	}
+	qsort(s->members, s->member_count, sizeof *s->members, by_rank);
 	for (size_t i = 0; i < METRIC__COUNT; i++)
 		s->totals[i] = scoreboard_total(rt->scoreboard, (enum metric)i);
 }
@@ -99,6 +114,7 @@ look_at_forwarder(const struct forward_shared *shared, struct snapshot *s)
 	s->forwarder.state = state <= FORWARD_STOPPED ? (enum forward_state)state : FORWARD_NONE;
 	s->forwarder.delivered = atomic_load(&shared->delivered);
 	s->forwarder.restarts = atomic_load(&shared->restarts);
+	s->forwarder.confirmed_us = atomic_load(&shared->confirmed_us);
 	s->forwarder.lag_count = lags < FORWARD_LAGS ? lags : FORWARD_LAGS;
 	for (size_t i = 0; i < s->forwarder.lag_count; i++)
 		look_at_lag(&shared->lags[i], &s->forwarder.lags[i]);
@@ -127,6 +143,68 @@ look_at_tickets(const struct runtime *rt, struct snapshot *s)
 	s->reads.held = tickets_held(rt->regions->read_tickets, s->reads.limit, 0);
 	s->writes.limit = (size_t)c->db_write_pool_max;
 	s->writes.held = tickets_held(rt->regions->write_tickets, s->writes.limit, 0);
+}
+
+static int64_t
+quantile_us(const struct histogram_view *took, double q)
+{
+	return took->count == 0 ? HISTORY_UNKNOWN : histogram_quantile_ns(took, q) / 1000;
+}
+
+static uint64_t
+limited_of(const struct endpoint_view *v)
+{
+	for (size_t i = 0; i < ENDPOINT_CODES; i++)
+		if (endpoint_codes[i] == STATUS_LIMITED)
+			return v->codes[i];
+	return 0;
+}
+
+static void
+look_at_endpoint(const struct endpoint_view *v, int64_t ms, struct snapshot_endpoint *out)
+{
+	memcpy(out->name, v->name, sizeof out->name);
+	out->class = v->class;
+	out->ms = ms;
+	out->requests = v->requests;
+	out->errors = endpoint_view_class(v, 5);
+	out->limited = limited_of(v);
+	out->from_cache = out->reads = 0;
+	for (size_t i = SERVED_NOT_READ + 1; i < SERVED__COUNT; i++) {
+		out->reads += v->served[i];
+		out->from_cache += i == SERVED_DATABASE ? 0 : v->served[i];
+	}
+	out->p50_us = quantile_us(&v->took, 0.5);
+	out->p99_us = quantile_us(&v->took, 0.99);
+}
+
+static int
+by_traffic(const void *a, const void *b)
+{
+	const struct snapshot_endpoint *x = a, *y = b;
+
+	if (x->requests != y->requests)
+		return x->requests > y->requests ? -1 : 1;
+	return strcmp(x->name, y->name);
+}
+
+static void
+look_at_endpoints(const struct endpoint_stats *stats, struct snapshot *s)
+{
+	struct endpoint_view sum = { .requests = 0 }, v;
+	int64_t ms;
+
+	s->endpoint_count = 0;
+	for (uint32_t row = 0; row < ENDPOINT_ROWS; row++) {
+		if (!endpoint_stats_recent(stats, row, s->now_ms, SNAPSHOT_WINDOW_S, &v, &ms) ||
+		    ms <= 0)
+			continue;
+		endpoint_view_add(&sum, &v);
+		look_at_endpoint(&v, ms, &s->endpoints[s->endpoint_count++]);
+	}
+	qsort(s->endpoints, s->endpoint_count, sizeof *s->endpoints, by_traffic);
+	s->p50_us = quantile_us(&sum.took, 0.5);
+	s->p99_us = quantile_us(&sum.took, 0.99);
 }
 
 /*
@@ -195,8 +273,8 @@ fill_row(struct snapshot *s)
 	v[HISTORY_SPOOL] = s->spool_known ? (int64_t)s->spool.waiting : HISTORY_UNKNOWN;
 	v[HISTORY_SPOOL_OLDEST_MS] = s->spool_known ? s->spool_oldest_ms : HISTORY_UNKNOWN;
 	v[HISTORY_LAG] = lag_of(s);
-	v[HISTORY_P50_US] = HISTORY_UNKNOWN;
-	v[HISTORY_P99_US] = HISTORY_UNKNOWN;
+	v[HISTORY_P50_US] = s->p50_us;
+	v[HISTORY_P99_US] = s->p99_us;
 	v[HISTORY_WORKERS] = sum.workers;
 }
 
@@ -256,10 +334,12 @@ snapshot_gather(const struct runtime *rt, struct snapshot *s)
 	l1_stats_read(rt->regions->l1, &s->cache);
 	s->breaker_count = guards_look(rt->guards, s->now_ms, s->breakers);
 	s->hosts = rt->config->redis_url == NULL ? 0 : fleet_hosts(rt->regions->fleet);
+	look_at_endpoints(rt->regions->endpoints, s);
 	fill_row(s);
 	s->history_count = history_read(rt->regions->history, s->history, HISTORY_ROWS);
 	drop_old_rows(s);
 	look_back(s);
+	scaling_reckon(s);
 }
 
 double

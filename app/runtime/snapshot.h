@@ -5,12 +5,14 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "policy/capacity.h"
 #include "policy/l1.h"
 #include "service/forward.h"
 #include "service/guard.h"
 #include "service/ingest.h"
 #include "service/queue.h"
 #include "telemetry/activity.h"
+#include "telemetry/endpoint_stats.h"
 #include "telemetry/history.h"
 #include "telemetry/metrics.h"
 #include "telemetry/scoreboard.h"
@@ -43,8 +45,20 @@ struct snapshot_tickets {
 	size_t held, limit; /* connections of this host; limit 0: none are counted */
 };
 
-/* Over the last SNAPSHOT_WINDOW_S seconds, by the history. */
 enum { SNAPSHOT_WINDOW_S = 10 };
+
+/* Of one endpoint, in the last SNAPSHOT_WINDOW_S seconds. */
+struct snapshot_endpoint {
+	char name[NAME_BYTES];
+	enum endpoint_class class;
+	int64_t ms; /* how long they really were; 0: not known, and so is the rest */
+	uint64_t requests, errors, limited; /* errors: 500 and above; limited: 429 */
+	uint64_t reads,
+	    from_cache; /* reads that were answered, and those of them without a statement of their own */
+	int64_t p50_us, p99_us; /* HISTORY_UNKNOWN: no request */
+};
+
+/* Of all together, by the history. */
 struct snapshot_window {
 	int64_t ms;			 /* how long it is; 0: nobody has kept a history */
 	int64_t counted[HISTORY__COUNT]; /* of counters: how many in it */
@@ -75,13 +89,18 @@ struct snapshot {
 	struct {
 		enum forward_state state;
 		uint64_t delivered, restarts;
+		int64_t confirmed_us; /* wall: what Kafka held then is applied; 0: not known */
 		struct snapshot_lag lags[FORWARD_LAGS];
 		size_t lag_count;
 	} forwarder;
+	struct snapshot_endpoint endpoints[ENDPOINT_ROWS]; /* the busiest first */
+	size_t endpoint_count;
+	int64_t p50_us, p99_us;			  /* of all together; HISTORY_UNKNOWN */
 	struct history_row row;			  /* this moment, as the history would keep it */
 	struct history_row history[HISTORY_ROWS]; /* of the last ten minutes, oldest first */
 	size_t history_count;
 	struct snapshot_window window;
+	struct capacity_state capacity; /* that is wanted: runtime/scaling.h */
 };
 
 struct snapshot *snapshot_new(void); /* NULL: no memory.  About 900 KiB */
@@ -120,12 +139,12 @@ size_t snapshot_alarms(const struct snapshot *s, struct snapshot_alarm out[SNAPS
 const char *snapshot_member_name(enum member_kind k);
 const char *snapshot_consumer_name(enum ingest_state s);
 const char *snapshot_forwarder_name(enum forward_state s);
-/* "idle" "working" "silent" (no heartbeat for a while: stopped, or stuck). */
+/* "watching" (a supervisor), a state of the consumer, or of a worker "idle" "working"; "silent" (no heartbeat for a while: stopped, or stuck). */
 const char *snapshot_member_word(const struct snapshot *s, const struct snapshot_member *m);
 
 /*
- * For people and for programs.  ${full}: also the threads of each worker, settings (without secrets) and, in
- * JSON, the history.  Numbers are exact: integers to 64 bits, fractions as they were reckoned.
+ * For people and for programs.  ${full}: also the threads of each worker, settings (without secrets), in
+ * text the counters and in JSON the history.  Numbers are exact: integers to 64 bits, fractions as they were reckoned.
  */
 void snapshot_text(const struct snapshot *s, bool full, struct strbuf *b);
 void snapshot_json(const struct snapshot *s, bool full, struct strbuf *b);

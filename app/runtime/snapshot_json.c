@@ -14,7 +14,7 @@
 #include "runtime/config.h"
 #include "runtime/snapshot.h"
 
-enum { NUMBER_BYTES = 40, DIGITS_MAX = 17, SETTINGS_BYTES = 256 * 1024 };
+enum { NUMBER_BYTES = 40, DIGITS_MAX = 17, SETTINGS_BYTES = 256 * 1024, METRIC_NAME_BYTES = 512 };
 
 /*
  * The grammar.  A comma is due where something stands before that is not an opening.
@@ -107,6 +107,12 @@ gauge(struct strbuf *b, const char *name, int64_t value)
 		nothing(b, name);
 	else
 		whole(b, name, value);
+}
+
+static double
+per_second(uint64_t n, int64_t ms)
+{
+	return (double)n * 1000 / (double)ms;
 }
 
 /*
@@ -327,11 +333,45 @@ add_tickets(const char *name, const struct snapshot_tickets *t, struct strbuf *b
 }
 
 static void
+add_endpoint(const struct snapshot_endpoint *e, struct strbuf *b)
+{
+	open_item(b, '{');
+	text(b, "name", e->name);
+	text(b, "priority", endpoint_class_names[e->class]);
+	fraction(b, "requestsPerS", per_second(e->requests, e->ms));
+	fraction(b, "errorsPerS", per_second(e->errors, e->ms));
+	fraction(b, "limitedPerS", per_second(e->limited, e->ms));
+	fraction(b, "cacheRatio", e->reads == 0 ? -1 : (double)e->from_cache / (double)e->reads);
+	gauge(b, "p50Us", e->p50_us);
+	gauge(b, "p99Us", e->p99_us);
+	strbuf_add_char(b, '}');
+}
+
+static void
+add_endpoints(const struct snapshot *s, struct strbuf *b)
+{
+	open_as(b, "endpoints", '[');
+	for (size_t i = 0; i < s->endpoint_count; i++)
+		add_endpoint(&s->endpoints[i], b);
+	strbuf_add_char(b, ']');
+}
+
+static void
 add_counters(const struct snapshot *s, struct strbuf *b)
 {
+	struct strbuf name = STRBUF_INIT(METRIC_NAME_BYTES);
+
 	open_as(b, "counters", '{');
-	for (size_t i = 0; i < METRIC__COUNT; i++)
-		count(b, metric_infos[i].name, s->totals[i]);
+	for (size_t i = 0; i < METRIC__COUNT; i++) {
+		if (metric_infos[i].labels == NULL)
+			continue;
+		name.len = 0;
+		metric_name((enum metric)i, &name);
+		comma(b);
+		strbuf_add_json(b, strbuf_slice(&name));
+		strbuf_addf(b, ":%" PRIu64, s->totals[i]);
+	}
+	strbuf_free(&name);
 	strbuf_add_char(b, '}');
 }
 
@@ -408,6 +448,7 @@ snapshot_json(const struct snapshot *s, bool full, struct strbuf *b)
 	add_tickets("writeConnections", &s->writes, b);
 	key(b, "breakers");
 	breakers_json(s->breakers, s->breaker_count, s->now_ms, b);
+	add_endpoints(s, b);
 	add_counters(s, b);
 	if (full) {
 		add_history(s, b);

@@ -21,8 +21,10 @@ span_text(int64_t ms, char out[AMOUNT_BYTES])
 {
 	const int64_t s = ms / 1000;
 
-	if (ms < 10000)
+	if (ms < 1000)
 		(void)snprintf(out, AMOUNT_BYTES, "%" PRId64 " ms", ms);
+	else if (ms < 10000)
+		(void)snprintf(out, AMOUNT_BYTES, "%.1f s", (double)ms / 1000);
 	else if (s < 120)
 		(void)snprintf(out, AMOUNT_BYTES, "%" PRId64 " s", s);
 	else if (s < 7200)
@@ -243,6 +245,28 @@ add_members(const struct snapshot *s, bool full, struct strbuf *b)
 	strbuf_add_char(b, '\n');
 }
 
+/* Those that were asked for in the window. */
+static void
+add_endpoints(const struct snapshot *s, struct strbuf *b)
+{
+	if (s->endpoint_count == 0 || s->endpoints[0].requests == 0)
+		return;
+	strbuf_addf(b, "%-32s %10s %10s %10s %8s %8s\n", "endpoint", "requests/s", "p50", "p99",
+	    "cached", "errors");
+	for (size_t i = 0; i < s->endpoint_count && s->endpoints[i].requests > 0; i++) {
+		const struct snapshot_endpoint *e = &s->endpoints[i];
+		char cached[AMOUNT_BYTES] = "-";
+
+		if (e->reads > 0)
+			(void)snprintf(cached, sizeof cached, "%.1f %%",
+			    100 * (double)e->from_cache / (double)e->reads);
+		strbuf_addf(b, "%-32s %10.1f %7.2f ms %7.2f ms %8s %8" PRIu64 "\n", e->name,
+		    (double)e->requests * 1000 / (double)e->ms, (double)e->p50_us / 1000,
+		    (double)e->p99_us / 1000, cached, e->errors);
+	}
+	strbuf_add_char(b, '\n');
+}
+
 static void
 add_settings(const struct config *c, struct strbuf *b)
 {
@@ -272,13 +296,19 @@ snapshot_text(const struct snapshot *s, bool full, struct strbuf *b)
 	add_spool(s, b);
 	add_forwarder(s, b);
 	add_consumer(s, b);
+	add_endpoints(s, b);
 	add_members(s, full, b);
 	if (s->breaker_count > 0) {
 		breakers_text(s->breakers, s->breaker_count, s->now_ms, b);
 		strbuf_add_char(b, '\n');
 	}
-	for (size_t i = 0; i < METRIC__COUNT; i++)
-		strbuf_addf(b, "%-40s %" PRIu64 "\n", metric_infos[i].name, s->totals[i]);
-	if (full)
-		add_settings(s->config, b);
+	if (!full)
+		return;
+	for (size_t i = 0; i < METRIC__COUNT; i++) {
+		if (metric_infos[i].labels == NULL)
+			continue;
+		metric_name((enum metric)i, b);
+		strbuf_addf(b, " %" PRIu64 "\n", s->totals[i]);
+	}
+	add_settings(s->config, b);
 }

@@ -64,6 +64,8 @@ snapshot_member_word(const struct snapshot *s, const struct snapshot_member *m)
 {
 	if (is_silent(s, m))
 		return "silent";
+	if (m->view.kind == MEMBER_SUPERVISOR)
+		return "watching";
 	if (m->view.kind == MEMBER_CONSUMER)
 		return snapshot_consumer_name(s->consumer.state);
 	return m->view.in_hand > 0 || m->activity.counts.busy > 0 ? "working" : "idle";

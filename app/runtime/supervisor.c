@@ -30,6 +30,7 @@
 #include "runtime/runtime.h"
 #include "runtime/server_socket.h"
 #include "runtime/signals.h"
+#include "runtime/snapshot.h"
 #include "runtime/state_dir.h"
 #include "telemetry/endpoint_stats.h"
 
@@ -215,6 +216,14 @@ may_judge(struct supervisor *s, int64_t now_ms)
 	return now_ms >= s->lenient_until_ms;
 }
 
+/* A row a second: a newcomer at /status has a curve at once. */
+static void
+keep_history(struct supervisor *s)
+{
+	snapshot_gather(&s->rt, s->admin.snapshot);
+	history_add(s->rt.regions->history, &s->admin.snapshot->row);
+}
+
 static void
 tick(struct supervisor *s, int64_t now_ms)
 {
@@ -224,6 +233,7 @@ tick(struct supervisor *s, int64_t now_ms)
 	endpoint_stats_tick(s->rt.regions->endpoints, now_ms); /* should all workers be stuck */
 	pool_look(&s->pool, &b, now_ms, may_judge(s, now_ms));
 	look_around(s);
+	keep_history(s);
 	s->tick_ms = now_ms;
 	if (s->facts.segment_gone && s->phase == PHASE_RUNNING)
 		rejoin(s);
@@ -330,7 +340,7 @@ open_loop(struct supervisor *s)
 	enum err rc = signals_open(&s->signals.fd);
 
 	if (rc == ERR_OK)
-		rc = admin_open(&s->facts, &s->admin);
+		rc = admin_open(&s->facts, &s->rt, &s->admin);
 	if (rc == ERR_OK)
 		rc = reactor_listen(s->admin.reactor, s->admin_listen.fd, allow.list, allow.count);
 	if (rc == ERR_OK)

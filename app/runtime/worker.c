@@ -28,6 +28,7 @@
 #include "service/catalog.h"
 #include "service/idempotency.h"
 #include "service/ledger.h"
+#include "service/otel_settings.h"
 #include "service/purges.h"
 #include "service/store.h"
 #include "telemetry/activity.h"
@@ -186,7 +187,11 @@ fill_env(struct worker *w)
 		.tenants = &w->rt.tenants,
 		.scoreboard = w->rt.scoreboard,
 		.endpoints = w->rt.regions->endpoints,
+		.limits = w->rt.regions->limits,
 		.member = w->rt.member,
+		.exporter = w->rt.exporter,
+		.slow_ns = c->slow_ms * 1000000,
+		.ignores_traces = !c->otel->propagates,
 		.ledger = w->rt.ledger,
 		.base_path = slice_of(c->base_path),
 		.trusted = c->trusted_proxies.list,
@@ -209,7 +214,7 @@ show_endpoints(const struct worker *w)
 		const struct endpoint *e = w->rt.catalog->endpoints[i];
 
 		endpoint_stats_claim(w->rt.regions->endpoints, e->name_hash, e->name,
-		    e->never_shed ? ENDPOINT_CRITICAL : ENDPOINT_NORMAL);
+		    (enum endpoint_class)pipeline_class(e));
 	}
 }
 
@@ -256,7 +261,8 @@ int
 worker_run(const struct worker_options *o)
 {
 	const unsigned needs = RUNTIME_SEGMENT | RUNTIME_MEMBER | RUNTIME_CATALOG | RUNTIME_STORE |
-			       RUNTIME_DATABASE | RUNTIME_KEYS | RUNTIME_QUEUE | RUNTIME_REDIS;
+			       RUNTIME_DATABASE | RUNTIME_KEYS | RUNTIME_QUEUE | RUNTIME_REDIS |
+			       RUNTIME_TRACES;
 	struct worker *w = calloc(1, sizeof *w);
 	struct fault_list faults;
 	int signal_fd = -1, code = 1;

@@ -50,6 +50,7 @@ struct fleet_options {
 };
 
 enum err fleet_open(const struct fleet_options *o, struct fleet **out);
+/* Gives back what this process owes of its leases, as far as timeout_ms carries; the rest is lost to the clients. */
 void fleet_close(struct fleet **fp);
 
 /* What is limited: a client under a rule. */

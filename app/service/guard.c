@@ -10,8 +10,10 @@
 #include <stdatomic.h>
 #include <string.h>
 
+#include "base/clock.h"
 #include "base/hash.h"
 #include "base/log.h"
+#include "telemetry/span.h"
 
 enum {
 	NAME_WORDS = GUARD_NAME_BYTES / sizeof(uint64_t),
@@ -22,6 +24,7 @@ enum {
 struct row {
 	_Alignas(ROW_ALIGN) _Atomic uint64_t hash; /* of the name; 0: free */
 	_Atomic uint64_t name[NAME_WORDS];
+	struct call_stats calls;
 };
 
 /* Behind each row lies its breaker, whose size is its own business. */
@@ -132,7 +135,10 @@ guard_open(struct guards *g, const char *name, const struct breaker_rules *rules
 	row = claim_row(g, hash_of(name));
 	if (row == NULL)
 		return ERR_FULL;
-	*out = (struct guard){ .breaker = breaker_of(row), .rules = *rules, .suspends = suspends };
+	*out = (struct guard){ .breaker = breaker_of(row),
+		.calls = &row->calls,
+		.rules = *rules,
+		.suspends = suspends };
 	memcpy(out->name, name, strlen(name));
 	write_name(row, out->name);
 	return ERR_OK;
@@ -154,9 +160,15 @@ say(const struct guard *g, const struct breaker_change *c)
 		LOG_INT("slow", c->slow),
 	};
 
-	if (c->from != c->to)
-		log_write(bad ? LOG_LEVEL_WARN : LOG_LEVEL_INFO, "breaker", fields,
-		    sizeof fields / sizeof *fields);
+	if (c->from == c->to)
+		return;
+	span_event(NULL, "breaker", SPAN_STR(WEIR_BREAKER_NAME, slice_of(g->name)),
+	    SPAN_STR(WEIR_BREAKER_FROM, slice_of(breaker_word(c->from, BREAKER_AUTO))),
+	    SPAN_STR(WEIR_BREAKER_TO, slice_of(breaker_word(c->to, BREAKER_AUTO))),
+	    SPAN_INT(WEIR_BREAKER_CALLS, c->calls), SPAN_INT(WEIR_BREAKER_FAILURES, c->failures),
+	    SPAN_INT(WEIR_BREAKER_SLOW, c->slow));
+	log_write(bad ? LOG_LEVEL_WARN : LOG_LEVEL_INFO, "breaker", fields,
+	    sizeof fields / sizeof *fields);
 }
 
 static enum err
@@ -168,7 +180,7 @@ probe(const struct guard *g, int64_t now_ms, struct guard_pass *pass_out)
 	if (!breaker_probe(g->breaker, &g->rules, now_ms, &t, &change))
 		return ERR_UNAVAILABLE;
 	say(g, &change);
-	*pass_out = (struct guard_pass){ now_ms, t.serial, t.probe };
+	*pass_out = (struct guard_pass){ now_ms, t.serial, t.probe, clock_mono_ns() };
 	return ERR_OK;
 }
 
@@ -176,12 +188,16 @@ enum err
 guard_enter(const struct guard *g, int64_t now_ms, struct guard_pass *pass_out)
 {
 	struct breaker_ticket t;
+	enum err rc;
 
 	if (breaker_allow(g->breaker, &t)) {
-		*pass_out = (struct guard_pass){ now_ms, t.serial, t.probe };
+		*pass_out = (struct guard_pass){ now_ms, t.serial, t.probe, clock_mono_ns() };
 		return ERR_OK;
 	}
-	return g->suspends ? ERR_UNAVAILABLE : probe(g, now_ms, pass_out);
+	rc = g->suspends ? ERR_UNAVAILABLE : probe(g, now_ms, pass_out);
+	if (rc != ERR_OK)
+		call_stats_count(g->calls, CALL_REFUSED, 0);
+	return rc;
 }
 
 enum err
@@ -200,6 +216,16 @@ outcome_of(const struct guard *g, enum err result, int64_t took_ms)
 	return took_ms > g->rules.slow_ms ? BREAKER_SLOW : BREAKER_ANSWERED;
 }
 
+static enum call_result
+counted_as(const struct guard *g, enum err result, int64_t took_ms)
+{
+	if (result == ERR_TIMEOUT)
+		return CALL_TIMEOUT;
+	if (result == ERR_UNAVAILABLE || result == ERR_IO)
+		return CALL_FAILED;
+	return took_ms > g->rules.slow_ms ? CALL_SLOW : CALL_ANSWERED;
+}
+
 void
 guard_leave(const struct guard *g, const struct guard_pass *pass, enum err result, int64_t now_ms)
 {
@@ -207,6 +233,8 @@ guard_leave(const struct guard *g, const struct guard_pass *pass, enum err resul
 	const struct breaker_change change = breaker_report(
 	    g->breaker, &g->rules, &t, outcome_of(g, result, now_ms - pass->begun_ms), now_ms);
 
+	call_stats_count(g->calls, counted_as(g, result, now_ms - pass->begun_ms),
+	    clock_mono_ns() - pass->begun_ns);
 	say(g, &change);
 }
 
@@ -240,6 +268,20 @@ guards_look(const struct guards *g, int64_t now_ms, struct guard_view out[GUARDS
 		breaker_look(breaker_of(row), now_ms, &out[n++].breaker);
 	}
 	return n;
+}
+
+bool
+guards_calls(const struct guards *g, size_t i, struct guard_calls *out)
+{
+	const struct row *row = row_at(g, i);
+
+	memset(out, 0, sizeof *out);
+	if (atomic_load(&row->hash) == 0 || !read_name(row, out->name))
+		return false;
+	for (size_t r = 0; r < CALL_RESULT__COUNT; r++)
+		out->results[r] = atomic_load(&row->calls.results[r]);
+	histogram_add(&row->calls.took, &out->took);
+	return true;
 }
 
 enum err

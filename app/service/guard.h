@@ -7,6 +7,7 @@
 
 #include "base/err.h"
 #include "policy/breaker.h"
+#include "telemetry/call_stats.h"
 
 /*
  * What every call to another server goes through: one guard for each downstream of the host (`redis-1`,
@@ -27,7 +28,8 @@ size_t guards_size(void);
 void guards_init(void *mem); /* ${mem}: aligned to 64 bytes */
 
 struct guard {
-	struct breaker *breaker; /* in the segment */
+	struct breaker *breaker;  /* in the segment */
+	struct call_stats *calls; /* there too */
 	struct breaker_rules rules;
 	char name[GUARD_NAME_BYTES];
 	/*
@@ -40,8 +42,9 @@ struct guard {
 
 struct guard_pass {
 	int64_t begun_ms;
-	uint32_t serial; /* of the breaker, when the call was begun */
-	bool probe;	 /* this call decides whether the breaker closes */
+	uint32_t serial;  /* of the breaker, when the call was begun */
+	bool probe;	  /* this call decides whether the breaker closes */
+	int64_t begun_ns; /* by the clock, for what it took */
 };
 
 /* Finds the row of ${name}, or claims one; rows are never given back.  ERR_FULL: no row is left.  ERR_TOO_LARGE: the
@@ -74,6 +77,14 @@ struct guard_view {
 
 /* All rows, in the order in which they were claimed; returns how many. */
 size_t guards_look(const struct guards *g, int64_t now_ms, struct guard_view out[GUARDS_MAX]);
+
+/* What was counted of a row, 0 to GUARDS_MAX - 1.  False: it is free. */
+struct guard_calls {
+	char name[GUARD_NAME_BYTES];
+	uint64_t results[CALL_RESULT__COUNT];
+	struct histogram_view took;
+};
+bool guards_calls(const struct guards *g, size_t row, struct guard_calls *out);
 
 /* Orders, or gives back, what the breaker of ${name} does; logged.  ERR_NOT_FOUND: no such row. */
 enum err guards_force(struct guards *g, const char *name, enum breaker_force force, int64_t now_ms);

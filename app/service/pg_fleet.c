@@ -21,6 +21,7 @@
 #include "policy/concurrency.h"
 #include "policy/tickets.h"
 #include "service/store.h"
+#include "telemetry/span.h"
 
 enum {
 	MEASURE_MS = 1000, /* how long a measured lag is believed */
@@ -227,6 +228,27 @@ pg_fleet_dial(struct pg_fleet *f, size_t server, int64_t deadline_ms, struct pg 
 	return dial(f, &f->servers[server], true, deadline_ms, out, why_out);
 }
 
+static enum err
+dial_for_request(struct pg_fleet *f, struct server *s, int64_t deadline_ms, struct pg **out)
+{
+	struct span *span = span_begin(SPAN_INTERNAL, "connect");
+	const enum err rc = dial(f, s, false, deadline_ms, out, NULL);
+
+	span_end(span, rc);
+	return rc;
+}
+
+void
+pg_fleet_describe(const struct pg_fleet *f, size_t server, struct span *s)
+{
+	const struct pg_url *url = &f->servers[server].url;
+
+	span_str(s, SPAN_KEY_DB_NAMESPACE, slice_of(url->database));
+	span_str(s, SPAN_KEY_SERVER_ADDRESS, slice_of(url->host));
+	if (!pg_url_is_local(url))
+		span_int(s, SPAN_KEY_SERVER_PORT, url->port);
+}
+
 enum err
 pg_fleet_enter(
     struct pg_fleet *f, size_t server, int64_t deadline_ms, int64_t connect_ms, struct pg_turn *out)
@@ -251,7 +273,7 @@ pg_fleet_enter(
 	if (out->kept)
 		pg_deadline(out->lease.pg, connect_ms);
 	else
-		rc = dial(f, s, false, connect_ms, &out->lease.pg, NULL);
+		rc = dial_for_request(f, s, connect_ms, &out->lease.pg);
 	if (rc != ERR_OK)
 		pg_fleet_leave(f, out, rc);
 	return rc;

@@ -10,8 +10,9 @@
 #include "service/pg_pool.h"
 #include "service/pg_url.h"
 
-struct pg;	      /* client/pg.h */
-struct pg_fault;      /* client/pg.h */
+struct pg;	 /* client/pg.h */
+struct pg_fault; /* client/pg.h */
+struct span;
 struct store_options; /* service/store.h */
 
 /*
@@ -62,6 +63,8 @@ enum err pg_fleet_enter(struct pg_fleet *f, size_t server, int64_t deadline_ms, 
 /* ${result}: as guard_leave() wants it. */
 void pg_fleet_leave(struct pg_fleet *f, struct pg_turn *turn, enum err result);
 
+/* Says in ${s} which server that is. */
+void pg_fleet_describe(const struct pg_fleet *f, size_t server, struct span *s);
 /* As store_room(): of all servers that are there. */
 size_t pg_fleet_room(const struct pg_fleet *f);
 

@@ -19,6 +19,7 @@
 #include "client/redis.h"
 #include "client/resolver.h"
 #include "service/shard_url.h"
+#include "telemetry/span.h"
 
 enum {
 	KEEP_MS = 30000, /* an idle connection is closed then */
@@ -85,12 +86,16 @@ run_job(struct redis *r, const struct job *j, int64_t deadline_ms)
 static enum err
 place_take(const struct shards *s, struct shard *h, int64_t deadline_ms, struct redis **out)
 {
+	struct span *wait = NULL;
 	enum err rc = ERR_OK;
 
 	*out = NULL;
 	(void)pthread_mutex_lock(&h->lock);
-	while (h->lent_count >= s->max_connections && clock_mono_ms() < deadline_ms)
+	while (h->lent_count >= s->max_connections && clock_mono_ms() < deadline_ms) {
+		if (wait == NULL)
+			wait = span_begin(SPAN_INTERNAL, "pool.wait");
 		(void)thread_wait(&h->given_back, &h->lock, deadline_ms);
+	}
 	if (h->lent_count >= s->max_connections)
 		rc = ERR_OVERLOADED;
 	else
@@ -98,6 +103,7 @@ place_take(const struct shards *s, struct shard *h, int64_t deadline_ms, struct 
 	if (rc == ERR_OK && h->kept_count > 0)
 		*out = h->kept[--h->kept_count].redis;
 	(void)pthread_mutex_unlock(&h->lock);
+	span_end(wait, rc);
 	return rc;
 }
 
@@ -171,12 +177,37 @@ connect_and_run(const struct shards *s, struct shard *h, struct redis **rp, cons
 	return rc == ERR_OK ? run_job(*rp, j, deadline_ms) : rc;
 }
 
+/* A command is named by its first word, a script by its own name; keys and values are nobody's business. */
+static struct span *
+span_of(const struct shard *h, const struct job *j)
+{
+	struct span *span = span_begin(SPAN_CLIENT, "EVALSHA");
+
+	if (span == NULL)
+		return NULL;
+	if (j->script == NULL) {
+		span_name(span, j->args[0]);
+		span_str(span, SPAN_KEY_DB_OPERATION_NAME, j->args[0]);
+	} else {
+		span_name(span, slice_of(j->script->name));
+		span_str(span, SPAN_KEY_DB_OPERATION_NAME, SLICE("EVALSHA"));
+		span_str(span, SPAN_KEY_DB_STORED_PROCEDURE_NAME, slice_of(j->script->name));
+	}
+	span_str(span, SPAN_KEY_DB_SYSTEM_NAME, SLICE("redis"));
+	span_str(span, SPAN_KEY_SERVER_ADDRESS,
+	    slice_of(h->url.path != NULL ? h->url.path : h->url.host));
+	if (h->url.path == NULL)
+		span_int(span, SPAN_KEY_SERVER_PORT, h->url.port);
+	return span;
+}
+
 static enum err
 call(struct shards *s, size_t shard, const struct job *j, int64_t now_ms)
 {
 	struct shard *h = &s->shards[shard];
 	const int64_t deadline_ms = now_ms + s->timeout_ms;
 	struct guard_pass pass;
+	struct span *span;
 	struct redis *r;
 	enum err rc;
 
@@ -188,7 +219,9 @@ call(struct shards *s, size_t shard, const struct job *j, int64_t now_ms)
 		return rc;
 	rc = guard_enter(&h->guard, clock_mono_ms(), &pass);
 	if (rc == ERR_OK) {
+		span = span_of(h, j);
 		rc = connect_and_run(s, h, &r, j, deadline_ms);
+		span_end(span, rc);
 		now_ms = clock_mono_ms();
 		guard_leave(&h->guard, &pass, rc, now_ms);
 	}

@@ -16,6 +16,7 @@
 #include "client/sqlite.h"
 #include "policy/concurrency.h"
 #include "service/store.h"
+#include "telemetry/span.h"
 
 /* Of one value inside a statement: what a function may build. */
 enum { MAX_VALUE_BYTES = 64 << 20 };
@@ -99,18 +100,23 @@ sqlite_pool_max_response(const struct sqlite_pool *p)
 static enum err
 claim(struct sqlite_pool *p, int64_t deadline_ms, struct sqlite **out)
 {
+	struct span *wait = NULL;
 	enum err rc = ERR_OK;
 
 	*out = NULL;
 	(void)pthread_mutex_lock(&p->lock);
-	while (rc == ERR_OK && p->idle_count == 0 && p->open_count == p->max)
+	while (rc == ERR_OK && p->idle_count == 0 && p->open_count == p->max) {
+		if (wait == NULL)
+			wait = span_begin(SPAN_INTERNAL, "pool.wait");
 		if (!thread_wait(&p->given_back, &p->lock, deadline_ms))
 			rc = ERR_TIMEOUT;
+	}
 	if (rc == ERR_OK && p->idle_count > 0)
 		*out = p->idle[--p->idle_count].db;
 	else if (rc == ERR_OK)
 		p->open_count++;
 	(void)pthread_mutex_unlock(&p->lock);
+	span_end(wait, rc);
 	return rc;
 }
 

@@ -15,6 +15,7 @@
 #include "base/fault.h"
 #include "client/pg.h"
 #include "http/endpoint.h"
+#include "service/db_span.h"
 #include "service/pg_bind.h"
 #include "service/pg_cell.h"
 #include "service/pg_fleet.h"
@@ -389,6 +390,21 @@ greeting_ms(int64_t deadline_ms, bool last)
 	return last || now_ms + ms > deadline_ms ? deadline_ms : now_ms + ms;
 }
 
+/* One turn that has a connection, as a span. */
+static struct outcome
+talk_in_span(const struct call *call, size_t server, struct pg_turn *turn, bool may_lag)
+{
+	struct span *span = call->e == NULL ? NULL : db_span_begin(call->e);
+	struct outcome o;
+
+	pg_fleet_describe(call->store->fleet, server, span);
+	o = talk(call, turn, may_lag);
+	db_span_end(span, o.rc,
+	    o.rc == ERR_OK || turn->lease.pg == NULL ? NULL
+						     : pg_last_fault(turn->lease.pg)->sqlstate);
+	return o;
+}
+
 /* A kept connection may have ended without our knowing, which says nothing of the server: once more, with a new one. */
 static struct outcome
 ask(const struct call *call, size_t server, bool last, bool may_lag)
@@ -406,7 +422,7 @@ ask(const struct call *call, size_t server, bool last, bool may_lag)
 			o.elsewhere = rc == ERR_UNAVAILABLE || rc == ERR_TIMEOUT;
 			return o;
 		}
-		o = talk(call, &turn, may_lag);
+		o = talk_in_span(call, server, &turn, may_lag);
 		stale = turn.kept && o.elsewhere && o.for_guard == ERR_UNAVAILABLE &&
 			turn.lease.pg != NULL && pg_is_dead(turn.lease.pg);
 		pg_fleet_leave(call->store->fleet, &turn, stale ? ERR_OK : o.for_guard);

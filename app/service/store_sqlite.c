@@ -12,6 +12,7 @@
 #include "base/fault.h"
 #include "client/sqlite.h"
 #include "http/endpoint.h"
+#include "service/db_span.h"
 #include "service/reading.h"
 #include "service/sqlite_bind.h"
 #include "service/sqlite_pool.h"
@@ -92,12 +93,14 @@ read_pool(void *state, const struct endpoint *e, const struct value *values,
 	struct sqlite_statement *s = NULL;
 	struct reading r;
 	struct sqlite *db;
+	struct span *span;
 	int64_t begun_ns;
 	enum err rc = sqlite_pool_borrow(p, deadline_ms, &db);
 
 	(void)seen_out; /* there is one file, and it shows all */
 	if (rc != ERR_OK)
 		return rc;
+	span = db_span_begin(e);
 	begun_ns = sqlite_pool_begin(p);
 	reading_open(&r, e);
 	rc = sqlite_take(db, e->name, e->sql, &s);
@@ -110,6 +113,7 @@ read_pool(void *state, const struct endpoint *e, const struct value *values,
 	}
 	sqlite_give(&s);
 	sqlite_pool_end(p, begun_ns, rc);
+	db_span_end(span, rc, NULL);
 	sqlite_pool_return(p, &db, rc);
 	reading_close(&r);
 	return rc;

@@ -43,6 +43,11 @@ const char *const served_from_names[SERVED__COUNT] = {
 const int endpoint_codes[ENDPOINT_CODES] = { 200, 304, 202, 404, 429, 503, 400, 401, 403, 204, 201,
 	405, 406, 408, 409, 413, 415, 422, 431, 499, 500, 502, 504, 0 };
 
+const char *const endpoint_queue_names[ENDPOINT_QUEUE__COUNT] = {
+	[ENDPOINT_QUEUE_LISTEN] = "listen",
+	[ENDPOINT_QUEUE_LANE] = "lane",
+};
+
 struct cell {
 	alignas(64) _Atomic uint64_t codes[ENDPOINT_CODES];
 	_Atomic uint64_t served[SERVED__COUNT];
@@ -70,6 +75,7 @@ struct endpoint_stats {
 	_Atomic uint32_t class[ENDPOINT_ROWS];
 	_Atomic int64_t second; /* of the newest copy */
 	struct cell cells[ENDPOINT_ROWS][SHARDS];
+	struct histogram waits[ENDPOINT_QUEUE__COUNT][SHARDS];
 	struct copy copies[COPIES];
 	struct exemplar exemplars[ENDPOINT_ROWS][ENDPOINT_EDGES + 1];
 };
@@ -177,6 +183,21 @@ endpoint_stats_record(struct endpoint_stats *e, unsigned member, const struct en
 	set_class(e, row, s->class);
 	if (s->trace_id != NULL)
 		keep_exemplar(&e->exemplars[row][edge_of(s->took_ns)], s);
+}
+
+void
+endpoint_stats_waited(
+    struct endpoint_stats *e, unsigned member, enum endpoint_queue q, int64_t waited_ns)
+{
+	histogram_record(&e->waits[q][member % SHARDS], waited_ns);
+}
+
+void
+endpoint_stats_waits(
+    const struct endpoint_stats *e, enum endpoint_queue q, struct histogram_view *sum)
+{
+	for (size_t shard = 0; shard < SHARDS; shard++)
+		histogram_add(&e->waits[q][shard], sum);
 }
 
 void
@@ -341,6 +362,25 @@ endpoint_view_add(struct endpoint_view *sum, const struct endpoint_view *v)
 	sum->requests += v->requests;
 	sum->took.count += v->took.count;
 	sum->took.sum_ns += v->took.sum_ns;
+}
+
+int64_t
+endpoint_stats_recent_class(const struct endpoint_stats *e, int class, int64_t now_ms,
+    unsigned seconds, struct endpoint_view *out)
+{
+	int64_t span_ms = 0, row_ms;
+	struct endpoint_view v;
+
+	memset(out, 0, sizeof *out);
+	for (uint32_t row = 0; row < ENDPOINT_ROWS; row++) {
+		if ((class >= 0 && (int)atomic_load(&e->class[row]) != class) ||
+		    !endpoint_stats_recent(e, row, now_ms, seconds, &v, &row_ms))
+			continue;
+		endpoint_view_add(out, &v);
+		if (row_ms > span_ms)
+			span_ms = row_ms;
+	}
+	return span_ms;
 }
 
 uint64_t

@@ -68,6 +68,19 @@ struct endpoint_sample {
 void endpoint_stats_record(
     struct endpoint_stats *e, unsigned member, const struct endpoint_sample *s);
 
+/* What requests wait for before they are worked on. */
+enum endpoint_queue {
+	ENDPOINT_QUEUE_LISTEN, /* to be accepted and read: by the front server's own clock */
+	ENDPOINT_QUEUE_LANE,   /* a thread that may block */
+	ENDPOINT_QUEUE__COUNT
+};
+extern const char *const endpoint_queue_names[ENDPOINT_QUEUE__COUNT];
+void endpoint_stats_waited(
+    struct endpoint_stats *e, unsigned member, enum endpoint_queue q, int64_t waited_ns);
+/* Adds to ${sum}, which begins as all zero. */
+void endpoint_stats_waits(
+    const struct endpoint_stats *e, enum endpoint_queue q, struct histogram_view *sum);
+
 /* So that an endpoint is seen before its first request. */
 void endpoint_stats_claim(
     struct endpoint_stats *e, uint64_t key, struct slice name, enum endpoint_class class);
@@ -88,6 +101,9 @@ bool endpoint_stats_view(const struct endpoint_stats *e, uint32_t row, struct en
 /* Of the last ${seconds} (1 to ENDPOINT_RECENT_MAX_S); *${span_ms_out} is how long that really was, 0 when not known. */
 bool endpoint_stats_recent(const struct endpoint_stats *e, uint32_t row, int64_t now_ms,
     unsigned seconds, struct endpoint_view *out, int64_t *span_ms_out);
+/* The same, of all endpoints of a class (-1: of all), without a name; returns the span. */
+int64_t endpoint_stats_recent_class(const struct endpoint_stats *e, int class, int64_t now_ms,
+    unsigned seconds, struct endpoint_view *out);
 void endpoint_view_add(struct endpoint_view *sum, const struct endpoint_view *v);
 /* How many of ${v} had a status of 100 * ${hundreds} to 99 more; 304 is of 2, for it is an answer as good. */
 uint64_t endpoint_view_class(const struct endpoint_view *v, int hundreds);

@@ -14,11 +14,10 @@ import pytest
 
 sys.path.insert(0, os.path.join(os.path.dirname(__file__), "..", "support"))
 
-import postgres as pg  # noqa: E402
-import processes  # noqa: E402  (found by the line above)
-import redis_server  # noqa: E402
 import kafka  # noqa: E402  (found by the line above)
+import postgres as pg  # noqa: E402
 import processes  # noqa: E402
+import redis_server  # noqa: E402
 import weir as house  # noqa: E402
 
 FOLDER = os.path.join(house.ROOT, "build", "test")
@@ -89,6 +88,26 @@ def postgres():
     servers.stop()
 
 
+@pytest.fixture(scope="module")
+def module_postgres():
+    """A primary and PgBouncer of this module's own: a test may stall and kill them, and the next one finds them at work."""
+    servers = pg.Servers(replicas=0)
+    yield servers
+    servers.stop()
+
+
+@pytest.fixture
+def make_postgres(request):
+    """Servers of this test's own, which may do to them what it likes."""
+
+    def make(**how):
+        made = pg.Servers(**how)
+        request.addfinalizer(made.stop)
+        return made
+
+    return make
+
+
 @pytest.fixture(scope="session")
 def weirs(request, binary, atlas_db):
     """Makes a Weir that is not started yet, and keeps nothing."""
@@ -139,7 +158,7 @@ def make_weir(request, weirs):
 def make_redis(request):
     """Makes and starts a Redis for one test, which may do to it what it likes."""
 
-    def make(start=True, **how):
+    def make(**how):
         folder = new_folder()
         made = redis_server.Redis(folder, **how)
 
@@ -148,9 +167,11 @@ def make_redis(request):
             shutil.rmtree(folder, ignore_errors=True)
 
         request.addfinalizer(end_redis)
-        return made.start() if start else made
+        return made.start()
 
     return make
+
+
 @pytest.fixture(scope="session")
 def one_broker():
     folder = new_folder()

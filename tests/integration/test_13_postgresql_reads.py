@@ -9,7 +9,6 @@ import time
 import conftest
 import pytest
 
-import postgres as pg
 import processes
 
 HANDLERS = {
@@ -25,18 +24,6 @@ HANDLERS = {
 }
 
 SCHEMA = "CREATE TABLE numbers (n bigint); INSERT INTO numbers VALUES (1), (2); CREATE SEQUENCE counter;"
-
-
-@pytest.fixture
-def make_postgres(request):
-    """Servers of this test's own, which may do to them what it likes."""
-
-    def make(**how):
-        made = pg.Servers(**how)
-        request.addfinalizer(made.stop)
-        return made
-
-    return make
 
 
 @pytest.fixture

@@ -83,7 +83,7 @@ def wait_hosts(weirs, count):
 
 def wait_log(weir, event, meanwhile=lambda: None):
     """A Redis that refuses is not suspended by one call: its breaker opens when half of the calls fail."""
-    processes.wait_until(lambda: meanwhile() or any(line["event"] == event for line in weir.log_lines()), event)
+    processes.wait_until(lambda: meanwhile() or weir.events(event), event)
 
 
 def shared(redis, work):
@@ -150,7 +150,7 @@ def test_a_refusal_by_one_limit_costs_the_others_nothing(fleet):
 def test_an_observed_limit_refuses_nobody_and_is_counted(fleet):
     _, (a, b) = fleet()
     assert ask(a, "/t/observed", count=2) + ask(b, "/t/observed", count=2) == [200] * 4
-    assert (a.counter("limit_observed"), b.counter("limit_observed")) == (0, 2)
+    assert tuple(w.counter("limit_decisions", result="observed") for w in (a, b)) == (0, 2)
 
 
 def test_tokens_come_back_with_time(fleet):
@@ -164,6 +164,38 @@ def test_unused_tokens_of_a_bucket_are_given_back(fleet):
     _, (a, b) = fleet()
     ask(a, "/t/large", count=200)
     processes.wait_until(lambda: explain(b, "large")[0]["redis"]["remaining"] >= 2800, "the rest of the lease")
+
+
+@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGQUIT])
+def test_what_a_host_that_stops_has_not_used_is_given_back(fleet, how):
+    """Its leases ended with it, so a restart of many hosts took from clients what nobody had used."""
+    _, (a, b) = fleet()
+    for second in range(2, 12):
+        ask(a, "/t/large", f"192.0.2.{second}", count=20)
+    a.serve.send_signal(how)
+    processes.wait_until(lambda: a.serve.poll() is not None, "the end")
+    left = [explain(b, "large", f"192.0.2.{second}")[0]["redis"]["remaining"] for second in range(2, 12)]
+    assert all(2980 <= remaining <= 2981 for remaining in left), "one token comes back in half a minute"
+
+
+def test_what_a_worker_that_leaves_has_not_used_is_given_back(fleet):
+    _, (a, b) = fleet(WEIR_WORKERS="2")
+    ask(a, "/t/large", count=200)
+    before = a.workers()
+    for pid in before:
+        os.kill(pid, signal.SIGTERM)
+    assert all(processes.ends_within(pid, 20) for pid in before)
+    assert explain(b, "large")[0]["redis"]["remaining"] >= 2800
+
+
+def test_a_redis_that_stalls_does_not_keep_a_host_from_stopping(fleet):
+    redis, (a,) = fleet(1)
+    ask(a, "/t/large", count=200)
+    redis.suspend()
+    try:
+        a.stop()
+    finally:
+        redis.resume()
 
 
 def test_a_worker_killed_with_a_lease_adds_no_token(fleet):

@@ -74,11 +74,8 @@ class Crowd:
 
 
 def sheds(weir):
-    """{reason: how many}; the sum is that of all."""
-    counters = weir.status()["counters"]
-    found = {reason: counters[f"weir_shed_{reason}_total"] for reason in REASONS}
-    assert sum(found.values()) == counters["weir_shed_total"]
-    return found
+    """{reason: how many}"""
+    return {reason: weir.counter("shed", reason=reason) for reason in REASONS}
 
 
 def test_who_is_too_many_is_told_when_to_come_back_and_the_others_are_answered(weir):

@@ -215,13 +215,12 @@ def test_a_stall_is_said_once_and_so_is_its_end(fleet, broker):
     wait_applied(burst(weir, "a", 10), weir)
     broker.freeze()
     keys = burst(weir, "b", 10)
-    said = lambda event: [line for line in weir.log_lines() if line["event"] == event]  # noqa: E731
-    processes.wait_until(lambda: said("kafka_stalled"), "a word about the stall")
+    processes.wait_until(lambda: weir.events("kafka_stalled"), "a word about the stall")
     keys += burst(weir, "c", 10)
     assert weir.status()["forwarder"]["state"] == "stalled"
     broker.thaw()
-    processes.wait_until(lambda: said("forwarder_goes_on"), "a word about its end")
-    assert len(said("kafka_stalled")) == len(said("forwarder_goes_on")) == 1
+    processes.wait_until(lambda: weir.events("forwarder_goes_on"), "a word about its end")
+    assert len(weir.events("kafka_stalled")) == len(weir.events("forwarder_goes_on")) == 1
     processes.wait_until(lambda: len(ids(weir)) == 30, "all events", 60)
 
 
@@ -276,7 +275,7 @@ def test_two_hosts_share_the_work_and_each_event_is_applied_once(fleet):
     processes.wait_until(lambda: len(ids(one, two)) == 20, "the group", 60)
 
     def assigned(w):
-        lines = [line["partitions"] for line in w.log_lines() if line["event"] == "kafka_assigned"]
+        lines = [line["partitions"] for line in w.events("kafka_assigned")]
         return lines[-1] if lines else 0
 
     # The topic of `queue:` has 6 partitions as well.

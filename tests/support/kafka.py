@@ -49,6 +49,16 @@ log.flush.interval.messages=9223372036854775807
 """
 
 
+def fetch(libs):
+    """Maven's own words, which end in escapes for a terminal even without one, are for when it fails."""
+    print(f"kafka: fetching its jars from Maven Central into {os.path.relpath(libs)}", flush=True)
+    options = ["--batch-mode", "--quiet", "-Dstyle.color=never", "-DincludeScope=runtime", f"-DoutputDirectory={libs}"]
+    argv = ["mvn", *options, "--file", POM, "dependency:copy-dependencies"]
+    done = subprocess.run(argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    if done.returncode != 0:
+        raise RuntimeError(f"Kafka's jars could not be fetched from Maven Central:\n{done.stdout}")
+
+
 def jars():
     """The folder with the broker's jars, fetched when they are not there yet."""
     with open(POM, "rb") as f:
@@ -59,11 +69,7 @@ def jars():
         fcntl.flock(lock, fcntl.LOCK_EX)  # several test runs may begin at once
         if not os.path.exists(stamp) or open(stamp, "rb").read() != wanted:
             shutil.rmtree(libs, ignore_errors=True)
-            subprocess.run(
-                ["mvn", "--batch-mode", "--quiet", "-Dstyle.color=never", "--file", POM, "dependency:copy-dependencies", "-DincludeScope=runtime", f"-DoutputDirectory={libs}"],
-                check=True,
-                stdin=subprocess.DEVNULL,
-            )
+            fetch(libs)
             shutil.copy(POM, stamp)  # last: what is half fetched is fetched again
     return libs
 

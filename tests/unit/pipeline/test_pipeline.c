@@ -580,7 +580,7 @@ test_nobody_queries_for_a_front_that_is_gone(void)
 	leave_before_the_lane(&v, "/plain");
 	CU_ASSERT_EQUAL(fake_read.queries, 0);
 	CU_ASSERT_EQUAL(scoreboard_total(h.memory[0], METRIC_ABANDONED), 1);
-	CU_ASSERT_EQUAL(scoreboard_total(h.memory[0], METRIC_RESPONSES_2XX), 0);
+	CU_ASSERT_EQUAL(scoreboard_total(h.memory[0], METRIC_RESPONSES_5XX), 0);
 	visit_end(&v);
 	house_close(&h);
 }

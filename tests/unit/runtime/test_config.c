@@ -14,6 +14,7 @@
 #include "http/address.h"
 #include "http/endpoint.h"
 #include "runtime/worker_env.h"
+#include "service/otel_settings.h"
 #include "tests/support/unit.h"
 
 enum { PATH_BYTES = 4300, ENVIRONMENT_MAX = 16 };
@@ -389,11 +390,20 @@ databases_are_of_one_kind_and_writes_go_to_one_place(void)
 }
 
 static void
-what_comes_later_is_said_and_never_ignored(void)
+what_opentelemetry_is_told_is_read_by_its_own_rules(void)
 {
-	CU_ASSERT_EQUAL(load(ENV("OTEL_SERVICE_NAME=weir"), NULL), ERR_OK);
+	CU_ASSERT_EQUAL(load(ENV("OTEL_BSP_SCHEDULE_DELAY=soon", "OTEL_LOGS_EXPORTER=otlp",
+				 "OTEL_EXPORTER_OTLP_ENDPOINT=http://collector:4318"),
+			    NULL),
+	    ERR_OK);
 	CU_ASSERT_EQUAL(faults.errors, 0);
-	CU_ASSERT_EQUAL(faults_with("later version", NULL, NULL), 1);
+	CU_ASSERT_EQUAL(faults_with("OTEL_BSP_SCHEDULE_DELAY", "it is ignored", NULL), 1);
+	CU_ASSERT_EQUAL(faults_with("OTEL_LOGS_EXPORTER", "has no effect", NULL), 1);
+	CU_ASSERT_EQUAL(faults.count, 2);
+	CU_ASSERT_TRUE(config->otel->traces.on);
+	CU_ASSERT_EQUAL(config_export(config), ERR_OK);
+	CU_ASSERT_STRING_EQUAL(getenv("OTEL_LOGS_EXPORTER"), "otlp");
+	(void)unsetenv("OTEL_LOGS_EXPORTER");
 	drop();
 }
 
@@ -607,7 +617,7 @@ UNIT_SUITE(config, TEST(with_nothing_set_it_is_the_embedded_default),
     TEST(units_may_be_written_and_a_bare_number_has_that_of_the_table),
     TEST(an_empty_value_is_the_default_and_wins_like_any_other), TEST(a_value_can_come_from_a_file),
     TEST(a_secret_is_shown_to_nobody), TEST(databases_are_of_one_kind_and_writes_go_to_one_place),
-    TEST(what_comes_later_is_said_and_never_ignored),
+    TEST(what_opentelemetry_is_told_is_read_by_its_own_rules),
     TEST(what_kafka_is_told_is_checked_by_its_own_library),
     TEST(a_password_for_kafka_comes_from_a_file_and_goes_to_the_children),
     TEST(an_unknown_name_of_ours_suggests_the_nearest),
