@@ -190,7 +190,11 @@ pg_pool_reach(struct pg_pool *p)
 	(void)pthread_mutex_lock(&p->lock);
 	own = p->kept_count + p->lent_count;
 	(void)pthread_mutex_unlock(&p->lock);
-	return own + (held < p->o.limit ? p->o.limit - held : 0);
+	if (held < p->o.limit)
+		return own + p->o.limit - held;
+	if (own < p->o.share)
+		tickets_want(p->o.tickets, clock_mono_ms());
+	return own;
 }
 
 /* The lock is held.  False: it is to be closed. */
