@@ -14,12 +14,14 @@
 #include "runtime/runtime.h"
 #include "runtime/scaling.h"
 #include "runtime/snapshot.h"
+#include "telemetry/call_stats.h"
 #include "telemetry/endpoint_stats.h"
 #include "telemetry/limit_stats.h"
+#include "telemetry/otlp_metrics.h"
 
 static const double ms_per_s = 1000, us_per_s = 1e6, ns_per_s = 1e9;
 
-enum { CALL_EDGES = 18, NUMBER_BYTES = 24 };
+enum { NUMBER_BYTES = 24 };
 
 struct exposition {
 	const struct runtime *rt;
@@ -259,32 +261,62 @@ tickets_max(struct exposition *e)
 }
 
 static void
+results_of(struct exposition *e, const char *kind, const struct call_view *c)
+{
+	for (size_t i = 0; i < CALL_RESULT__COUNT; i++) {
+		label(e, kind, c->name);
+		label(e, "result", call_result_names[i]);
+		count(e, c->results[i]);
+	}
+}
+
+static void
+took(struct exposition *e, const char *kind, const struct call_view *c)
+{
+	if (c->took.count == 0)
+		return;
+	label(e, kind, c->name);
+	prometheus_histogram(&e->p, &c->took, endpoint_edge_us, ENDPOINT_EDGES, NULL, NULL);
+}
+
+static void
 calls(struct exposition *e)
 {
-	struct guard_calls c;
+	struct call_view c;
 
-	for (size_t row = 0; row < GUARDS_MAX; row++) {
-		if (!guards_calls(e->rt->guards, row, &c))
-			continue;
-		for (size_t i = 0; i < CALL_RESULT__COUNT; i++) {
-			label(e, "target", c.name);
-			label(e, "result", call_result_names[i]);
-			count(e, c.results[i]);
-		}
-	}
+	for (size_t row = 0; row < GUARDS_MAX; row++)
+		if (guards_calls(e->rt->guards, row, &c))
+			results_of(e, "target", &c);
 }
 
 static void
 call_seconds(struct exposition *e)
 {
-	struct guard_calls c;
+	struct call_view c;
 
-	for (size_t row = 0; row < GUARDS_MAX; row++) {
-		if (!guards_calls(e->rt->guards, row, &c) || c.took.count == 0)
-			continue;
-		label(e, "target", c.name);
-		prometheus_histogram(&e->p, &c.took, endpoint_edge_us, CALL_EDGES, NULL, NULL);
-	}
+	for (size_t row = 0; row < GUARDS_MAX; row++)
+		if (guards_calls(e->rt->guards, row, &c))
+			took(e, "target", &c);
+}
+
+static void
+redis_calls(struct exposition *e)
+{
+	struct call_view c;
+
+	for (uint32_t row = 0; row < NAMES_ROWS; row++)
+		if (call_table_view(e->rt->regions->redis_calls, row, &c))
+			results_of(e, "operation", &c);
+}
+
+static void
+redis_seconds(struct exposition *e)
+{
+	struct call_view c;
+
+	for (uint32_t row = 0; row < NAMES_ROWS; row++)
+		if (call_table_view(e->rt->regions->redis_calls, row, &c))
+			took(e, "operation", &c);
 }
 
 static void
@@ -360,6 +392,26 @@ breaker_opened(struct exposition *e)
 	for (size_t i = 0; i < e->s->breaker_count; i++) {
 		label(e, "target", e->s->breakers[i].name);
 		count(e, e->s->breakers[i].breaker.opened);
+	}
+}
+
+static void
+breaker_changes(struct exposition *e)
+{
+	for (size_t i = 0; i < e->s->breaker_count; i++)
+		for (size_t to = 0; to < BREAKER__COUNT; to++) {
+			label(e, "target", e->s->breakers[i].name);
+			label(e, "to", breaker_word((enum breaker_state)to, BREAKER_AUTO));
+			count(e, e->s->breakers[i].breaker.entered[to]);
+		}
+}
+
+static void
+breaker_admitted(struct exposition *e)
+{
+	for (size_t i = 0; i < e->s->breaker_count; i++) {
+		label(e, "target", e->s->breakers[i].name);
+		number(e, (double)e->s->breakers[i].breaker.admitted_pct / 100);
 	}
 }
 
@@ -586,11 +638,15 @@ static void (*const writers[FAMILY__COUNT])(struct exposition *e) = {
 	[FAMILY_TICKETS_MAX] = tickets_max,
 	[FAMILY_CALLS] = calls,
 	[FAMILY_CALL_SECONDS] = call_seconds,
+	[FAMILY_REDIS_CALLS] = redis_calls,
+	[FAMILY_REDIS_SECONDS] = redis_seconds,
 	[FAMILY_CALLS_RUNNING] = calls_running,
 	[FAMILY_CALLS_LIMIT] = calls_limit,
 	[FAMILY_CALLS_MOST] = calls_most,
 	[FAMILY_BREAKER] = breaker,
 	[FAMILY_BREAKER_OPENED] = breaker_opened,
+	[FAMILY_BREAKER_CHANGES] = breaker_changes,
+	[FAMILY_BREAKER_ADMITTED] = breaker_admitted,
 	[FAMILY_SPOOL_EVENTS] = spool_events,
 	[FAMILY_SPOOL_OLDEST] = spool_oldest,
 	[FAMILY_SPOOL_KEYS] = spool_keys,
@@ -628,6 +684,17 @@ words_of(struct exposition *e, enum family f)
 	}
 }
 
+static void
+write_all(struct exposition *e)
+{
+	for (size_t f = 0; f < FAMILY__COUNT; f++) {
+		prometheus_family(&e->p, (enum family)f);
+		words_of(e, (enum family)f);
+		if (writers[f] != NULL)
+			writers[f](e);
+	}
+}
+
 void
 exposition_write(const struct runtime *rt, const struct snapshot *s, enum prometheus_form form,
     struct strbuf *out)
@@ -635,11 +702,19 @@ exposition_write(const struct runtime *rt, const struct snapshot *s, enum promet
 	struct exposition e = { .rt = rt, .s = s, .sums = snapshot_sum(s) };
 
 	prometheus_init(&e.p, form, out);
-	for (size_t f = 0; f < FAMILY__COUNT; f++) {
-		prometheus_family(&e.p, (enum family)f);
-		words_of(&e, (enum family)f);
-		if (writers[f] != NULL)
-			writers[f](&e);
-	}
+	write_all(&e);
 	prometheus_end(&e.p);
+}
+
+void
+exposition_otlp(const struct runtime *rt, const struct snapshot *s, struct strbuf *out)
+{
+	struct exposition e = { .rt = rt, .s = s, .sums = snapshot_sum(s) };
+	struct otlp_metrics m = { .out = out,
+		.start_ns = s->now_us * 1000 - (s->now_ms - s->since_ms) * 1000000,
+		.now_ns = s->now_us * 1000 };
+
+	prometheus_init_sink(&e.p, &otlp_metrics_sink, &m);
+	write_all(&e);
+	otlp_metrics_end(&m);
 }

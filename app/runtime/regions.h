@@ -9,6 +9,7 @@
 
 struct endpoint_stats;
 struct activity;
+struct call_table;
 struct concurrencies;
 struct fair_share;
 struct fleet_shared;
@@ -26,6 +27,7 @@ struct purges_shared;
 struct queue_shared;
 struct scoreboard;
 struct shm;
+struct pace;
 struct tenant_shared;
 struct tickets;
 
@@ -43,6 +45,7 @@ struct regions {
 	struct scoreboard *scoreboard;
 	struct endpoint_stats *endpoints;
 	struct limit_stats *limits;
+	struct call_table *redis_calls;
 	struct activity *activity;
 	struct history *history;
 	struct limiter *limiter;
@@ -60,6 +63,8 @@ struct regions {
 	struct ingest_shared *ingest;
 	struct tenant_shared *tenants;
 	struct forward_shared *forward;
+	void *retries; /* service/retries.h */
+	struct pace *plans;
 };
 
 struct regions_options {

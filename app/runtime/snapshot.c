@@ -207,6 +207,22 @@ look_at_endpoints(const struct endpoint_stats *stats, struct snapshot *s)
 	s->p99_us = quantile_us(&sum.took, 0.99);
 }
 
+static void
+look_at_limits(const struct limit_stats *stats, struct snapshot *s)
+{
+	s->limit_count = 0;
+	for (uint32_t row = 0; row < LIMIT_ROWS; row++) {
+		struct snapshot_limit *l = &s->limits[s->limit_count];
+		uint64_t decided = 0;
+
+		if (!limit_stats_view(stats, row, l->policy, l->counts))
+			continue;
+		for (size_t i = 0; i < LIMIT_RESULT__COUNT; i++)
+			decided += l->counts[i];
+		s->limit_count += decided > 0;
+	}
+}
+
 /*
  * Reckoning.
  */
@@ -335,6 +351,7 @@ snapshot_gather(const struct runtime *rt, struct snapshot *s)
 	s->breaker_count = guards_look(rt->guards, s->now_ms, s->breakers);
 	s->hosts = rt->config->redis_url == NULL ? 0 : fleet_hosts(rt->regions->fleet);
 	look_at_endpoints(rt->regions->endpoints, s);
+	look_at_limits(rt->regions->limits, s);
 	fill_row(s);
 	s->history_count = history_read(rt->regions->history, s->history, HISTORY_ROWS);
 	drop_old_rows(s);

@@ -5,6 +5,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "base/str.h"
 #include "policy/capacity.h"
 #include "policy/l1.h"
 #include "service/forward.h"
@@ -14,6 +15,7 @@
 #include "telemetry/activity.h"
 #include "telemetry/endpoint_stats.h"
 #include "telemetry/history.h"
+#include "telemetry/limit_stats.h"
 #include "telemetry/metrics.h"
 #include "telemetry/scoreboard.h"
 
@@ -58,6 +60,12 @@ struct snapshot_endpoint {
 	int64_t p50_us, p99_us; /* HISTORY_UNKNOWN: no request */
 };
 
+/* What a limit decided, ever. */
+struct snapshot_limit {
+	char policy[NAME_BYTES];
+	uint64_t counts[LIMIT_RESULT__COUNT];
+};
+
 /* Of all together, by the history. */
 struct snapshot_window {
 	int64_t ms;			 /* how long it is; 0: nobody has kept a history */
@@ -95,6 +103,8 @@ struct snapshot {
 	} forwarder;
 	struct snapshot_endpoint endpoints[ENDPOINT_ROWS]; /* the busiest first */
 	size_t endpoint_count;
+	struct snapshot_limit limits[LIMIT_ROWS];
+	size_t limit_count;
 	int64_t p50_us, p99_us;			  /* of all together; HISTORY_UNKNOWN */
 	struct history_row row;			  /* this moment, as the history would keep it */
 	struct history_row history[HISTORY_ROWS]; /* of the last ten minutes, oldest first */
@@ -126,6 +136,9 @@ struct snapshot_sums {
 	struct activity_counts activity;
 };
 struct snapshot_sums snapshot_sum(const struct snapshot *s);
+
+/* The word of a sample of FAMILY_SHED_BY: 'queue_full' of `reason="queue_full"`; absent for any other metric. */
+struct slice snapshot_shed_reason(enum metric m);
 
 /* What a person should look at, most urgent first: "the consumer has stopped: ...".  Texts in ${out}, of at most ${max}
  * lines; returns how many. */

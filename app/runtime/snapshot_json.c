@@ -357,6 +357,45 @@ add_endpoints(const struct snapshot *s, struct strbuf *b)
 }
 
 static void
+add_limits(const struct snapshot *s, struct strbuf *b)
+{
+	open_as(b, "limits", '[');
+	for (size_t i = 0; i < s->limit_count; i++) {
+		open_item(b, '{');
+		text(b, "policy", s->limits[i].policy);
+		for (size_t r = 0; r < LIMIT_RESULT__COUNT; r++)
+			count(b, limit_result_names[r], s->limits[i].counts[r]);
+		strbuf_add_char(b, '}');
+	}
+	strbuf_add_char(b, ']');
+}
+
+static void
+add_sheds(const struct snapshot *s, struct strbuf *b)
+{
+	open_as(b, "shed", '{');
+	for (size_t i = 0; i < METRIC__COUNT; i++) {
+		const struct slice reason = snapshot_shed_reason((enum metric)i);
+
+		if (reason.ptr == NULL)
+			continue;
+		comma(b);
+		strbuf_add_json(b, reason);
+		strbuf_addf(b, ":%" PRIu64, s->totals[i]);
+	}
+	strbuf_add_char(b, '}');
+}
+
+static void
+add_capacity(const struct snapshot *s, struct strbuf *b)
+{
+	open_as(b, "capacity", '{');
+	fraction(b, "ratio", s->capacity.ratio);
+	text(b, "reason", capacity_reason_name(s->capacity.reason));
+	strbuf_add_char(b, '}');
+}
+
+static void
 add_counters(const struct snapshot *s, struct strbuf *b)
 {
 	struct strbuf name = STRBUF_INIT(METRIC_NAME_BYTES);
@@ -449,6 +488,9 @@ snapshot_json(const struct snapshot *s, bool full, struct strbuf *b)
 	key(b, "breakers");
 	breakers_json(s->breakers, s->breaker_count, s->now_ms, b);
 	add_endpoints(s, b);
+	add_limits(s, b);
+	add_sheds(s, b);
+	add_capacity(s, b);
 	add_counters(s, b);
 	if (full) {
 		add_history(s, b);

@@ -145,6 +145,40 @@ add_hands(const struct snapshot *s, struct strbuf *b)
 	    c->at[ACTIVITY_QUEUE], c->at[ACTIVITY_FLIGHT] + c->at[ACTIVITY_TURN]);
 }
 
+/* By reason, those that happened. */
+static void
+add_sheds(const struct snapshot *s, struct strbuf *b)
+{
+	bool any = false;
+
+	for (size_t i = 0; i < METRIC__COUNT; i++) {
+		const struct slice reason = snapshot_shed_reason((enum metric)i);
+
+		if (reason.ptr == NULL || s->totals[i] == 0)
+			continue;
+		if (!any)
+			label(b, "shed");
+		strbuf_addf(b, "%s%" PRIu64 " %.*s", any ? ", " : "", s->totals[i], (int)reason.len,
+		    reason.ptr);
+		any = true;
+	}
+	strbuf_add_cstr(b, any ? "\n" : "");
+}
+
+static void
+add_limits(const struct snapshot *s, struct strbuf *b)
+{
+	for (size_t i = 0; i < s->limit_count; i++) {
+		const struct snapshot_limit *l = &s->limits[i];
+
+		label(b, i == 0 ? "limits" : "");
+		strbuf_addf(b,
+		    "%s: %" PRIu64 " allowed, %" PRIu64 " refused, %" PRIu64 " observed\n",
+		    l->policy, l->counts[LIMIT_ALLOWED], l->counts[LIMIT_REFUSED],
+		    l->counts[LIMIT_OBSERVED]);
+	}
+}
+
 static void
 add_tickets(const char *name, const struct snapshot_tickets *t, struct strbuf *b)
 {
@@ -289,6 +323,8 @@ snapshot_text(const struct snapshot *s, bool full, struct strbuf *b)
 {
 	add_head(s, b);
 	add_rates(s, b);
+	add_sheds(s, b);
+	add_limits(s, b);
 	add_hands(s, b);
 	add_cache(s, b);
 	add_tickets("reads", &s->reads, b);

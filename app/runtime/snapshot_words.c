@@ -52,6 +52,17 @@ snapshot_forwarder_name(enum forward_state s)
 	return names[s];
 }
 
+struct slice
+snapshot_shed_reason(enum metric m)
+{
+	struct slice rest = slice_of(metric_infos[m].labels);
+
+	if (metric_infos[m].family != FAMILY_SHED_BY || rest.ptr == NULL)
+		return (struct slice){ NULL, 0 };
+	(void)slice_cut(&rest, '"');
+	return slice_cut(&rest, '"');
+}
+
 static bool
 is_silent(const struct snapshot *s, const struct snapshot_member *m)
 {

@@ -68,6 +68,14 @@ enum err guard_probe(const struct guard *g, int64_t now_ms, struct guard_pass *p
 bool guard_is_up(const struct guard *g);
 
 /*
+ * The same for the calls of requests, which come by themselves and in crowds: on the ramp after it was open, a share of
+ * them is told that it is not up, and goes the way of an open breaker.  Ask once for each request, before it waits for a
+ * connection.  Not for who comes one call at a time (the consumer, the forwarder), nor for what ends something that was
+ * begun (a lock given back).
+ */
+bool guard_admits(const struct guard *g, int64_t now_ms);
+
+/*
  * For people: what `weir breaker` and `weir status` see.
  */
 struct guard_view {
@@ -79,12 +87,7 @@ struct guard_view {
 size_t guards_look(const struct guards *g, int64_t now_ms, struct guard_view out[GUARDS_MAX]);
 
 /* What was counted of a row, 0 to GUARDS_MAX - 1.  False: it is free. */
-struct guard_calls {
-	char name[GUARD_NAME_BYTES];
-	uint64_t results[CALL_RESULT__COUNT];
-	struct histogram_view took;
-};
-bool guards_calls(const struct guards *g, size_t row, struct guard_calls *out);
+bool guards_calls(const struct guards *g, size_t row, struct call_view *out);
 
 /* Orders, or gives back, what the breaker of ${name} does; logged.  ERR_NOT_FOUND: no such row. */
 enum err guards_force(struct guards *g, const char *name, enum breaker_force force, int64_t now_ms);

@@ -1,7 +1,9 @@
 #ifndef TELEMETRY_CALL_STATS_H
 #define TELEMETRY_CALL_STATS_H
 
+#include "base/str.h"
 #include "telemetry/histogram.h"
+#include "telemetry/names.h"
 
 /*
  * What calls to one other server came to, and what they took: words in shared memory that only grow.  Not sharded,
@@ -23,5 +25,26 @@ struct call_stats {
 };
 
 void call_stats_count(struct call_stats *c, enum call_result r, int64_t took_ns);
+
+/*
+ * The same by the name of an operation: a region of the segment, of rows claimed by names of the code.
+ */
+struct call_table {
+	struct names names;
+	struct call_stats rows[NAMES_ROWS + 1]; /* the last: no row was left */
+};
+
+void call_table_init(struct call_table *t);
+void call_table_count(
+    struct call_table *t, struct slice operation, enum call_result r, int64_t took_ns);
+
+/* What was counted.  False: the row is free. */
+struct call_view {
+	char name[NAME_BYTES];
+	uint64_t results[CALL_RESULT__COUNT];
+	struct histogram_view took;
+};
+void call_stats_view(const struct call_stats *c, struct call_view *out); /* all but the name */
+bool call_table_view(const struct call_table *t, uint32_t row, struct call_view *out);
 
 #endif

@@ -12,23 +12,12 @@
  */
 enum { SNAPSHOT_NOW_MS = 1000000 };
 
-static inline struct snapshot *
-snapshot_by_hand(const struct config *c)
+static inline void
+members_by_hand(struct snapshot *s)
 {
-	struct snapshot *s = snapshot_new();
-	struct snapshot_member *supervisor, *worker, *consumer;
+	struct snapshot_member *const supervisor = &s->members[0], *const worker = &s->members[1],
+				      *const consumer = &s->members[2];
 
-	if (s == NULL)
-		return NULL;
-	s->config = c;
-	s->segment = "/dev/shm/weir-test";
-	s->now_ms = SNAPSHOT_NOW_MS;
-	s->now_us = 1800000000123456;
-	s->since_ms = SNAPSHOT_NOW_MS - 7500000;
-	s->supervised = true;
-	supervisor = &s->members[0];
-	worker = &s->members[1];
-	consumer = &s->members[2];
 	s->member_count = 3;
 	supervisor->view = (struct member_view){ .kind = MEMBER_SUPERVISOR,
 		.pid = 100,
@@ -62,7 +51,12 @@ snapshot_by_hand(const struct config *c)
 		.joined_ms = s->since_ms + 20,
 		.beat_ms = s->now_ms - 100,
 		.alive = true };
-	s->totals[METRIC_REQUESTS] = UINT64_MAX;
+}
+
+static inline void
+parts_by_hand(struct snapshot *s)
+{
+	s->totals[METRIC_QUERIES] = INT64_MAX;
 	s->breakers[0] = (struct guard_view){ .name = "redis-1",
 		.breaker = { .state = BREAKER_OPEN, .since_ms = s->now_ms - 4000, .opened = 2 } };
 	s->breaker_count = 1;
@@ -76,6 +70,11 @@ snapshot_by_hand(const struct config *c)
 	s->consumer.state = INGEST_STOPPED;
 	s->consumer.pid = 102;
 	strcpy(s->consumer.reason, "notes: 42P01 no \"notes\"");
+}
+
+static inline void
+traffic_by_hand(struct snapshot *s)
+{
 	s->endpoints[0] = (struct snapshot_endpoint){ .name = "countries",
 		.ms = 10000,
 		.requests = 1000,
@@ -88,6 +87,12 @@ snapshot_by_hand(const struct config *c)
 		.name = "quiet", .ms = 10000, .p50_us = HISTORY_UNKNOWN, .p99_us = HISTORY_UNKNOWN
 	};
 	s->endpoint_count = 2;
+	strcpy(s->limits[0].policy, "default");
+	s->limits[0].counts[LIMIT_ALLOWED] = 900;
+	s->limits[0].counts[LIMIT_REFUSED] = 100;
+	s->limit_count = 1;
+	s->totals[METRIC_SHED] = 17;
+	s->capacity = (struct capacity_state){ .ratio = 1.25, .reason = CAPACITY_LANES };
 	s->p50_us = 40;
 	s->p99_us = 12000;
 	s->row.at_ms = s->now_ms;
@@ -101,6 +106,24 @@ snapshot_by_hand(const struct config *c)
 	s->window = (struct snapshot_window){ .ms = 3000,
 		.counted = {
 		    [HISTORY_REQUESTS] = 1000, [HISTORY_L1_HITS] = 2, [HISTORY_L1_MISSES] = 1 } };
+}
+
+static inline struct snapshot *
+snapshot_by_hand(const struct config *c)
+{
+	struct snapshot *s = snapshot_new();
+
+	if (s == NULL)
+		return NULL;
+	s->config = c;
+	s->segment = "/dev/shm/weir-test";
+	s->now_ms = SNAPSHOT_NOW_MS;
+	s->now_us = 1800000000123456;
+	s->since_ms = SNAPSHOT_NOW_MS - 7500000;
+	s->supervised = true;
+	members_by_hand(s);
+	parts_by_hand(s);
+	traffic_by_hand(s);
 	return s;
 }
 

@@ -68,6 +68,12 @@ at(const char *path)
 	return value;
 }
 
+static bool
+says(const char *text)
+{
+	return said.len > 0 && memmem(said.ptr, said.len, text, strlen(text)) != NULL;
+}
+
 #define IS(path, want) CU_ASSERT_TRUE(slice_eq_cstr(at(path), want))
 
 static void
@@ -88,15 +94,19 @@ json_tells_every_part(void)
 	IS("spool.oldestMs", "61000");
 	IS("cache.entries", "52");
 	IS("row.p99Us", "12000");
+	IS("capacity.ratio", "1.25");
+	IS("capacity.reason", "\"lanes\"");
+	CU_ASSERT_TRUE(
+	    says("\"limits\":[{\"policy\":\"default\",\"allowed\":900,\"refused\":100,"));
 	end();
 }
 
 static void
-integers_are_exact_to_64_bits_and_fractions_as_they_were_reckoned(void)
+integers_are_exact_and_fractions_as_they_were_reckoned(void)
 {
 	begin();
 	snapshot_json(snap, false, &said);
-	IS("counters.weir_requests_total", "18446744073709551615");
+	IS("counters.weir_queries_total", "9223372036854775807");
 	CU_ASSERT_TRUE(strtod(at("window.requestsPerS").ptr, NULL) >= 1000.0 * 1000 / 3000 &&
 		       strtod(at("window.requestsPerS").ptr, NULL) <= 1000.0 * 1000 / 3000);
 	CU_ASSERT_TRUE(strtod(at("window.l1HitRatio").ptr, NULL) >= 2.0 / 3 &&
@@ -121,12 +131,6 @@ what_is_not_known_is_null(void)
 	IS("forwarder", "null");
 	IS("readConnections", "null");
 	end();
-}
-
-static bool
-says(const char *text)
-{
-	return said.len > 0 && memmem(said.ptr, said.len, text, strlen(text)) != NULL;
 }
 
 static void
@@ -164,6 +168,7 @@ text_begins_with_what_is_urgent(void)
 	CU_ASSERT_TRUE(says("2 of 16 busy, 5 wait"));
 	CU_ASSERT_TRUE(says("7 waiting, the oldest for 61 s"));
 	CU_ASSERT_TRUE(says("countries for 250 ms, lane"));
+	CU_ASSERT_TRUE(says("default: 900 allowed, 100 refused, 0 observed"));
 	CU_ASSERT_FALSE(says("weir_requests_total"));
 	end();
 }
@@ -248,8 +253,7 @@ a_browser_gets_the_page_a_program_json_and_curl_text(void)
 }
 
 UNIT_SUITE(snapshot, TEST(json_tells_every_part),
-    TEST(integers_are_exact_to_64_bits_and_fractions_as_they_were_reckoned),
-    TEST(what_is_not_known_is_null),
+    TEST(integers_are_exact_and_fractions_as_they_were_reckoned), TEST(what_is_not_known_is_null),
     TEST(settings_and_history_come_only_when_all_is_asked_for_and_without_secrets),
     TEST(text_begins_with_what_is_urgent), TEST(a_worker_without_a_heartbeat_is_silent_and_named),
     TEST(a_pool_that_is_well_raises_no_alarm), TEST(there_is_room_for_the_gravest_alarms_only),
