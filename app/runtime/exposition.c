@@ -8,6 +8,7 @@
 
 #include "base/hash.h"
 #include "base/version.h"
+#include "policy/concurrency.h"
 #include "runtime/config.h"
 #include "runtime/regions.h"
 #include "runtime/runtime.h"
@@ -319,6 +320,54 @@ redis_seconds(struct exposition *e)
 }
 
 static void
+each_concurrency(struct exposition *e, uint32_t (*value)(const struct concurrency_view *v))
+{
+	struct concurrency_view rows[CONCURRENCIES_MAX];
+	const size_t n = concurrencies_look(e->rt->regions->concurrencies, rows);
+
+	for (size_t i = 0; i < n; i++) {
+		label(e, "target", rows[i].name);
+		count(e, value(&rows[i]));
+	}
+}
+
+static uint32_t
+running_of(const struct concurrency_view *v)
+{
+	return v->running;
+}
+
+static uint32_t
+limit_of(const struct concurrency_view *v)
+{
+	return v->limit;
+}
+
+static uint32_t
+most_of(const struct concurrency_view *v)
+{
+	return v->most;
+}
+
+static void
+calls_running(struct exposition *e)
+{
+	each_concurrency(e, running_of);
+}
+
+static void
+calls_limit(struct exposition *e)
+{
+	each_concurrency(e, limit_of);
+}
+
+static void
+calls_most(struct exposition *e)
+{
+	each_concurrency(e, most_of);
+}
+
+static void
 breaker(struct exposition *e)
 {
 	static const char *const words[] = { "closed", "open", "half-open", "suspended",
@@ -591,6 +640,9 @@ static void (*const writers[FAMILY__COUNT])(struct exposition *e) = {
 	[FAMILY_CALL_SECONDS] = call_seconds,
 	[FAMILY_REDIS_CALLS] = redis_calls,
 	[FAMILY_REDIS_SECONDS] = redis_seconds,
+	[FAMILY_CALLS_RUNNING] = calls_running,
+	[FAMILY_CALLS_LIMIT] = calls_limit,
+	[FAMILY_CALLS_MOST] = calls_most,
 	[FAMILY_BREAKER] = breaker,
 	[FAMILY_BREAKER_OPENED] = breaker_opened,
 	[FAMILY_BREAKER_CHANGES] = breaker_changes,
