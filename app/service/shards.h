@@ -34,7 +34,7 @@ struct shards_options {
 	const struct breaker_rules *rules;
 	const struct retries *retries; /* service/retries.h; NULL: nothing bounds them.  Copied. */
 	size_t max_connections;	       /* of this process, to each shard; at least 1 */
-	struct call_table *calls;     /* counts them by script or command; NULL: nobody does */
+	struct call_table *calls;      /* counts them by script or command; NULL: nobody does */
 };
 
 /* ERR_INVALID: the urls; ERR_FULL: no row is left for a guard; ERR_NOMEM. */
