@@ -270,13 +270,14 @@ breakers(const struct snapshot *s, struct top_screen *out)
 		char since[CELL_BYTES] = "ever";
 
 		if (i == 0)
-			say(out, TOP_HEAD, "%-24s %-13s %8s %10s %10s %8s", "BREAKER", "STATE",
-			    "FOR", "CALLS/10s", "FAILURES", "OPENED");
+			say(out, TOP_HEAD, "%-24s %-13s %8s %6s %9s %8s %6s", "BREAKER", "STATE",
+			    "FOR", "ADMITS", "CALLS/10s", "FAILURES", "OPENED");
 		if (v->since_ms != 0)
 			(void)span_cell(s->now_ms - v->since_ms, since);
 		say(out, closed ? TOP_PLAIN : TOP_BAD,
-		    "%-24s %-13s %8s %10" PRIu64 " %10" PRIu64 " %8" PRIu64, s->breakers[i].name,
-		    breaker_word(v->state, v->force), since, v->calls, v->failures, v->opened);
+		    "%-24s %-13s %8s %5u%% %9" PRIu64 " %8" PRIu64 " %6" PRIu64,
+		    s->breakers[i].name, breaker_word(v->state, v->force), since, v->admitted_pct,
+		    v->calls, v->failures, v->opened);
 	}
 	if (s->breaker_count > 0)
 		say(out, TOP_PLAIN, " ");

@@ -40,6 +40,8 @@ struct desk {
 	struct exchange *look_at; /* of them: the next to look at; NULL: nothing has happened */
 	bool look_again;	  /* something has happened since the look began */
 	struct timer look;
+	struct timer sweep; /* of those that wait for a lane, while there are some */
+	bool sweeps;
 	struct exchange *pool; /* idle */
 	size_t threads,
 	    refreshing; /* of the lane; refreshes and plans that it is to make behind replies */

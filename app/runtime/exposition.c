@@ -8,6 +8,7 @@
 
 #include "base/hash.h"
 #include "base/version.h"
+#include "policy/concurrency.h"
 #include "runtime/config.h"
 #include "runtime/regions.h"
 #include "runtime/runtime.h"
@@ -16,6 +17,7 @@
 #include "telemetry/call_stats.h"
 #include "telemetry/endpoint_stats.h"
 #include "telemetry/limit_stats.h"
+#include "telemetry/otlp_metrics.h"
 
 static const double ms_per_s = 1000, us_per_s = 1e6, ns_per_s = 1e9;
 
@@ -318,6 +320,54 @@ redis_seconds(struct exposition *e)
 }
 
 static void
+each_concurrency(struct exposition *e, uint32_t (*value)(const struct concurrency_view *v))
+{
+	struct concurrency_view rows[CONCURRENCIES_MAX];
+	const size_t n = concurrencies_look(e->rt->regions->concurrencies, rows);
+
+	for (size_t i = 0; i < n; i++) {
+		label(e, "target", rows[i].name);
+		count(e, value(&rows[i]));
+	}
+}
+
+static uint32_t
+running_of(const struct concurrency_view *v)
+{
+	return v->running;
+}
+
+static uint32_t
+limit_of(const struct concurrency_view *v)
+{
+	return v->limit;
+}
+
+static uint32_t
+most_of(const struct concurrency_view *v)
+{
+	return v->most;
+}
+
+static void
+calls_running(struct exposition *e)
+{
+	each_concurrency(e, running_of);
+}
+
+static void
+calls_limit(struct exposition *e)
+{
+	each_concurrency(e, limit_of);
+}
+
+static void
+calls_most(struct exposition *e)
+{
+	each_concurrency(e, most_of);
+}
+
+static void
 breaker(struct exposition *e)
 {
 	static const char *const words[] = { "closed", "open", "half-open", "suspended",
@@ -590,6 +640,9 @@ static void (*const writers[FAMILY__COUNT])(struct exposition *e) = {
 	[FAMILY_CALL_SECONDS] = call_seconds,
 	[FAMILY_REDIS_CALLS] = redis_calls,
 	[FAMILY_REDIS_SECONDS] = redis_seconds,
+	[FAMILY_CALLS_RUNNING] = calls_running,
+	[FAMILY_CALLS_LIMIT] = calls_limit,
+	[FAMILY_CALLS_MOST] = calls_most,
 	[FAMILY_BREAKER] = breaker,
 	[FAMILY_BREAKER_OPENED] = breaker_opened,
 	[FAMILY_BREAKER_CHANGES] = breaker_changes,
@@ -631,6 +684,17 @@ words_of(struct exposition *e, enum family f)
 	}
 }
 
+static void
+write_all(struct exposition *e)
+{
+	for (size_t f = 0; f < FAMILY__COUNT; f++) {
+		prometheus_family(&e->p, (enum family)f);
+		words_of(e, (enum family)f);
+		if (writers[f] != NULL)
+			writers[f](e);
+	}
+}
+
 void
 exposition_write(const struct runtime *rt, const struct snapshot *s, enum prometheus_form form,
     struct strbuf *out)
@@ -638,11 +702,19 @@ exposition_write(const struct runtime *rt, const struct snapshot *s, enum promet
 	struct exposition e = { .rt = rt, .s = s, .sums = snapshot_sum(s) };
 
 	prometheus_init(&e.p, form, out);
-	for (size_t f = 0; f < FAMILY__COUNT; f++) {
-		prometheus_family(&e.p, (enum family)f);
-		words_of(&e, (enum family)f);
-		if (writers[f] != NULL)
-			writers[f](&e);
-	}
+	write_all(&e);
 	prometheus_end(&e.p);
+}
+
+void
+exposition_otlp(const struct runtime *rt, const struct snapshot *s, struct strbuf *out)
+{
+	struct exposition e = { .rt = rt, .s = s, .sums = snapshot_sum(s) };
+	struct otlp_metrics m = { .out = out,
+		.start_ns = s->now_us * 1000 - (s->now_ms - s->since_ms) * 1000000,
+		.now_ns = s->now_us * 1000 };
+
+	prometheus_init_sink(&e.p, &otlp_metrics_sink, &m);
+	write_all(&e);
+	otlp_metrics_end(&m);
 }

@@ -17,9 +17,12 @@
 #include "base/log.h"
 #include "client/shm.h"
 #include "pipeline/handler.h"
+#include "policy/concurrency.h"
 #include "runtime/config.h"
 #include "runtime/doorbell.h"
+#include "runtime/exposition.h"
 #include "runtime/regions.h"
+#include "runtime/snapshot.h"
 #include "runtime/state_dir.h"
 #include "service/catalog.h"
 #include "service/exporter.h"
@@ -27,6 +30,7 @@
 #include "service/handler_files.h"
 #include "service/idempotency.h"
 #include "service/ledger.h"
+#include "service/metrics_exporter.h"
 #include "service/pg_url.h"
 #include "service/primary.h"
 #include "service/purges.h"
@@ -130,6 +134,7 @@ open_member(struct opening *o)
 	}
 	activity_clear(activity_of(r->regions->activity, r->member));
 	r->cache.member = r->member;
+	concurrencies_forget(r->regions->concurrencies, r->member); /* what a forerunner had */
 	cache_sweep(&r->cache);
 	return ERR_OK;
 }
@@ -264,6 +269,15 @@ share_of_pool(const struct config *c)
 	return (size_t)(share < c->threads ? share : c->threads);
 }
 
+/* What all workers together can have going on at once: the limits that are learnt begin there. */
+static uint32_t
+most_calls(const struct config *c)
+{
+	const int64_t all = c->workers * c->threads;
+
+	return (uint32_t)(all < c->db_read_pool_max ? all : c->db_read_pool_max);
+}
+
 /* Of the host, where there is a segment; counted where there is a member. */
 static struct retries
 retries_of(const struct opening *o, enum retry_kind kind)
@@ -292,6 +306,9 @@ open_store(struct opening *o)
 		.host_connections = (size_t)o->c->db_read_pool_max,
 		.guards = o->r->guards,
 		.rules = &rules,
+		.concurrencies = o->needs & RUNTIME_MEMBER ? o->r->regions->concurrencies : NULL,
+		.member = o->r->member,
+		.most_calls = most_calls(o->c),
 		.retries = &retries,
 	};
 	const enum err rc = store_open(&options, &o->r->store);
@@ -457,8 +474,24 @@ open_redis(struct opening *o)
 	return rc == ERR_OK ? open_idempotency(o) : rc;
 }
 
+/* On the exporter's thread. */
+static void
+write_metrics(void *ctx, struct strbuf *out)
+{
+	const struct runtime *r = ctx;
+	struct snapshot *s = snapshot_new();
+
+	if (s == NULL) {
+		out->failed = true;
+		return;
+	}
+	snapshot_gather(r, s);
+	exposition_otlp(r, s, out);
+	snapshot_free(&s);
+}
+
 static enum err
-open_exporter(struct opening *o)
+open_exporters(struct opening *o)
 {
 	const struct exporter_options options = {
 		.settings = o->c->otel,
@@ -466,8 +499,15 @@ open_exporter(struct opening *o)
 		.scoreboard = o->r->scoreboard,
 		.member = o->r->member,
 	};
+	const struct metrics_exporter_options metrics = {
+		.settings = o->c->otel,
+		.write = write_metrics,
+		.ctx = o->r,
+		.state_dir_fd = o->r->state_dir_fd,
+	};
+	const enum err rc = exporter_open(&options, &o->r->exporter);
 
-	return exporter_open(&options, &o->r->exporter);
+	return rc == ERR_OK ? metrics_exporter_open(&metrics, &o->r->metrics_exporter) : rc;
 }
 
 /* In this order. */
@@ -485,7 +525,7 @@ static const struct part {
 	{ RUNTIME_KEYS, "the API keys", open_tenants },
 	{ RUNTIME_QUEUE, "the spool", open_queue },
 	{ RUNTIME_REDIS, "the shards of REDIS_URL", open_redis },
-	{ RUNTIME_TRACES, "the exporter of traces", open_exporter },
+	{ RUNTIME_TRACES, "the exporters of OTLP", open_exporters },
 };
 
 enum err
@@ -515,6 +555,7 @@ void
 runtime_close(struct runtime *r)
 {
 	exporter_close(&r->exporter);
+	metrics_exporter_close(&r->metrics_exporter);
 	queue_close(&r->queue); /* its committer settles keys */
 	idempotency_close(&r->idempotency);
 	purges_close(&r->purges);

@@ -53,7 +53,7 @@ log.flush.interval.messages=9223372036854775807
 
 def fetch(libs):
     """Maven's own words, which end in escapes for a terminal even without one, are for when it fails."""
-    print(f"kafka: fetching its jars from Maven Central into {os.path.relpath(libs)}", flush=True)
+    print(f"kafka: fetching its jars from Maven Central into {os.path.relpath(libs)}", file=sys.stderr, flush=True)
     options = ["--batch-mode", "--quiet", "-Dstyle.color=never", "-DincludeScope=runtime", f"-DoutputDirectory={libs}"]
     argv = ["mvn", *options, "--file", POM, "dependency:copy-dependencies"]
     done = subprocess.run(argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)

@@ -3,6 +3,7 @@
  * No socket, no database: see house.h.
  */
 #include <stdatomic.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/clock.h"
@@ -28,7 +29,6 @@ static const char *const files[] = {
 	 "-- limit: 1/h\n"
 	 "INSERT INTO t (k, n) VALUES (:idempotency_key, :name);\n"),
 	"-- POST /free\n-- idempotency: optional\nINSERT INTO t (k) VALUES (:event_id);\n",
-	"-- GET /soon\n-- cache: 1s, stale 10m, if-error 1d\nSELECT 1 AS v;\n",
 	("-- GET /varied\n-- auth: optional\n-- cache: 1h\n-- vary: header Accept-Language, header "
 	 "X-Kind\n"
 	 "SELECT 1 AS v;\n"),
@@ -244,140 +244,6 @@ test_a_purge_during_the_query_keeps_nothing_old(void)
 	house_close(&h);
 }
 
-/* The copy is stored again as it would have been then, by a query of that cost. */
-static void
-store_copy(const char *uri, int64_t then_ms, uint32_t cost_us)
-{
-	struct cache_hit hit;
-	struct cache_fill fill;
-	uint32_t evicted;
-
-	go(&v, "GET", uri);
-	cache_purge_all(&h.cache, 0);
-	CU_ASSERT_TRUE_FATAL(cache_lead(&h.cache, v.x.key, then_ms, 1000, &fill));
-	fill.cost_us = cost_us;
-	(void)cache_begin(&h.cache, &fill, v.x.endpoint, v.x.values, then_ms, 0, &v.x.arena, &hit);
-	CU_ASSERT_EQUAL_FATAL(cache_fill_land(&h.cache, &fill, &v.x.endpoint->cache, v.x.block, 0,
-				  then_ms, 0, &evicted),
-	    ERR_OK);
-	visit_end(&v);
-}
-
-static void
-store_copy_of_two_seconds_ago(const char *uri)
-{
-	store_copy(uri, clock_mono_ms() - 2000, 0);
-}
-
-static void
-test_a_stale_copy_is_answered_and_refreshed_behind_the_reply(void)
-{
-	struct exchange behind;
-
-	open_house();
-	store_copy_of_two_seconds_ago("/soon");
-	fake_read.json = "2";
-	visit_begin(&v, &h, "GET", "/soon");
-	visit_run(&v);
-	CU_ASSERT_EQUAL(v.x.response.status, 200);
-	CU_ASSERT_TRUE(slice_eq_cstr(v.x.response.body, "{\"v\":1}"));
-	CU_ASSERT_PTR_NOT_NULL(strstr(visit_header(&v, "Cache-Status"), "detail=stale"));
-	CU_ASSERT_TRUE(v.x.refresh);
-	exchange_init(&behind, &h.env);
-	CU_ASSERT_TRUE_FATAL(pipeline_refresh(&v.x, &behind));
-	visit_end(&v); /* the refresh must not need what it was made from */
-	CU_ASSERT_EQUAL(pipeline_run(&behind, PIPELINE_ON_REACTOR), PIPELINE_BLOCKING);
-	CU_ASSERT_EQUAL(pipeline_run(&behind, PIPELINE_ON_LANE), PIPELINE_DONE);
-	exchange_clear(&behind);
-	go(&v, "GET", "/soon");
-	CU_ASSERT_TRUE(slice_eq_cstr(v.x.response.body, "{\"v\":2}"));
-	CU_ASSERT_PTR_NOT_NULL(strstr(visit_header(&v, "Cache-Status"), "detail=l1"));
-	CU_ASSERT_EQUAL(fake_read.queries, 2);
-	visit_end(&v);
-	house_close(&h);
-}
-
-/* A copy that is so dear that nearly every hit wants it made anew; ${behind} will. */
-static void
-begin_early_refresh(struct exchange *behind)
-{
-	open_house();
-	store_copy("/soon", clock_mono_ms(), UINT32_MAX);
-	for (int i = 0; i < 20; i++) {
-		visit_begin(&v, &h, "GET", "/soon");
-		visit_run(&v);
-		if (v.x.refresh)
-			break;
-		visit_end(&v);
-	}
-	CU_ASSERT_TRUE_FATAL(v.x.refresh);
-	CU_ASSERT_PTR_NOT_NULL(strstr(visit_header(&v, "Cache-Status"), "detail=l1"));
-	CU_ASSERT_TRUE(slice_eq_cstr(v.x.response.body, "{\"v\":1}"));
-	exchange_init(behind, &h.env);
-	CU_ASSERT_TRUE_FATAL(pipeline_refresh(&v.x, behind));
-	visit_end(&v);
-}
-
-static void
-test_what_will_end_soon_is_made_anew_behind_a_fresh_reply(void)
-{
-	struct exchange behind;
-
-	begin_early_refresh(&behind);
-	fake_read.json = "2";
-	CU_ASSERT_EQUAL(pipeline_run(&behind, PIPELINE_ON_REACTOR), PIPELINE_BLOCKING);
-	CU_ASSERT_EQUAL(pipeline_run(&behind, PIPELINE_ON_LANE), PIPELINE_DONE);
-	exchange_clear(&behind);
-	go(&v, "GET", "/soon");
-	CU_ASSERT_TRUE(slice_eq_cstr(v.x.response.body, "{\"v\":2}"));
-	CU_ASSERT_FALSE(v.x.refresh); /* this one was made in no time */
-	visit_end(&v);
-	CU_ASSERT_EQUAL(fake_read.queries, 2);
-	CU_ASSERT_EQUAL(scoreboard_total(h.env.scoreboard, METRIC_CACHE_REFRESHES_EARLY), 1);
-	house_close(&h);
-}
-
-static void
-test_an_early_refresh_that_comes_too_late_queries_nothing(void)
-{
-	struct exchange behind;
-	struct cache_fill fill = { 0 };
-	struct l1_tags tags;
-	uint32_t evicted;
-
-	begin_early_refresh(&behind);
-	/* Another process has just made it anew. */
-	l1_tags_read(h.cache.l1, NULL, 0, &tags);
-	fill.key = behind.key;
-	fill.tags = tags;
-	CU_ASSERT_EQUAL(cache_fill_land(&h.cache, &fill, &behind.endpoint->cache,
-			    SLICE("whatever it is"), 0, clock_mono_ms() + 1, 0, &evicted),
-	    ERR_OK);
-	CU_ASSERT_EQUAL(pipeline_run(&behind, PIPELINE_ON_REACTOR), PIPELINE_BLOCKING);
-	CU_ASSERT_EQUAL(pipeline_run(&behind, PIPELINE_ON_LANE), PIPELINE_DONE);
-	CU_ASSERT_EQUAL(fake_read.queries, 1);
-	exchange_clear(&behind);
-	house_close(&h);
-}
-
-static void
-test_only_one_refreshes(void)
-{
-	struct exchange a, b;
-
-	open_house();
-	store_copy_of_two_seconds_ago("/soon");
-	go(&v, "GET", "/soon");
-	exchange_init(&a, &h.env);
-	exchange_init(&b, &h.env);
-	CU_ASSERT_TRUE(pipeline_refresh(&v.x, &a));
-	CU_ASSERT_FALSE(pipeline_refresh(&v.x, &b));
-	exchange_clear(&a);
-	exchange_clear(&b);
-	visit_end(&v);
-	house_close(&h);
-}
-
 static void
 test_tenants_never_share_a_copy(void)
 {
@@ -585,16 +451,16 @@ test_without_a_lane_an_answer_that_is_there_stays(void)
 	visit_begin(&v, &h, "POST", "/nowhere");
 	v.x.body_is_large = true;
 	CU_ASSERT_EQUAL(pipeline_run(&v.x, PIPELINE_ON_REACTOR), PIPELINE_BODY);
-	pipeline_shed(&v.x);
+	pipeline_shed(&v.x, SHED_QUEUE_FULL);
 	CU_ASSERT_EQUAL(v.x.response.status, 404);
 	CU_ASSERT_STRING_NOT_EQUAL(visit_header(&v, "X-Request-Id"), "");
 	visit_end(&v);
 	visit_begin(&v, &h, "POST", "/things");
 	v.x.body_is_large = true;
 	CU_ASSERT_EQUAL(pipeline_run(&v.x, PIPELINE_ON_REACTOR), PIPELINE_BODY);
-	pipeline_shed(&v.x);
+	pipeline_shed(&v.x, SHED_QUEUE_FULL);
 	CU_ASSERT_EQUAL(v.x.response.status, 503);
-	CU_ASSERT_STRING_EQUAL(visit_header(&v, "Retry-After"), "1");
+	CU_ASSERT_TRUE(atoi(visit_header(&v, "Retry-After")) >= 1);
 	visit_end(&v);
 	house_close(&h);
 }
@@ -752,7 +618,7 @@ test_too_many_in_hand_are_shed(void)
 	atomic_store(&h.in_hand, 101);
 	go(&v, "GET", "/plain");
 	CU_ASSERT_EQUAL(v.x.response.status, 503);
-	CU_ASSERT_STRING_EQUAL(visit_header(&v, "Retry-After"), "1");
+	CU_ASSERT_TRUE(atoi(visit_header(&v, "Retry-After")) >= 1);
 	CU_ASSERT_EQUAL(fake_read.queries, 0);
 	visit_end(&v);
 	house_close(&h);
@@ -781,11 +647,8 @@ UNIT_SUITE(pipeline, TEST(test_a_second_read_is_a_hit),
     TEST(test_who_misses_what_is_being_fetched_waits_and_is_answered_from_the_fill),
     TEST(test_a_failed_fill_fails_the_waiters_and_is_not_stored),
     TEST(test_a_waiter_takes_over_from_a_dead_leader),
-    TEST(test_a_purge_during_the_query_keeps_nothing_old),
-    TEST(test_a_stale_copy_is_answered_and_refreshed_behind_the_reply),
-    TEST(test_what_will_end_soon_is_made_anew_behind_a_fresh_reply),
-    TEST(test_an_early_refresh_that_comes_too_late_queries_nothing), TEST(test_only_one_refreshes),
-    TEST(test_tenants_never_share_a_copy), TEST(test_auth_required_without_a_tenant_is_401),
+    TEST(test_a_purge_during_the_query_keeps_nothing_old), TEST(test_tenants_never_share_a_copy),
+    TEST(test_auth_required_without_a_tenant_is_401),
     TEST(test_the_quota_is_charged_only_for_what_is_well_formed),
     TEST(test_a_write_parks_with_its_event_and_answers_when_it_is_done),
     TEST(test_a_write_without_its_key_is_400_unless_optional),
