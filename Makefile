@@ -216,13 +216,18 @@ $(B)/gen_docs: $(B)/tests/lint/gen_docs.o $(filter %.a,$(call with,cmd))
 
 # ---- Bench -------------------------------------------------------------------
 
-bench: all need-bench $(B)/bench/floor_a $(B)/bench/floor_b $(B)/bench/seed ## weir beside two bare floors; ROUNDS=5 SECONDS=4
+bench: all need-bench $(B)/bench/floor_a $(B)/bench/floor_b $(B)/bench/seed $(B)/bench/open_loop ## weir beside two bare floors; ROUNDS=5 SECONDS=4
 	$(PYTHON) -B tests/bench/bench.py --build $(B)
 	$(PYTHON) -B tests/bench/fleet.py --build $(B)
+	$(PYTHON) -B tests/bench/overload.py --build $(B)
 
 $(B)/bench/floor_%: $(B)/tests/bench/floor_%.o
 	@mkdir -p $(@D)
 	$(call say,ld,$@)$(link) $< -lfcgi -o $@
+
+$(B)/bench/open_loop: $(B)/tests/bench/open_loop.o
+	@mkdir -p $(@D)
+	$(call say,ld,$@)$(link) $< -o $@
 
 $(B)/bench/seed: $(B)/tests/bench/seed.o $(filter %.a,$(call with,runtime))
 	@mkdir -p $(@D)

@@ -11,6 +11,7 @@
 #include "http/response.h"
 #include "http/router.h"
 #include "pipeline/handler.h"
+#include "policy/waiting.h"
 #include "service/cache.h"
 #include "service/copy.h"
 #include "service/event.h"
@@ -93,7 +94,14 @@ struct exchange {
 	int64_t parked_ns;		 /* since when it is parked; 0: it is not */
 	int64_t lane_wait_ns, handle_ns; /* spent waiting for one, and in the handler */
 	struct slice base_path;		 /* was taken off the path */
-	bool shed;
+	uint64_t front;			 /* which front server brought it; 0: one on this host */
+	int64_t lost_us; /* was gone when it was seen: in the front's queue, and in ours */
+	enum shed_reason shed;
+	struct waiter waiter; /* in the queue before the lane */
+	bool calls;	      /* what is next is a call to the database: it needs room there */
+	bool asked;	      /* its client's share was charged, with asked_us */
+	int64_t asked_us;
+	uint64_t client; /* a hash: tenant, else address; with asked */
 
 	/* What steps have taken and finish gives back. */
 	struct quota_verdict quota;

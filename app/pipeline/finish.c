@@ -16,6 +16,17 @@ enum {
 	CLIENT_CLOSED_REQUEST = 499, /* as nginx logs it: nobody was left to answer */
 };
 
+static const enum metric shed_metrics[SHED__COUNT] = {
+	[SHED_IN_HAND] = METRIC_SHED_IN_HAND,
+	[SHED_QUEUE_FULL] = METRIC_SHED_QUEUE_FULL,
+	[SHED_QUEUE_WAIT] = METRIC_SHED_QUEUE_WAIT,
+	[SHED_CONCURRENCY] = METRIC_SHED_CONCURRENCY,
+	[SHED_TENANT_SHARE] = METRIC_SHED_TENANT_SHARE,
+	[SHED_PRIORITY] = METRIC_SHED_PRIORITY,
+	[SHED_DEADLINE] = METRIC_SHED_DEADLINE,
+	[SHED_ABANDONED] = METRIC_SHED_ABANDONED,
+};
+
 static void
 count(const struct exchange *x)
 {
@@ -25,8 +36,10 @@ count(const struct exchange *x)
 	scoreboard_count(s, m, METRIC_REQUESTS, 1);
 	if (x->response.status >= 500)
 		scoreboard_count(s, m, METRIC_RESPONSES_5XX, 1);
-	if (x->shed)
+	if (x->shed != SHED_NONE) {
 		scoreboard_count(s, m, METRIC_SHED, 1);
+		scoreboard_count(s, m, shed_metrics[x->shed], 1);
+	}
 	if (atomic_load_explicit(&x->gone, memory_order_relaxed))
 		scoreboard_count(s, m, METRIC_ABANDONED, 1);
 }
@@ -53,6 +66,14 @@ served_from(enum exchange_source s)
 	return SERVED_NOT_READ;
 }
 
+int
+pipeline_class(const struct endpoint *e)
+{
+	if (e->never_shed || e->priority == PRIORITY_CRITICAL)
+		return ENDPOINT_CRITICAL;
+	return e->priority == PRIORITY_BULK ? ENDPOINT_BULK : ENDPOINT_NORMAL;
+}
+
 /* The time is that until the answer stood ready, which Server-Timing has looked at the clock for. */
 static void
 count_endpoint(const struct exchange *x)
@@ -62,7 +83,7 @@ count_endpoint(const struct exchange *x)
 	const struct endpoint_sample sample = {
 		.key = e == NULL ? 0 : e->name_hash,
 		.name = e == NULL ? SLICE("") : e->name,
-		.class = e != NULL && e->never_shed ? ENDPOINT_CRITICAL : ENDPOINT_NORMAL,
+		.class = e != NULL ? (enum endpoint_class)pipeline_class(e) : ENDPOINT_NORMAL,
 		.status = x->response.status,
 		.served = served_from(x->source),
 		.took_ns = end_ns - x->start_ns,
@@ -71,6 +92,9 @@ count_endpoint(const struct exchange *x)
 	};
 
 	endpoint_stats_record(x->env->endpoints, x->env->member, &sample);
+	if (x->request.start_us > 0)
+		endpoint_stats_waited(
+		    x->env->endpoints, x->env->member, ENDPOINT_QUEUE_LISTEN, x->lost_us * 1000);
 	if (x->lane_wait_ns > 0)
 		endpoint_stats_waited(
 		    x->env->endpoints, x->env->member, ENDPOINT_QUEUE_LANE, x->lane_wait_ns);
@@ -92,6 +116,7 @@ log_request(const struct exchange *x, int64_t end_ns)
 	    LOG_SLICE("endpoint", x->endpoint != NULL ? x->endpoint->name : SLICE("")),
 	    LOG_INT("status", status), LOG_INT("us", (end_ns - x->start_ns) / 1000),
 	    LOG_STR("source", answer_source_name(x->source)),
+	    LOG_STR("shed", x->shed == SHED_NONE ? "" : shed_reason_name(x->shed)),
 	    LOG_INT("bytes", x->response.body.len), LOG_SLICE("client", x->ip),
 	    LOG_SLICE("tenant", x->tenant));
 }

@@ -6,8 +6,11 @@
 #include <stdatomic.h>
 
 #include "base/clock.h"
+#include "base/hash.h"
 #include "http/problem.h"
 #include "pipeline/step.h"
+#include "policy/fair_share.h"
+#include "telemetry/scoreboard.h"
 #include "telemetry/span.h"
 
 enum lane {
@@ -97,10 +100,48 @@ complete(struct exchange *x)
 		tell(x, clock_mono_ns());
 }
 
+static enum admission_class
+class_of(const struct exchange *x)
+{
+	if (x->transport == NULL)
+		return ADMISSION_BULK; /* a refresh: what is stale is served meanwhile */
+	switch (x->endpoint->priority) {
+	case PRIORITY_CRITICAL:
+		return ADMISSION_CRITICAL;
+	case PRIORITY_BULK:
+		return ADMISSION_BULK;
+	case PRIORITY_NORMAL:
+		break;
+	}
+	return ADMISSION_NORMAL;
+}
+
+/* Charged once, also when it comes back to a lane. */
+static void
+charge_client(struct exchange *x)
+{
+	const struct slice who = x->tenant.len > 0 ? x->tenant : x->ip;
+
+	if (x->asked || x->env->fair_share == NULL)
+		return;
+	x->client = hash64(x->env->client_seed, who.ptr, who.len);
+	x->waiter.heavy =
+	    fair_share_ask(x->env->fair_share, x->client, x->handed_ns / 1000000, &x->asked_us);
+	x->asked = true;
+}
+
+/* What the queue before the lane needs to know. */
 static enum pipeline_result
 hand_over(struct exchange *x, enum lane lane)
 {
 	x->handed_ns = clock_mono_ns();
+	x->calls = lane == LANE_HANDLER && x->endpoint->sql.ptr != NULL;
+	x->waiter.since_ns = x->handed_ns - x->lost_us * 1000;
+	x->waiter.until_ns = x->deadline_ms * 1000000;
+	if (x->calls) {
+		x->waiter.class = class_of(x);
+		charge_client(x);
+	}
 	return lane == LANE_BODY ? PIPELINE_BODY : PIPELINE_BLOCKING;
 }
 
@@ -128,6 +169,52 @@ run_step(struct exchange *x, const struct step *s, enum pipeline_where where)
 	span_end_worth(span, ERR_OK, WORTH_NS);
 	x->asks_lane = r == STEP_BLOCKS;
 	return r;
+}
+
+/* Brown-out: an old copy is better than no answer, where the endpoint says so. */
+static void
+answer_spare(struct exchange *x)
+{
+	x->block = x->spare_block;
+	x->age_ms = x->spare_age_ms;
+	x->source = SOURCE_IF_ERROR;
+	scoreboard_count(x->env->scoreboard, x->env->member, METRIC_BROWNED_OUT, 1);
+	(void)answer_block(x);
+}
+
+/* Those who wait for what it leads are as many too many; but when only its client asks too much, another may lead. */
+static void
+fail_flight(struct exchange *x, enum shed_reason why)
+{
+	if (x->fill.leading && (why == SHED_CONCURRENCY || why == SHED_QUEUE_FULL))
+		cache_fail_land(x->env->cache, &x->fill, ERR_OVERLOADED);
+}
+
+void
+pipeline_shed(struct exchange *x, enum shed_reason why)
+{
+	if (why == SHED_ABANDONED) {
+		x->shed = why; /* there is nobody to answer */
+	} else if (x->step <
+		   STEP_COUNT) { /* else it was answered, and only its body was to be read */
+		fail_flight(x, why);
+		if (x->spare_block.len > 0 && x->transport != NULL)
+			answer_spare(x);
+		else
+			(void)answer_shed(x, why);
+	}
+	complete(x);
+}
+
+/* On its way to a lane it may have lost whoever asked, or the time to answer: then no work is begun. */
+static enum shed_reason
+is_pointless(const struct exchange *x)
+{
+	if (!x->calls)
+		return SHED_NONE;
+	if (atomic_load_explicit(&x->gone, memory_order_relaxed) && !x->fill.leading)
+		return SHED_ABANDONED; /* what it leads, others wait for */
+	return clock_mono_ms() >= x->deadline_ms ? SHED_DEADLINE : SHED_NONE;
 }
 
 /* How long it has waited until now, as a span. */
@@ -183,6 +270,7 @@ run_steps(struct exchange *x, enum pipeline_where where)
 enum pipeline_result
 pipeline_run(struct exchange *x, enum pipeline_where where)
 {
+	enum shed_reason why = SHED_NONE;
 	enum pipeline_result r;
 
 	(void)span_record(&x->spans);
@@ -190,23 +278,16 @@ pipeline_run(struct exchange *x, enum pipeline_where where)
 	if (where == PIPELINE_ON_LANE) {
 		x->lane_wait_ns += clock_mono_ns() - x->handed_ns;
 		tell_wait("lane.wait", x->handed_ns);
+		why = is_pointless(x);
 	}
-	r = run_steps(x, where);
+	if (why == SHED_NONE) {
+		r = run_steps(x, where);
+	} else {
+		pipeline_shed(x, why);
+		r = PIPELINE_DONE;
+	}
 	(void)span_record(NULL);
 	return r;
-}
-
-void
-pipeline_shed(struct exchange *x)
-{
-	struct problem p = problem_of(ERR_OVERLOADED);
-
-	p.retry_after_s = 1;
-	if (x->step < STEP_COUNT) { /* else it was answered, and only its body was to be read */
-		x->shed = true;
-		(void)answer_problem(x, &p);
-	}
-	complete(x);
 }
 
 /*

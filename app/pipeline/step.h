@@ -63,6 +63,8 @@ size_t pipeline_step(enum step_result (*run)(struct exchange *x));
 /* answer.c */
 enum step_result answer_problem(struct exchange *x, const struct problem *p);
 enum step_result answer_error(struct exchange *x, int status, const char *detail);
+/* 503 with a Retry-After that differs from the others'. */
+enum step_result answer_shed(struct exchange *x, enum shed_reason why);
 /* From x->block: 200 or 304, projected to x->fields. */
 enum step_result answer_block(struct exchange *x);
 /* The headers that every answer has. */

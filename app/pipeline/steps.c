@@ -22,6 +22,9 @@ step_read(struct exchange *x)
 	x->start_us = clock_wall_us();
 	if (request_read(&x->request, x->envp, &x->arena, &p) != ERR_OK)
 		return answer_problem(x, &p);
+	if (x->env->fronts != NULL)
+		x->lost_us = front_clocks_lost_us(x->env->fronts, x->front, x->request.start_us,
+		    x->start_us, x->start_ns / 1000000);
 	x->response.head_only = x->request.method == HTTP_HEAD;
 	trace_begin(&x->trace, x->request.traceparent,
 	    x->env->ignores_traces ? 0 : x->request.traceparent_lines, x->request.tracestate);
@@ -120,21 +123,24 @@ step_route(struct exchange *x)
 		return answer_error(x, 406, "Accept: the answer is application/json");
 	x->endpoint = x->route->endpoint;
 	/* One timeout for the statement, and once more for all that comes before and after it. */
-	x->deadline_ms = x->start_ns / 1000000 + 2 * x->endpoint->timeout_ms;
+	x->deadline_ms = x->start_ns / 1000000 - x->lost_us / 1000 + 2 * x->endpoint->timeout_ms;
 	return STEP_NEXT;
 }
 
+/* A read is not refused yet for the time that it lost: a copy in L1 costs no wait.  A write is, before anything of it is
+ * durable. */
 enum step_result
 step_admit(struct exchange *x)
 {
 	const uint32_t in_hand = atomic_load_explicit(x->env->in_hand, memory_order_relaxed);
 
-	if (in_hand <= x->env->max_in_hand || x->endpoint->never_shed)
+	if (x->endpoint->never_shed)
 		return STEP_NEXT;
-	x->shed = true;
-	return answer_problem(
-	    x, &(struct problem){
-		   .status = 503, .detail = "too many requests are in hand", .retry_after_s = 1 });
+	if (in_hand > x->env->max_in_hand)
+		return answer_shed(x, SHED_IN_HAND);
+	if (http_method_writes(x->endpoint->method) && x->start_ns / 1000000 >= x->deadline_ms)
+		return answer_shed(x, SHED_DEADLINE);
+	return STEP_NEXT;
 }
 
 static enum step_result

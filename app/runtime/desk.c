@@ -12,12 +12,14 @@
 #include "base/container.h"
 #include "runtime/doorbell.h"
 #include "runtime/lane.h"
+#include "service/store.h"
 #include "telemetry/activity.h"
 #include "telemetry/scoreboard.h"
 
 enum {
 	ARRIVE_MS = 30000, /* a request must have come whole, a reply gone */
 	QUEUE_PER_THREAD = 64,
+	SWEEP_MS = 3,
 	NS_PER_MS = 1000000,
 	POOL_MAX = 256,	   /* idle exchanges that are kept */
 	WOKEN_A_TURN = 256 /* of those that wait for a flight; the others get their turn */
@@ -30,6 +32,7 @@ struct held {
 	enum place { PLACE_RUNS, PLACE_LANE, PLACE_QUEUE, PLACE_FLIGHT, PLACE_TURN } place;
 	struct held *older, *newer; /* in hand */
 	enum pipeline_result lane_result;
+	bool put_out; /* by the lane, in place of a result */
 	bool replied,
 	    item_pending; /* an orphan is let go when it is replied and its item is done */
 };
@@ -324,20 +327,59 @@ reply(struct held *h)
 		reactor_reply(h->desk->reactor, &h->x);
 }
 
+/* Linked by next, with their reasons; they are on no lane (any more). */
+static void
+shed(struct waiter *list)
+{
+	struct waiter *next;
+
+	for (struct waiter *w = list; w != NULL; w = next) {
+		struct held *h = held_of(CONTAINER_OF(w, struct exchange, waiter));
+
+		next = w->next;
+		w->next = NULL;
+		reactor_timer_stop(h->desk->reactor, &h->timer);
+		h->place = PLACE_RUNS;
+		pipeline_shed(&h->x, w->shed);
+		reply(h);
+	}
+}
+
+/* Who waits in vain is told so in time, also when nobody comes and no call ends. */
+static void
+sweep(struct timer *t)
+{
+	struct desk *d = CONTAINER_OF(t, struct desk, sweep);
+	size_t waiting;
+	struct waiter *out = lane_sweep(d->lane, &waiting);
+
+	if (waiting > 0)
+		(void)reactor_timer(d->reactor, &d->sweep, reactor_now_ms(d->reactor) + SWEEP_MS);
+	d->sweeps = waiting > 0;
+	shed(out);
+}
+
 static void
 to_lane(struct held *h, bool body)
 {
 	struct desk *d = h->desk;
+	struct waiter *out;
+	size_t waiting;
 
 	h->place = PLACE_LANE;
+	h->put_out = false;
 	if (body)
 		(void)reactor_timer(d->reactor, &h->timer, reactor_now_ms(d->reactor) + ARRIVE_MS);
-	if (lane_submit(d->lane, &h->x, body))
-		return;
-	reactor_timer_stop(d->reactor, &h->timer);
-	h->place = PLACE_RUNS;
-	pipeline_shed(&h->x);
-	reply(h);
+	out = lane_submit(d->lane, &h->x,
+	    body	 ? LANE_BODY
+	    : h->x.calls ? LANE_CALL
+			 : LANE_OTHER,
+	    &waiting);
+	if (waiting > 0 && !d->sweeps) {
+		d->sweeps = true;
+		(void)reactor_timer(d->reactor, &d->sweep, reactor_now_ms(d->reactor) + SWEEP_MS);
+	}
+	shed(out);
 }
 
 static void
@@ -366,17 +408,43 @@ run(struct held *h)
 	after(h, pipeline_run(&h->x, PIPELINE_ON_REACTOR));
 }
 
-/* On a lane's thread. */
-static void
+/* On a lane's thread, as the next three. */
+static int64_t
 lane_run(void *ctx, struct exchange *x, size_t thread, bool body)
 {
 	struct desk *d = ctx;
+	int64_t call_ns;
 
 	activity_begin(d->activity, thread, body ? ACTIVITY_BODY : ACTIVITY_STEPS, endpoint_name(x),
 	    clock_mono_ms());
 	held_of(x)->lane_result = pipeline_run(x, PIPELINE_ON_LANE);
 	activity_end(d->activity, thread);
+	call_ns = x->calls && x->source == SOURCE_DATABASE ? x->handle_ns : 0;
 	mailbox_post(&d->mailbox, x);
+	return call_ns;
+}
+
+static size_t
+lane_room(void *ctx)
+{
+	const struct desk *d = ctx;
+
+	return store_room(d->env->store);
+}
+
+static void
+lane_put_out(void *ctx, struct waiter *list)
+{
+	struct desk *d = ctx;
+	struct waiter *next;
+
+	for (struct waiter *w = list; w != NULL; w = next) {
+		struct exchange *x = CONTAINER_OF(w, struct exchange, waiter);
+
+		next = w->next;
+		held_of(x)->put_out = true;
+		mailbox_post(&d->mailbox, x);
+	}
 }
 
 /* On the committer's thread. */
@@ -424,6 +492,11 @@ mail_came(struct source *s, uint32_t events)
 
 		next = x->mail_next;
 		reactor_timer_stop(d->reactor, &h->timer);
+		if (h->place == PLACE_LANE && h->put_out) {
+			x->waiter.next = NULL;
+			shed(&x->waiter);
+			continue;
+		}
 		if (h->place == PLACE_LANE) {
 			h->place = PLACE_RUNS;
 			after(h, h->lane_result);
@@ -546,6 +619,8 @@ desk_open(const struct desk_options *o, struct desk *d)
 	const struct lane_options lane = { .threads = o->threads,
 		.queue = o->threads * QUEUE_PER_THREAD,
 		.run = lane_run,
+		.room = lane_room,
+		.put_out = lane_put_out,
 		.ctx = d };
 	const struct reactor_options reactor = {
 		.ops = &ops, .ctx = d, .arrive_ms = ARRIVE_MS, .activity = o->activity
@@ -556,6 +631,7 @@ desk_open(const struct desk_options *o, struct desk *d)
 	d->doorbell = o->doorbell;
 	d->activity = o->activity;
 	d->look.fire = look_at_flights;
+	d->sweep.fire = sweep;
 	rc = reactor_open(&reactor, &d->reactor);
 	if (rc == ERR_OK)
 		rc = mailbox_open(&d->mailbox);

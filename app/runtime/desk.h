@@ -40,6 +40,8 @@ struct desk {
 	struct exchange *look_at; /* of them: the next to look at; NULL: nothing has happened */
 	bool look_again;	  /* something has happened since the look began */
 	struct timer look;
+	struct timer sweep; /* of those that wait for a lane, while there are some */
+	bool sweeps;
 	struct exchange *pool;	      /* idle */
 	size_t pool_count, out_count; /* not idle: in hand, refreshing behind a reply, or orphans */
 	_Atomic uint32_t in_hand;

@@ -16,6 +16,8 @@
 #include "base/rand.h"
 #include "base/str.h"
 #include "client/shm.h"
+#include "policy/concurrency.h"
+#include "policy/fair_share.h"
 #include "policy/flight.h"
 #include "policy/l1.h"
 #include "policy/lease.h"
@@ -344,6 +346,37 @@ tickets_region_init(void *mem, const struct regions_options *o, const struct reg
 	tickets_init(mem);
 }
 
+static size_t
+concurrency_region_size(const struct regions_options *o)
+{
+	(void)o;
+	return concurrencies_size();
+}
+
+static void
+concurrency_region_init(
+    void *mem, const struct regions_options *o, const struct region_seeds *seeds)
+{
+	(void)o;
+	(void)seeds;
+	concurrencies_init(mem);
+}
+
+static size_t
+fair_share_region_size(const struct regions_options *o)
+{
+	(void)o;
+	return fair_share_size();
+}
+
+static void
+fair_share_region_init(void *mem, const struct regions_options *o, const struct region_seeds *seeds)
+{
+	(void)o;
+	(void)seeds;
+	fair_share_init(mem);
+}
+
 /* The seeds come first: the others are made from them. */
 static const struct region table[] = {
 	{ "seeds", 1, seeds_size, seeds_init, offsetof(struct regions, seeds) },
@@ -365,6 +398,10 @@ static const struct region table[] = {
 	    offsetof(struct regions, read_tickets) },
 	{ "write tickets", 1, tickets_region_size, tickets_region_init,
 	    offsetof(struct regions, write_tickets) },
+	{ "concurrency", 1, concurrency_region_size, concurrency_region_init,
+	    offsetof(struct regions, concurrencies) },
+	{ "fair share", 1, fair_share_region_size, fair_share_region_init,
+	    offsetof(struct regions, fair_share) },
 	{ "queue", 2, spool_size, spool_init, offsetof(struct regions, queue) },
 	{ "purges", 1, purges_size, purges_init, offsetof(struct regions, purges) },
 	{ "positions", 1, positions_region_size, positions_region_init,

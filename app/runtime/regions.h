@@ -10,6 +10,8 @@
 struct endpoint_stats;
 struct activity;
 struct call_table;
+struct concurrencies;
+struct fair_share;
 struct fleet_shared;
 struct flights;
 struct guards;
@@ -54,6 +56,8 @@ struct regions {
 	struct purges_shared *purges;
 	struct positions *positions;
 	struct tickets *read_tickets, *write_tickets;
+	struct concurrencies *concurrencies;
+	struct fair_share *fair_share;
 	struct queue_shared *queue;
 	struct ingest_shared *ingest;
 	struct tenant_shared *tenants;

@@ -17,6 +17,7 @@
 #include "base/log.h"
 #include "client/shm.h"
 #include "pipeline/handler.h"
+#include "policy/concurrency.h"
 #include "runtime/config.h"
 #include "runtime/doorbell.h"
 #include "runtime/regions.h"
@@ -128,6 +129,7 @@ open_member(struct opening *o)
 	}
 	activity_clear(activity_of(r->regions->activity, r->member));
 	r->cache.member = r->member;
+	concurrencies_forget(r->regions->concurrencies, r->member); /* what a forerunner had */
 	cache_sweep(&r->cache);
 	return ERR_OK;
 }
@@ -236,6 +238,15 @@ share_of_pool(const struct config *c)
 	return (size_t)(share < c->threads ? share : c->threads);
 }
 
+/* What all workers together can have going on at once: the limits that are learnt begin there. */
+static uint32_t
+most_calls(const struct config *c)
+{
+	const int64_t all = c->workers * c->threads;
+
+	return (uint32_t)(all < c->db_read_pool_max ? all : c->db_read_pool_max);
+}
+
 static enum err
 open_store(struct opening *o)
 {
@@ -252,6 +263,9 @@ open_store(struct opening *o)
 		.host_connections = (size_t)o->c->db_read_pool_max,
 		.guards = o->r->guards,
 		.rules = &rules,
+		.concurrencies = o->needs & RUNTIME_MEMBER ? o->r->regions->concurrencies : NULL,
+		.member = o->r->member,
+		.most_calls = most_calls(o->c),
 	};
 	const enum err rc = store_open(&options, &o->r->store);
 

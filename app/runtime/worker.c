@@ -16,6 +16,8 @@
 #include "base/log.h"
 #include "client/fcgi.h"
 #include "client/shm.h"
+#include "policy/admission.h"
+#include "policy/concurrency.h"
 #include "runtime/config.h"
 #include "runtime/consumer.h"
 #include "runtime/desk.h"
@@ -48,6 +50,7 @@ struct worker {
 	const struct worker_options *o;
 	struct runtime rt;
 	struct pipeline_env env;
+	struct front_clocks fronts;
 	struct desk desk;
 	struct consumer *consumer;
 	struct forwarder *forwarder; /* of a worker without a supervisor, as the consumer */
@@ -106,6 +109,19 @@ supervisor_died(struct source *s, uint32_t events)
 	w->state = ENDED;
 }
 
+/* What the dead had going on at the databases is not. */
+static void
+forget_dead(const struct worker *w)
+{
+	struct member_view v;
+
+	for (unsigned m = 0; m < SCOREBOARD_MEMBERS; m++) {
+		scoreboard_view(w->rt.scoreboard, m, &v);
+		if (v.kind == MEMBER_NONE || !v.alive)
+			concurrencies_forget(w->rt.regions->concurrencies, m);
+	}
+}
+
 static void
 look_around(struct worker *w)
 {
@@ -121,6 +137,7 @@ look_around(struct worker *w)
 	if (now_ms - w->checked_ms >= CHECK_MS) {
 		w->checked_ms = now_ms;
 		store_expire(w->rt.store, now_ms);
+		forget_dead(w);
 		ledger_expire(w->rt.ledger, now_ms - w->o->config->db_idle_timeout_ms);
 		if (!shm_check(w->rt.regions->shm) && w->state == RUNNING) {
 			log_warn("segment_gone", LOG_STR("path", shm_path(w->rt.regions->shm)),
@@ -180,6 +197,9 @@ fill_env(struct worker *w)
 		.trusted = c->trusted_proxies.list,
 		.trusted_count = c->trusted_proxies.count,
 		.arena_max_bytes = arena_max_bytes(w),
+		.fair_share = w->rt.regions->fair_share,
+		.client_seed = w->rt.regions->seeds->limiter,
+		.fronts = &w->fronts,
 		.max_in_hand = IN_HAND_MAX,
 		.in_hand = &w->desk.in_hand,
 		.resume = desk_resume,
@@ -194,7 +214,7 @@ show_endpoints(const struct worker *w)
 		const struct endpoint *e = w->rt.catalog->endpoints[i];
 
 		endpoint_stats_claim(w->rt.regions->endpoints, e->name_hash, e->name,
-		    e->never_shed ? ENDPOINT_CRITICAL : ENDPOINT_NORMAL);
+		    (enum endpoint_class)pipeline_class(e));
 	}
 }
 

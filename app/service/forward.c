@@ -512,7 +512,7 @@ forward_open(const struct forward_options *o, struct forward **out)
 	f->o = *o;
 	if (o->exporter != NULL)
 		f->traces = calloc(WINDOW, sizeof *f->traces); /* without memory: no traces */
-	arena_init(&f->arena, SIZE_MAX / 2); /* bounded by queue_read_after() */
+	arena_init(&f->arena, SIZE_MAX / 2);		       /* bounded by queue_read_after() */
 	arena_init(&f->scratch, SIZE_MAX / 2);
 	return ERR_OK;
 }

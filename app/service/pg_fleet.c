@@ -18,6 +18,7 @@
 #include "base/thread.h"
 #include "client/pg.h"
 #include "client/resolver.h"
+#include "policy/concurrency.h"
 #include "policy/tickets.h"
 #include "service/store.h"
 #include "telemetry/span.h"
@@ -37,7 +38,8 @@ struct server {
 	bool replica;
 	size_t name; /* in the resolver */
 	struct guard guard;
-	_Atomic size_t preferred; /* the address that answered last */
+	struct concurrency *calls; /* NULL: nobody counts them */
+	_Atomic size_t preferred;  /* the address that answered last */
 	_Atomic int64_t measured_ms;
 	_Atomic bool lags;
 	_Atomic uint64_t seen; /* a position that it has come to */
@@ -48,6 +50,7 @@ struct pg_fleet {
 	struct server servers[PG_SERVERS_MAX];
 	size_t count;
 	int64_t max_lag_ms;
+	unsigned member; /* who counts calls */
 	struct resolver *resolver;
 	struct pg_pool *pool;
 	void *own_guards, *own_tickets; /* for who has no segment */
@@ -84,6 +87,28 @@ is_known_to_lag(const struct server *s, int64_t now_ms)
 	       !is_due(s, now_ms);
 }
 
+static bool
+has_room(const struct pg_fleet *f, const struct server *s)
+{
+	return s->calls == NULL ||
+	       concurrency_running(s->calls, f->member) < concurrency_room(s->calls, f->member);
+}
+
+/* Who has as much to do as it can comes after who has not, each in the order that chance gave. */
+static void
+put_busy_last(const struct pg_fleet *f, struct pg_plan *plan, size_t from)
+{
+	size_t busy[PG_SERVERS_MAX], n = 0, to = from;
+
+	for (size_t i = from; i < plan->count; i++)
+		if (has_room(f, &f->servers[plan->order[i]]))
+			plan->order[to++] = plan->order[i];
+		else
+			busy[n++] = plan->order[i];
+	for (size_t i = 0; i < n; i++)
+		plan->order[to++] = busy[i];
+}
+
 static void
 add_replicas(const struct pg_fleet *f, bool lagging, int64_t now_ms, struct pg_plan *out)
 {
@@ -99,6 +124,7 @@ add_replicas(const struct pg_fleet *f, bool lagging, int64_t now_ms, struct pg_p
 		out->order[from + n - 1] = out->order[from + k];
 		out->order[from + k] = last;
 	}
+	put_busy_last(f, out, from);
 }
 
 void
@@ -241,6 +267,9 @@ pg_fleet_enter(
 		pg_pool_return(f->pool, &out->lease);
 		return rc;
 	}
+	out->begun_ns = clock_mono_ns();
+	if (s->calls != NULL)
+		concurrency_begin(s->calls, f->member);
 	if (out->kept)
 		pg_deadline(out->lease.pg, connect_ms);
 	else
@@ -250,16 +279,45 @@ pg_fleet_enter(
 	return rc;
 }
 
+/* A probe never entered. */
+static void
+count_call(const struct pg_fleet *f, const struct pg_turn *turn, bool answered, int64_t now_ns)
+{
+	struct concurrency *calls = f->servers[turn->lease.server].calls;
+
+	if (calls != NULL && turn->begun_ns != 0)
+		concurrency_end(
+		    calls, f->member, answered, (now_ns - turn->begun_ns) / 1000, now_ns / 1000000);
+}
+
 void
 pg_fleet_leave(struct pg_fleet *f, struct pg_turn *turn, enum err result)
 {
-	const int64_t now_ms = clock_mono_ms();
+	const int64_t now_ns = clock_mono_ns(), now_ms = now_ns / 1000000;
+
+	count_call(f, turn, result == ERR_OK, now_ns);
 
 	/* Whoever gave it only a moment learned little of the server: that counts, and suspends it for nobody. */
 	if (result == ERR_TIMEOUT && now_ms - turn->pass.begun_ms < SUSPEND_AFTER_MS)
 		result = ERR_IO;
 	guard_leave(&f->servers[turn->lease.server].guard, &turn->pass, result, now_ms);
 	pg_pool_return(f->pool, &turn->lease);
+}
+
+size_t
+pg_fleet_room(const struct pg_fleet *f)
+{
+	size_t room = 0;
+
+	for (size_t i = 0; i < f->count; i++) {
+		const struct server *s = &f->servers[i];
+
+		if (s->calls == NULL)
+			return SIZE_MAX;
+		if (guard_is_up(&s->guard))
+			room += concurrency_room(s->calls, f->member);
+	}
+	return room > 0 ? room : SIZE_MAX;
 }
 
 /* ---- The keeper: probes outside of requests ------------------------------------- */
@@ -387,6 +445,17 @@ open_guards(struct pg_fleet *f, const struct store_options *o)
 	return rc;
 }
 
+/* Without a row a server goes on without a bound. */
+static void
+open_calls(struct pg_fleet *f, const struct store_options *o)
+{
+	f->member = o->member;
+	for (size_t i = 0; i < f->count && o->concurrencies != NULL; i++)
+		if (concurrency_open(o->concurrencies, f->servers[i].guard.name, o->most_calls,
+			&f->servers[i].calls) != ERR_OK)
+			f->servers[i].calls = NULL;
+}
+
 static enum err
 open_resolver(struct pg_fleet *f)
 {
@@ -438,8 +507,10 @@ pg_fleet_open(const struct store_options *o, struct pg_fleet **out)
 	rc = read_urls(f, o);
 	if (rc == ERR_OK)
 		rc = open_guards(f, o);
-	if (rc == ERR_OK)
+	if (rc == ERR_OK) {
+		open_calls(f, o);
 		rc = open_resolver(f);
+	}
 	if (rc == ERR_OK)
 		rc = open_pool(f, o);
 	if (rc == ERR_OK)

@@ -50,7 +50,8 @@ void pg_plan_postpone(struct pg_plan *plan, size_t server);
 struct pg_turn {
 	struct pg_lease lease;
 	struct guard_pass pass;
-	bool kept; /* the connection was not made for this turn: it may have ended unseen */
+	int64_t begun_ns; /* the call, when it counts as one; 0: a probe */
+	bool kept;	  /* the connection was not made for this turn: it may have ended unseen */
 };
 
 /*
@@ -64,6 +65,8 @@ void pg_fleet_leave(struct pg_fleet *f, struct pg_turn *turn, enum err result);
 
 /* Says in ${s} which server that is. */
 void pg_fleet_describe(const struct pg_fleet *f, size_t server, struct span *s);
+/* As store_room(): of all servers that are there. */
+size_t pg_fleet_room(const struct pg_fleet *f);
 
 /* A connection beside pool, tickets and guard, that logs nothing; the caller closes it. */
 enum err pg_fleet_dial(struct pg_fleet *f, size_t server, int64_t deadline_ms, struct pg **out,

@@ -77,6 +77,12 @@ store_read(struct store *s, const struct endpoint *e, const struct value *values
 	return rc;
 }
 
+size_t
+store_room(struct store *s)
+{
+	return s->driver->room == NULL ? SIZE_MAX : s->driver->room(s->state);
+}
+
 void
 store_check(struct store *s, const struct endpoint *e, struct fault_list *faults)
 {

@@ -9,6 +9,7 @@
 #include "http/value.h"
 
 struct breaker_rules;
+struct concurrencies;
 struct endpoint;
 struct fault_list;
 struct guards;
@@ -38,6 +39,10 @@ struct store_options {
 	size_t host_connections; /* that many of the tickets */
 	struct guards *guards;	 /* service/guard.h; NULL: this store's own */
 	const struct breaker_rules *rules;
+	/* How many calls each database is given (policy/concurrency.h); NULL: as many as there are. */
+	struct concurrencies *concurrencies;
+	unsigned member;     /* who counts there */
+	uint32_t most_calls; /* of the host */
 };
 
 /* What statements may use beside their own parameters. */
@@ -69,6 +74,10 @@ void store_close(struct store **sp);
 enum err store_read(struct store *s, const struct endpoint *e, const struct value *values,
     const struct store_ambient *ambient, int64_t deadline_ms, struct strbuf *block_out,
     uint64_t *seen_out);
+
+/* How many store_read() this process may have going on at once now, so that none of them only waits for the others; at
+ * least 1.  A server that is away is no reason to wait. */
+size_t store_room(struct store *s);
 
 /*
  * Checks one endpoint's statement.  Without a database (${s} NULL): syntax, and whether a GET writes, in

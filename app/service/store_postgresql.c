@@ -680,11 +680,20 @@ wait_fleet(void *state, int64_t deadline_ms)
 	pg_fleet_wait(s->fleet, deadline_ms);
 }
 
+static size_t
+room_of_fleet(void *state)
+{
+	const struct pg_store *s = state;
+
+	return pg_fleet_room(s->fleet);
+}
+
 const struct store_driver store_driver_postgresql = {
 	.schemes = { "postgres:", "postgresql:" },
 	.open = open_fleet,
 	.close = close_fleet,
 	.read = read_fleet,
+	.room = room_of_fleet,
 	.check = check_fleet,
 	.ping = ping_fleet,
 	.expire = expire_fleet,

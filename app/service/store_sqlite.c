@@ -94,12 +94,14 @@ read_pool(void *state, const struct endpoint *e, const struct value *values,
 	struct reading r;
 	struct sqlite *db;
 	struct span *span;
+	int64_t begun_ns;
 	enum err rc = sqlite_pool_borrow(p, deadline_ms, &db);
 
 	(void)seen_out; /* there is one file, and it shows all */
 	if (rc != ERR_OK)
 		return rc;
 	span = db_span_begin(e);
+	begun_ns = sqlite_pool_begin(p);
 	reading_open(&r, e);
 	rc = sqlite_take(db, e->name, e->sql, &s);
 	if (rc == ERR_OK) {
@@ -110,6 +112,7 @@ read_pool(void *state, const struct endpoint *e, const struct value *values,
 		rc = run(&r, s, sqlite_pool_max_response(p), block_out);
 	}
 	sqlite_give(&s);
+	sqlite_pool_end(p, begun_ns, rc);
 	db_span_end(span, rc, NULL);
 	sqlite_pool_return(p, &db, rc);
 	reading_close(&r);
@@ -236,11 +239,18 @@ expire_pool(void *state, int64_t now_ms)
 	sqlite_pool_expire(state, now_ms);
 }
 
+static size_t
+room_of_pool(void *state)
+{
+	return sqlite_pool_room(state);
+}
+
 const struct store_driver store_driver_sqlite = {
 	.schemes = { "sqlite:" },
 	.open = open_pool,
 	.close = close_pool,
 	.read = read_pool,
+	.room = room_of_pool,
 	.check = check_pool,
 	.ping = ping_pool,
 	.expire = expire_pool,

@@ -106,7 +106,7 @@ def test_when_no_lane_is_left_to_read_a_body_the_answer_arrives_all_the_same(mak
         assert weir.fcgi("POST", "/t/notes", headers, b"x" * 900_000).status == 503
         assert weir.fcgi("POST", "/nowhere", headers, b"x" * 900_000).status == 404
         reply = weir.post("/t/notes", key="k", body=b"x" * 900_000)
-        assert from_weir(reply, 503).header("Retry-After") == "1"
+        assert 1 <= int(from_weir(reply, 503).header("Retry-After")) <= 4
         assert weir.get("/api/v1/health").status == 200
     processes.wait_until(lambda: weir.post("/t/notes", {"text": "x"}, "k").status == 202, "a free lane")
 

@@ -3,6 +3,7 @@
  * No socket, no database: see house.h.
  */
 #include <stdatomic.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/clock.h"
@@ -516,16 +517,16 @@ test_without_a_lane_an_answer_that_is_there_stays(void)
 	visit_begin(&v, &h, "POST", "/nowhere");
 	v.x.body_is_large = true;
 	CU_ASSERT_EQUAL(pipeline_run(&v.x, PIPELINE_ON_REACTOR), PIPELINE_BODY);
-	pipeline_shed(&v.x);
+	pipeline_shed(&v.x, SHED_QUEUE_FULL);
 	CU_ASSERT_EQUAL(v.x.response.status, 404);
 	CU_ASSERT_STRING_NOT_EQUAL(visit_header(&v, "X-Request-Id"), "");
 	visit_end(&v);
 	visit_begin(&v, &h, "POST", "/things");
 	v.x.body_is_large = true;
 	CU_ASSERT_EQUAL(pipeline_run(&v.x, PIPELINE_ON_REACTOR), PIPELINE_BODY);
-	pipeline_shed(&v.x);
+	pipeline_shed(&v.x, SHED_QUEUE_FULL);
 	CU_ASSERT_EQUAL(v.x.response.status, 503);
-	CU_ASSERT_STRING_EQUAL(visit_header(&v, "Retry-After"), "1");
+	CU_ASSERT_TRUE(atoi(visit_header(&v, "Retry-After")) >= 1);
 	visit_end(&v);
 	house_close(&h);
 }
@@ -683,7 +684,7 @@ test_too_many_in_hand_are_shed(void)
 	atomic_store(&h.in_hand, 101);
 	go(&v, "GET", "/plain");
 	CU_ASSERT_EQUAL(v.x.response.status, 503);
-	CU_ASSERT_STRING_EQUAL(visit_header(&v, "Retry-After"), "1");
+	CU_ASSERT_TRUE(atoi(visit_header(&v, "Retry-After")) >= 1);
 	CU_ASSERT_EQUAL(fake_read.queries, 0);
 	visit_end(&v);
 	house_close(&h);
