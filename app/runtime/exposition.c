@@ -8,18 +8,23 @@
 
 #include "base/hash.h"
 #include "base/version.h"
+#include "policy/concurrency.h"
+#include "policy/flight.h"
+#include "policy/limiter.h"
 #include "runtime/config.h"
 #include "runtime/regions.h"
 #include "runtime/runtime.h"
 #include "runtime/scaling.h"
 #include "runtime/snapshot.h"
+#include "runtime/worker.h"
+#include "service/tenant.h"
 #include "telemetry/call_stats.h"
 #include "telemetry/endpoint_stats.h"
 #include "telemetry/limit_stats.h"
 
 static const double ms_per_s = 1000, us_per_s = 1e6, ns_per_s = 1e9;
 
-enum { NUMBER_BYTES = 24 };
+enum { NUMBER_BYTES = 24, NS_PER_MS = 1000000 };
 
 struct exposition {
 	const struct runtime *rt;
@@ -176,6 +181,12 @@ in_hand(struct exposition *e)
 }
 
 static void
+in_hand_max(struct exposition *e)
+{
+	number(e, (double)e->rt->config->workers * WORKER_IN_HAND_MAX);
+}
+
+static void
 connections(struct exposition *e)
 {
 	count(e, e->sums.activity.connections);
@@ -315,6 +326,30 @@ redis_seconds(struct exposition *e)
 	for (uint32_t row = 0; row < NAMES_ROWS; row++)
 		if (call_table_view(e->rt->regions->redis_calls, row, &c))
 			took(e, "operation", &c);
+}
+
+static void
+running(struct exposition *e, bool limit)
+{
+	struct concurrency_view views[CONCURRENCIES_MAX];
+	const size_t n = concurrencies_look(e->rt->regions->concurrencies, views);
+
+	for (size_t i = 0; i < n; i++) {
+		label(e, "target", views[i].name);
+		count(e, limit ? views[i].limit : views[i].running);
+	}
+}
+
+static void
+running_now(struct exposition *e)
+{
+	running(e, false);
+}
+
+static void
+running_max(struct exposition *e)
+{
+	running(e, true);
 }
 
 static void
@@ -485,6 +520,38 @@ lanes_waiting_max(struct exposition *e)
 }
 
 static void
+slots(struct exposition *e, bool limit)
+{
+	const struct regions *r = e->rt->regions;
+	uint32_t used[3];
+	const struct {
+		const char *name;
+		uint32_t slots;
+	} tables[] = {
+		{ "limiter", limiter_usage(r->limiter, e->s->now_ms * NS_PER_MS, &used[0]) },
+		{ "flights", flight_usage(r->flights, &used[1]) },
+		{ "keys", tenant_usage(r->tenants, &used[2]) },
+	};
+
+	for (size_t i = 0; i < sizeof tables / sizeof *tables; i++) {
+		label(e, "table", tables[i].name);
+		count(e, limit ? tables[i].slots : used[i]);
+	}
+}
+
+static void
+slots_used(struct exposition *e)
+{
+	slots(e, false);
+}
+
+static void
+slots_max(struct exposition *e)
+{
+	slots(e, true);
+}
+
+static void
 members(struct exposition *e)
 {
 	for (int kind = MEMBER_SUPERVISOR; kind <= MEMBER_CONSUMER; kind++) {
@@ -557,6 +624,7 @@ static void (*const writers[FAMILY__COUNT])(struct exposition *e) = {
 	[FAMILY_RECENT_SECONDS] = recent_seconds,
 	[FAMILY_QUEUE_WAIT] = waits,
 	[FAMILY_IN_HAND] = in_hand,
+	[FAMILY_IN_HAND_MAX] = in_hand_max,
 	[FAMILY_CONNECTIONS] = connections,
 	[FAMILY_LIMIT_DECISIONS] = limit_decisions,
 	[FAMILY_LIMIT_HOSTS] = limit_hosts,
@@ -570,6 +638,8 @@ static void (*const writers[FAMILY__COUNT])(struct exposition *e) = {
 	[FAMILY_CALL_SECONDS] = call_seconds,
 	[FAMILY_REDIS_CALLS] = redis_calls,
 	[FAMILY_REDIS_SECONDS] = redis_seconds,
+	[FAMILY_RUNNING] = running_now,
+	[FAMILY_RUNNING_MAX] = running_max,
 	[FAMILY_BREAKER] = breaker,
 	[FAMILY_BREAKER_OPENED] = breaker_opened,
 	[FAMILY_SPOOL_EVENTS] = spool_events,
@@ -588,6 +658,8 @@ static void (*const writers[FAMILY__COUNT])(struct exposition *e) = {
 	[FAMILY_LANES_MAX] = lanes_max,
 	[FAMILY_LANES_WAITING] = lanes_waiting,
 	[FAMILY_LANES_WAITING_MAX] = lanes_waiting_max,
+	[FAMILY_SLOTS] = slots_used,
+	[FAMILY_SLOTS_MAX] = slots_max,
 	[FAMILY_MEMBERS] = members,
 	[FAMILY_MEMBERS_MAX] = members_max,
 	[FAMILY_CAPACITY] = capacity,

@@ -40,7 +40,6 @@ enum {
 	PUBLISH_MS = 250, /* what is in hand, for those who look */
 	CHECK_MS = 1000,  /* whether the segment is still the one that newcomers find */
 	STOP_MS = 5000,	  /* fast stop: what is in hand may take this long */
-	IN_HAND_MAX = 16384,
 	ARENA_SPARE = 1 << 20,
 	COPIES_OF_BODY = 4,   /* as read, decoded, canonical, as the record of the spool */
 	COPIES_OF_ANSWER = 2, /* from L1, and cut to its fields */
@@ -200,7 +199,7 @@ fill_env(struct worker *w)
 		.fair_share = w->rt.regions->fair_share,
 		.client_seed = w->rt.regions->seeds->limiter,
 		.fronts = &w->fronts,
-		.max_in_hand = IN_HAND_MAX,
+		.max_in_hand = WORKER_IN_HAND_MAX,
 		.in_hand = &w->desk.in_hand,
 		.resume = desk_resume,
 	};

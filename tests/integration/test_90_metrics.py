@@ -165,6 +165,8 @@ def test_what_has_a_limit_shows_both(weir):
         ("weir_spool_bytes", "weir_spool_max_bytes"),
         ("weir_cache_bytes", "weir_cache_max_bytes"),
         ("weir_members", "weir_members_max"),
+        ("weir_slots", "weir_slots_max"),
+        ("weir_requests_in_hand", "weir_requests_in_hand_max"),
     ]:
         assert {value, limit} <= found
     assert metrics.total(samples(weir), "weir_workers_max") == 2
