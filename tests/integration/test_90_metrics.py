@@ -4,7 +4,6 @@ import gzip
 import itertools
 import os
 import re
-import shutil
 import signal
 import subprocess
 import threading
@@ -12,8 +11,8 @@ import time
 
 import fcgi
 import metrics
-import processes
 import pytest
+import weir as house
 from prometheus_client.openmetrics import parser as openmetrics
 from prometheus_client import parser as prometheus
 
@@ -170,6 +169,22 @@ def test_what_has_a_limit_shows_both(weir):
     ]:
         assert {value, limit} <= found
     assert metrics.total(samples(weir), "weir_workers_max") == 2
+
+
+# What only a host has that has Redis, Kafka or PostgreSQL, or where such a thing has happened.
+NOT_EVERYWHERE = {
+    "weir_limit_hosts", "weir_database_connections", "weir_database_connections_max", "weir_downstream_calls_total",
+    "weir_downstream_duration_seconds", "weir_downstream_running", "weir_downstream_running_max", "weir_redis_calls_total",
+    "weir_redis_duration_seconds", "weir_breaker_state", "weir_breaker_opened_total", "weir_forwarded_total", "weir_forwarder_restarts_total",
+}  # fmt: skip
+
+
+def test_every_family_of_the_table_is_told(weir):
+    use_everything(weir)
+    with open(os.path.join(house.ROOT, "app", "telemetry", "metrics_keys.inc")) as f:
+        known = set(re.findall(r'"((?:weir|process)_[a-z0-9_]+)"', f.read()))
+    told = set(re.findall(r"^# TYPE (\S+)", scrape(weir).body.decode(), re.MULTILINE))
+    assert told <= known and known - told <= NOT_EVERYWHERE, known - told
 
 
 def test_the_same_is_printed_where_no_supervisor_is_asked(weir):
