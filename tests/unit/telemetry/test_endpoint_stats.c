@@ -109,7 +109,7 @@ beyond_the_bound_all_are_other(void)
 	struct endpoint_stats *e = stats_open();
 	struct endpoint_view v;
 	uint64_t named = 0;
-	char name[16];
+	char name[32];
 
 	for (int i = 0; i < NAMES_ROWS + 20; i++) {
 		(void)snprintf(name, sizeof name, "endpoint-%d", i);
