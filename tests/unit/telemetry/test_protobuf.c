@@ -8,7 +8,7 @@
 static void
 check_bytes(const char *row, struct strbuf *b, const char *bytes, size_t len)
 {
-	CHECK_ROW(row, b->len == len && memcmp(b->ptr, bytes, len) == 0);
+	CHECK_ROW(row, b->len == len && (len == 0 || memcmp(b->ptr, bytes, len) == 0));
 	strbuf_free(b);
 }
 
