@@ -95,27 +95,51 @@ expose_redis_seconds(struct exposition *e)
 }
 
 static void
-running(struct exposition *e, bool limit)
+each_concurrency(struct exposition *e, uint32_t (*value)(const struct concurrency_view *v))
 {
-	struct concurrency_view views[CONCURRENCIES_MAX];
-	const size_t n = concurrencies_look(e->rt->regions->concurrencies, views);
+	struct concurrency_view rows[CONCURRENCIES_MAX];
+	const size_t n = concurrencies_look(e->rt->regions->concurrencies, rows);
 
 	for (size_t i = 0; i < n; i++) {
-		label(e, "target", views[i].name);
-		count(e, limit ? views[i].limit : views[i].running);
+		label(e, "target", rows[i].name);
+		count(e, value(&rows[i]));
 	}
 }
 
-void
-expose_running_now(struct exposition *e)
+static uint32_t
+running_of(const struct concurrency_view *v)
 {
-	running(e, false);
+	return v->running;
+}
+
+static uint32_t
+limit_of(const struct concurrency_view *v)
+{
+	return v->limit;
+}
+
+static uint32_t
+most_of(const struct concurrency_view *v)
+{
+	return v->most;
 }
 
 void
-expose_running_max(struct exposition *e)
+expose_calls_running(struct exposition *e)
 {
-	running(e, true);
+	each_concurrency(e, running_of);
+}
+
+void
+expose_calls_limit(struct exposition *e)
+{
+	each_concurrency(e, limit_of);
+}
+
+void
+expose_calls_most(struct exposition *e)
+{
+	each_concurrency(e, most_of);
 }
 
 void

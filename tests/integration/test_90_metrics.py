@@ -174,7 +174,7 @@ def test_what_has_a_limit_shows_both(weir):
 # What only a host has that has Redis, Kafka or PostgreSQL, or where such a thing has happened.
 NOT_EVERYWHERE = {
     "weir_limit_hosts", "weir_database_connections", "weir_database_connections_max", "weir_downstream_calls_total",
-    "weir_downstream_duration_seconds", "weir_downstream_running", "weir_downstream_running_max", "weir_redis_calls_total",
+    "weir_downstream_duration_seconds", "weir_database_reads_running", "weir_database_reads_limit", "weir_database_reads_max", "weir_redis_calls_total",
     "weir_redis_duration_seconds", "weir_breaker_state", "weir_breaker_opened_total", "weir_forwarded_total", "weir_forwarder_restarts_total",
 }  # fmt: skip
 
