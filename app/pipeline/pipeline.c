@@ -137,7 +137,8 @@ hand_over(struct exchange *x, enum lane lane)
 	x->handed_ns = clock_mono_ns();
 	x->calls = lane == LANE_HANDLER && x->endpoint->sql.ptr != NULL;
 	x->waiter.since_ns = x->handed_ns - x->lost_us * 1000;
-	x->waiter.until_ns = x->deadline_ms * 1000000;
+	x->waiter.until_ns =
+	    x->deadline_ms < INT64_MAX / 1000000 ? x->deadline_ms * 1000000 : INT64_MAX;
 	if (x->calls) {
 		x->waiter.class = class_of(x);
 		charge_client(x);
@@ -210,8 +211,8 @@ pipeline_shed(struct exchange *x, enum shed_reason why)
 static enum shed_reason
 is_pointless(const struct exchange *x)
 {
-	if (!x->calls)
-		return SHED_NONE;
+	if (!x->calls && !x->asks_lane)
+		return SHED_NONE; /* a body: whoever sends it finds out by itself */
 	if (atomic_load_explicit(&x->gone, memory_order_relaxed) && !x->fill.leading)
 		return SHED_ABANDONED; /* what it leads, others wait for */
 	return clock_mono_ms() >= x->deadline_ms ? SHED_DEADLINE : SHED_NONE;

@@ -13,16 +13,19 @@ enum {
 	LEVELS = 24, /* 1 2 3 4 6 8 ... 6144 */
 	WINDOW_MS = 100,
 	WINDOW_MOST_MS = 2000, /* then as many calls as there were must do */
-	WINDOW_CALLS = 20,
+	WINDOW_CALLS = 32,
 	FEWEST_CALLS = 4,
-	STAY_LEAST = 2, /* windows between two trials */
+	STAY_LEAST = 3, /* windows between two trials */
 	STAY_MOST = 32,
-	PAIRS_MOST = 4,
+	PAIRS_MOST = 8,
+	NOISE_PART = 4,
 	NAME_WORDS = CONCURRENCY_NAME_BYTES / 8,
 };
 
 /* How much the rate must grow with the level, as powers of each other: 1 is all of it, 0 none.  And how clear it must be. */
-static const float worth_while = 0.3F, wins = 0.12F;
+static const float worth_while = 0.3F, clear = 0.12F;
+/* Of the noise from window to window.  Fewer may lose what is there to be done, so that must be surer than the other way. */
+static const float surer_down = 2, surer_up = 1;
 
 struct concurrency {
 	_Atomic uint64_t key; /* hash of the name; 0: a free row */
@@ -31,10 +34,12 @@ struct concurrency {
 	_Atomic uint32_t level, base; /* where we are; where we stay */
 	_Atomic uint32_t target;      /* what is tried beside it; base: nothing */
 	_Atomic uint32_t stay, stays; /* windows until the next trial; how many after that one */
+	_Atomic uint32_t staying;     /* windows since the last one, and still */
 	_Atomic uint32_t upward;      /* the way of the trial */
 	_Atomic uint32_t pairs;	      /* of it so far */
 	_Atomic float score;	      /* of them, as logarithms: over 0, the target is better */
 	_Atomic float base_rate;      /* logarithm of calls a ms, in the window before */
+	_Atomic float noise;	      /* how far such windows differ at one level */
 	_Atomic uint32_t calls;
 	_Atomic int64_t began_ms; /* of the window; not before */
 	_Atomic uint64_t busy_us;
@@ -115,6 +120,7 @@ stay_at(struct concurrency *c, uint32_t level, uint32_t windows)
 	store(&c->target, level);
 	store(&c->level, level);
 	store(&c->stay, windows);
+	store(&c->staying, windows);
 }
 
 /* The pool has another size than when the row was made, or it is just being made. */
@@ -262,10 +268,24 @@ judge_pair(struct concurrency *c, float rate, uint32_t bottom, uint32_t top)
 
 	store_float(&c->score, score);
 	store(&c->pairs, pairs);
-	if (score > wins || score < -wins || pairs >= PAIRS_MOST)
-		end_trial(c, score > wins, rate, bottom, top);
+	const float noise = load_float(&c->noise) * sqrtf((float)pairs);
+	const bool won = score > clear && score > noise * (to < from ? surer_down : surer_up);
+
+	if (won || (score < -clear && score < -noise) || pairs >= PAIRS_MOST)
+		end_trial(c, won, rate, bottom, top);
 	else
 		store(&c->level, load(&c->base));
+}
+
+/* Two windows at the base, one after the other. */
+static void
+learn_noise(struct concurrency *c, float rate)
+{
+	const float noise = load_float(&c->noise);
+
+	store_float(
+	    &c->noise, noise + (fabsf(rate - load_float(&c->base_rate)) - noise) / NOISE_PART);
+	store_float(&c->base_rate, rate);
 }
 
 static void
@@ -280,10 +300,19 @@ decide(struct concurrency *c, float rate)
 		store_float(&c->base_rate, rate);
 		store(&c->level, load(&c->target));
 	} else if (stay > 0) {
+		if (stay < load(&c->staying)) /* the window before was at the base, too */
+			learn_noise(c, rate);
+		store_float(&c->base_rate, rate);
 		store(&c->stay, stay - 1);
 	} else {
 		begin_trial(c, rate, bottom, top);
 	}
+}
+
+static void
+leave_off(struct concurrency *c)
+{
+	stay_at(c, load(&c->base), load(&c->stays));
 }
 
 /* By the one who has closed the window.  Returns for how long what ends still belongs to the level before. */
@@ -298,7 +327,7 @@ learn(struct concurrency *c, int64_t elapsed_ms)
 	if (calls < 1)
 		return 0;
 	if (running < 0.75F * (float)limit_of(c))
-		stay_at(c, load(&c->base), load(&c->stay)); /* less to do than might be done */
+		leave_off(c); /* there is less to do than might be done */
 	else
 		decide(c, logf(calls / (float)elapsed_ms));
 	return load(&c->level) == before ? 0 : (int64_t)(busy_us / 1000 / calls) + 1;

@@ -8,12 +8,14 @@
 
 enum {
 	INTERVAL_CALLS = 10,
+	CROWD_LEAST = 32,
+	PATIENCE = 2,
 	CALM_PART = 5, /* one in so many came in without waiting */
 	LEARN_PART = 8,
 };
 
 static const int64_t interval_least_ns = INT64_C(100000000), heavy_least_ns = INT64_C(5000000),
-		     never_ns = INT64_MAX / 2, light_heard_ns = INT64_C(1000000000);
+		     never_ns = INT64_MAX / 4, light_heard_ns = INT64_C(1000000000);
 
 /* What each class may have of the places while all of them wait. */
 static const uint64_t strides[ADMISSION_CLASSES] = {
@@ -133,9 +135,11 @@ short_ns(const struct waiting *w)
 static int64_t
 patience_ns(const struct waiting *w, bool heavy)
 {
-	if (!heavy || !w->crowded)
-		return interval_ns(w);
-	return short_ns(w);
+	const int64_t crowd_ns = CROWD_LEAST * w->each_ns;
+
+	if (heavy && w->crowded)
+		return short_ns(w);
+	return PATIENCE * (crowd_ns > interval_ns(w) ? crowd_ns : interval_ns(w));
 }
 
 /* Lists are by when they came, not by since or until: what was lost before differs, so all are looked at. */
@@ -160,11 +164,19 @@ begin_looking(struct waiting *w, int64_t now_ns)
 	w->came = w->came_in = 0;
 }
 
-static void
-judge(struct waiting *w, int64_t now_ns)
+/* All who wait are many, and more than can be served in an interval. */
+static bool
+is_long(const struct waiting *w)
 {
+	return w->count >= CROWD_LEAST && (int64_t)w->count * w->each_ns > interval_ns(w);
+}
+
+static void
+judge(struct waiting *w, size_t busy, int64_t now_ns)
+{
+	w->each_ns = w->call_ns / (int64_t)(busy > 0 ? busy : 1);
 	if (!w->crowded) {
-		w->crowded = w->count > 0 && now_ns - w->good_ns > interval_ns(w);
+		w->crowded = now_ns - w->good_ns > interval_ns(w) && is_long(w);
 		if (w->crowded)
 			begin_looking(w, now_ns);
 		return;
@@ -181,7 +193,7 @@ judge(struct waiting *w, int64_t now_ns)
 void
 waiting_sweep(struct waiting *w, size_t busy, int64_t now_ns, struct waiter **out)
 {
-	judge(w, now_ns);
+	judge(w, busy, now_ns);
 	for (size_t c = 0; c < ADMISSION_CLASSES; c++) {
 		expire_list(w, &w->light[c], now_ns, out);
 		expire_list(w, &w->heavy[c], now_ns, out);
@@ -194,7 +206,7 @@ waiting_passed(struct waiting *w, int64_t now_ns)
 {
 	w->came++;
 	w->came_in++;
-	judge(w, now_ns);
+	judge(w, 1, now_ns);
 }
 
 /* The bound is reached: somebody goes who matters less, or the one who comes. */
@@ -229,7 +241,7 @@ waiting_enter(
 	if (w->count == 0 || (w->light[it->class].count == 0 && w->heavy[it->class].count == 0))
 		w->pass[it->class] = w->pass[it->class] > w->floor ? w->pass[it->class] : w->floor;
 	link_last(w, it);
-	judge(w, now_ns);
+	judge(w, busy, now_ns);
 	trim(w, busy, now_ns, out);
 	if (it->shed == SHED_NONE && now_ns >= it->until_ns)
 		put_out(w, it, SHED_DEADLINE, now_ns, out);

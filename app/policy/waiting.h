@@ -10,15 +10,17 @@
 /*
  * Who waits for a place on the lane, who comes next, and who is told to come back later.
  *
- *   calm      first come, first served, classes by their shares; a burst may wait for an interval
- *   crowded   all through an interval everybody had to wait, for more than half a call's time: the queue is not
- *             a burst any more (CoDel's test), and it serves nobody that it is long.  Those who ask for most (heavy) wait at
- *             most half a call's time, the newest of them first, for the oldest are the least worth an answer;
- *             those within their share come before them, and wait in turn as ever
+ *   calm      first come, first served, classes by their shares; a burst may wait for two intervals, or twice as long as 32 take
+ *   crowded   all through an interval everybody had to wait, for more than half a call's time, and those who wait now
+ *             are more than can be served in one: that is no burst any more (CoDel's test), and it serves
+ *             nobody that the queue is long.  Those who ask for most (heavy) wait at most half a
+ *             call's time, the newest of them first, for the oldest are the least worth an answer; those
+ *             within their share come before them, and wait in turn as ever
  *
- * Calm again when, for an interval, a fifth of those who came found a place without waiting.  Times in it scale with what calls
- * take, so nothing is to be tuned: an interval is ten calls, at least 100 ms.  While that is unknown nobody is put out
- * but for the bound and deadlines.
+ * Fewer than 32 who wait for each other's turn all the time (as many clients before one connection) are no crowd.  Calm again when,
+ * for an interval, a fifth of those who came found a place without waiting.  Times in it scale with what calls take, so nothing is
+ * to be tuned: an interval is ten calls, at least 100 ms.  While that is unknown nobody is put out but for the bound and
+ * deadlines.
  *
  * Pure: no lock, no clock, no allocation; waiters are the caller's, linked while they wait.  Times are monotonic ns.
  */
@@ -49,6 +51,7 @@ struct waiting {
 	uint32_t came, came_in;			 /* since then; of them without waiting */
 	int64_t light_ns;			 /* when one within its share came, the last time */
 	int64_t call_ns;			 /* what a call takes, about; 0: unknown */
+	int64_t each_ns;			 /* the same, over those that are served at once */
 	uint64_t pass[ADMISSION_CLASSES], floor; /* stride scheduling of the classes */
 };
 

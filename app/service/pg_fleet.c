@@ -307,7 +307,7 @@ pg_fleet_leave(struct pg_fleet *f, struct pg_turn *turn, enum err result)
 size_t
 pg_fleet_room(const struct pg_fleet *f)
 {
-	size_t room = 0;
+	size_t room = 0, reach;
 
 	for (size_t i = 0; i < f->count; i++) {
 		const struct server *s = &f->servers[i];
@@ -317,7 +317,10 @@ pg_fleet_room(const struct pg_fleet *f)
 		if (guard_is_up(&s->guard))
 			room += concurrency_room(s->calls, f->member);
 	}
-	return room > 0 ? room : SIZE_MAX;
+	if (room == 0)
+		return SIZE_MAX;
+	reach = pg_pool_reach(f->pool);
+	return reach < room && reach > 0 ? reach : room;
 }
 
 /* ---- The keeper: probes outside of requests ------------------------------------- */

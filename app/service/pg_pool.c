@@ -181,6 +181,22 @@ pg_pool_borrow(struct pg_pool *p, size_t server, int64_t deadline_ms, struct pg_
 	return rc;
 }
 
+size_t
+pg_pool_reach(struct pg_pool *p)
+{
+	const size_t held = tickets_held(p->o.tickets, p->o.limit, 0);
+	size_t own;
+
+	(void)pthread_mutex_lock(&p->lock);
+	own = p->kept_count + p->lent_count;
+	(void)pthread_mutex_unlock(&p->lock);
+	if (held < p->o.limit)
+		return own + p->o.limit - held;
+	if (own < p->o.share)
+		tickets_want(p->o.tickets, clock_mono_ms());
+	return own;
+}
+
 /* The lock is held.  False: it is to be closed. */
 static bool
 keep(struct pg_pool *p, const struct pg_lease *lease, int64_t now_ms)

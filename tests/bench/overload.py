@@ -1,11 +1,12 @@
 """`make bench`, last part: more load than can be done; a report in build/bench/overload.md, drawn in overload.svg.
 
 Load comes at its rate whatever becomes of it (open_loop.c), and a latency counts from when its request should have left.
-PARTS chooses (all: goodput, tenants, stall); SECONDS (5) is one load's time, QUERY_MS (10) what a query takes.
+PARTS chooses (all: goodput, tenants, stall, computing); SECONDS (5) is one load's time, QUERY_MS (10) what a query takes.
 
-    goodput   0.5 to 4 times what can be done, of a query that computes, on the embedded database; and /live, /status and
-              /metrics meanwhile
-    tenants   ten clients with as much as can be done; then one of them asks for twenty times his part
+    goodput   0.5 to 4 times what can be done, of a query that waits, on PostgreSQL with CONNECTIONS (4); and /live,
+              /status and /metrics meanwhile
+    tenants   ten clients with nearly as much as can be done; then one of them asks for twenty times his part
+    computing goodput once more, of a query that computes, on the embedded database: it shares the CPUs with all else
     stall     PostgreSQL stopped for 10 s under load, and how soon as much is done as before
 """
 
@@ -30,6 +31,7 @@ SECONDS = float(os.environ.get("SECONDS", 5))
 QUERY_MS = float(os.environ.get("QUERY_MS", 10))
 TIMES = (0.5, 0.75, 1, 1.25, 1.5, 2, 3, 4)
 WARM_SECONDS, FIRST_WARM_SECONDS = 3, 8  # the limits are learnt in the first seconds of the first load
+CONNECTIONS = int(os.environ.get("CONNECTIONS", 4))
 CLIENTS, GREEDY = 10, 20
 STALL_SECONDS, SLICE_MS, PG_RATE = 10, 100, 100
 
@@ -109,10 +111,9 @@ class Onlooker:
         self.thread.join()
 
 
-def goodput(build, weir, path):
-    print("bench: overload, goodput", flush=True)
+def goodput(build, weir, path, guess, name):
+    print(f"bench: overload, {name}", flush=True)
     calm = figures(open_loop(build, weir.port, path, 1, 2 * SECONDS, 10))
-    guess = 4 * os.cpu_count() * 1000 / QUERY_MS
     full = figures(open_loop(build, weir.port, path, FIRST_WARM_SECONDS, SECONDS, guess))["good"]
     runs = []
     with Onlooker(weir) as onlooker:
@@ -141,7 +142,7 @@ def goodput(build, weir, path):
         if took:
             worst = max(took)
             wanted.append(row(f"longest answer of {path} meanwhile", f"{worst:.0f} ms", "under 50 ms", worst < 50))
-    draw(build, [full * times for times in TIMES], runs, calm)
+    draw(os.path.join(build, "bench", f"overload-{name}.svg"), [full * times for times in TIMES], runs, calm)
     return lines, wanted, full
 
 
@@ -177,24 +178,13 @@ def tenants(build, weir, path, full):
 # ---- A database that stalls --------------------------------------------------------
 
 
-def stall(build, folder):
+def stall(build, weir, servers):
     print("bench: overload, stall", flush=True)
-    servers = postgres.Servers(replicas=0, bouncer=False)
-    weir = None
-    try:
-        handlers = house.write_handlers(os.path.join(folder, "sleep"), {"sleep.sql": SLEEP})
-        env = {"WEIR_WORKERS": os.cpu_count(), "LOG_LEVEL": "warn"}
-        weir = house.Weir(os.path.join(folder, "p"), os.path.join(build, "weir"), [handlers], env, database=servers.database())
-        weir.start()
-        before, after = 3, 6
-        timer = threading.Thread(target=hold_still, args=(servers, 2 + before))
-        timer.start()
-        result = open_loop(build, weir.port, "/o/sleep", 2, before + STALL_SECONDS + after, PG_RATE)
-        timer.join()
-    finally:
-        if weir is not None:
-            weir.stop()
-        servers.stop()
+    before, after = 3, 6
+    timer = threading.Thread(target=hold_still, args=(servers, 2 + before))
+    timer.start()
+    result = open_loop(build, weir.port, "/o/sleep", 2, before + STALL_SECONDS + after, PG_RATE)
+    timer.join()
     per_slice = 1000 / SLICE_MS
     slices = [n * per_slice for n in result["slices"]]
     usual = statistics.median(slices[: int((before - 0.5) * per_slice)])
@@ -221,7 +211,7 @@ def hold_still(servers, after):
 # ---- The picture -------------------------------------------------------------------
 
 
-def draw(build, offered, runs, calm):
+def draw(file, offered, runs, calm):
     width, height, left, bottom = 640, 300, 60, 40
     top = max(run["good"] for run in runs) * 1.15
     slow = max(max(run["good_p99"] for run in runs), 3 * calm["good_p99"]) * 1.1
@@ -258,42 +248,66 @@ def draw(build, offered, runs, calm):
         parts.append(text(left - 6, y(top / 1.15 * part, top) + 4, f"{top / 1.15 * part:.0f}", "#06c", "end"))
         parts.append(text(width - left + 6, y(slow / 1.1 * part, slow) + 4, f"{slow / 1.1 * part:.0f}", "#c60", "start"))
     parts.append("</svg>\n")
-    with open(os.path.join(build, "bench", "overload.svg"), "w") as f:
+    with open(file, "w") as f:
         f.write("\n".join(parts))
 
 
 # ---- All together ------------------------------------------------------------------
 
 
-def embedded(build, folder, parts):
+def title(name, lines):
+    return ["", f"## {name}", "", *lines]
+
+
+def on_postgresql(build, folder, parts):
+    handlers = house.write_handlers(os.path.join(folder, "sleep"), {"sleep.sql": SLEEP})
+    env = {"WEIR_WORKERS": os.cpu_count(), "LOG_LEVEL": "warn", "DB_READ_POOL_MAX": CONNECTIONS}
+    servers = postgres.Servers(replicas=0, bouncer=False)
+    text, wanted, full = [], [], CONNECTIONS * 1000 / QUERY_MS
+    try:
+        weir = house.Weir(os.path.join(folder, "p"), os.path.join(build, "weir"), [handlers], env, database=servers.database())
+        weir.start()
+        try:
+            if "goodput" in parts:
+                lines, rows, full = goodput(build, weir, "/o/sleep", 4 * full, "goodput")
+                text += title("Goodput", [*lines, "", "![goodput](overload-goodput.svg)"])
+                wanted += rows
+            if "tenants" in parts:
+                lines, rows = tenants(build, weir, "/o/sleep", full)
+                text += title("One who asks for most", lines)
+                wanted += rows
+            if "stall" in parts:
+                lines, rows = stall(build, weir, servers)
+                text += title("A database that stalls", lines)
+                wanted += rows
+        finally:
+            weir.stop()
+    finally:
+        servers.stop()
+    return text, wanted
+
+
+def embedded(build, folder):
     handlers = house.write_handlers(os.path.join(folder, "handlers"), HANDLERS)
     env = {"WEIR_WORKERS": os.cpu_count(), "LOG_LEVEL": "warn"}
     weir = house.Weir(os.path.join(folder, "w"), os.path.join(build, "weir"), [handlers], env)
-    text, wanted = [], []
     weir.start()
     try:
         path = f"/o/work?n={rows_for(weir)}"
-        lines, rows, full = goodput(build, weir, path)
-        if "goodput" in parts:
-            text += ["", "## Goodput", "", *lines, "", "![goodput](overload.svg)"]
-            wanted += rows
-        if "tenants" in parts:
-            lines, rows = tenants(build, weir, path, full)
-            text += ["", "## One who asks for most", "", *lines]
-            wanted += rows
+        lines, rows, _ = goodput(build, weir, path, 4 * os.cpu_count() * 1000 / QUERY_MS, "computing")
     finally:
         weir.stop()
-    return text, wanted
+    return title("Goodput of a query that computes", [*lines, "", "![goodput](overload-computing.svg)"]), rows
 
 
 def measure(build, folder, parts):
     text, wanted = [], []
-    if "goodput" in parts or "tenants" in parts:
-        text, wanted = embedded(build, folder, parts)
-    if "stall" in parts:
-        lines, rows = stall(build, folder)
-        text += ["", "## A database that stalls", "", *lines]
-        wanted += rows
+    if {"goodput", "tenants", "stall"} & set(parts):
+        text, wanted = on_postgresql(build, folder, parts)
+    if "computing" in parts:
+        more, rows = embedded(build, folder)
+        text += more
+        wanted += [line.replace("| ", "| computing: ", 1) for line in rows]
     return text, wanted
 
 
@@ -303,7 +317,7 @@ def main():
     build = os.path.realpath(parser.parse_args().build)
     bench.allow_many_files()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that what was started is stopped
-    parts = os.environ.get("PARTS", "goodput,tenants,stall").split(",")
+    parts = os.environ.get("PARTS", "goodput,tenants,stall,computing").split(",")
     load = os.getloadavg()[0]
     with tempfile.TemporaryDirectory(prefix="weir-bench-") as folder:
         text, wanted = measure(build, folder, parts)

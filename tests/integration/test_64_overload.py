@@ -41,7 +41,7 @@ REASONS = ("in_hand", "queue_full", "queue_wait", "concurrency", "tenant_share",
 class Crowd:
     """Clients that ask again as soon as they have an answer, all from one address."""
 
-    def __init__(self, weir, target, client="192.0.2.1", count=40):
+    def __init__(self, weir, target, client="192.0.2.1", count=80):
         self.weir, self.target, self.client = weir, target, client
         self.over = threading.Event()
         self.replies = []
@@ -120,7 +120,7 @@ def test_one_who_asks_for_little_is_served_beside_one_who_asks_for_all(weir):
 
 def test_bulk_gives_way(weir):
     before = sheds(weir)
-    with Crowd(weir, "/t/bulk", count=20) as bulk, Crowd(weir, "/t/work", client="192.0.2.4", count=20) as work:
+    with Crowd(weir, "/t/bulk", count=50) as bulk, Crowd(weir, "/t/work", client="192.0.2.4", count=50) as work:
         time.sleep(1)  # of load, not for something to happen
     part = {name: len(crowd.shed()) / len(crowd.replies) for name, crowd in (("bulk", bulk), ("work", work))}
     assert part["bulk"] > part["work"], part

@@ -16,7 +16,9 @@ struct downstream {
 	unsigned hands;
 	double work_us; /* of a call on a hand of its own */
 	double noise;	/* of that: 0 none, 0.5: from half to one and a half */
-	double demand;	/* running at most so many */
+	double weather; /* how much of each tenth of a second others take at most, at random */
+	double taken;
+	double demand; /* running at most so many */
 	double left_us[MOST];
 	int64_t began_us[MOST];
 	unsigned running;
@@ -174,6 +176,26 @@ calls_that_become_slower_for_other_reasons_do_not_lower_it(void)
 }
 
 static void
+weather_is_not_taken_for_the_limits_doing(void)
+{
+	struct downstream waits = {
+		.hands = 1000, .work_us = 10000, .noise = 0.3, .demand = 1000, .weather = 0.8
+	};
+	struct downstream computes = {
+		.hands = 2, .work_us = 10000, .noise = 0.3, .demand = 1000, .weather = 0.8
+	};
+
+	fresh();
+	(void)run(&waits, 5);
+	settles(&waits, 16, MOST, 1900); /* three fifths of 3200 */
+	free(all);
+	fresh();
+	(void)run(&computes, 15);
+	settles(&computes, 2, 8, 120);
+	free(all);
+}
+
+static void
 a_limit_that_is_not_in_use_is_left_alone(void)
 {
 	struct downstream d = { .hands = 2, .work_us = 10000, .noise = 0.3, .demand = 5 };
@@ -262,7 +284,7 @@ UNIT_SUITE(concurrency, TEST(what_only_waits_is_given_all_there_is),
     TEST(what_computes_on_two_hands_is_given_little_more_than_two), TEST(eight_hands_are_found_too),
     TEST(the_limit_follows_the_knee_up_and_down),
     TEST(calls_that_become_slower_for_other_reasons_do_not_lower_it),
-    TEST(a_limit_that_is_not_in_use_is_left_alone), TEST(failures_teach_nothing),
-    TEST(each_member_has_its_part_and_what_others_leave),
+    TEST(weather_is_not_taken_for_the_limits_doing), TEST(a_limit_that_is_not_in_use_is_left_alone),
+    TEST(failures_teach_nothing), TEST(each_member_has_its_part_and_what_others_leave),
     TEST(what_the_dead_had_running_is_forgotten), TEST(rows_are_found_by_name_until_there_are_none),
     TEST(a_pool_of_another_size_begins_anew));

@@ -49,15 +49,13 @@ count_out(enum shed_reason why)
 	return n;
 }
 
-/* Somebody has waited all through an interval. */
+/* It has come to a crowd, of which one is left. */
 static void
 crowd(struct waiter *first, bool heavy)
 {
-	enter(first, 0, ADMISSION_NORMAL, heavy);
-	first->since_ns = MS(100);
-	waiting_sweep(&w, 2, MS(101), &out);
-	CU_ASSERT_TRUE(w.crowded);
-	CU_ASSERT_PTR_NULL(out);
+	enter(first, MS(100), ADMISSION_NORMAL, heavy);
+	w.crowded = true;
+	w.looked_ns = MS(101);
 }
 
 static void
@@ -75,14 +73,16 @@ a_burst_is_served_in_turn(void)
 }
 
 static void
-a_burst_waits_no_longer_than_an_interval(void)
+a_burst_does_not_wait_for_ever(void)
 {
 	struct waiter a[2];
 
 	fresh();
 	enter(&a[0], 0, ADMISSION_NORMAL, false);
 	enter(&a[1], MS(50), ADMISSION_NORMAL, false);
-	waiting_sweep(&w, 2, MS(101), &out);
+	waiting_sweep(&w, 2, MS(320), &out); /* 32 of 10 ms each, two at a time, twice */
+	CU_ASSERT_PTR_NULL(out);
+	waiting_sweep(&w, 2, MS(321), &out);
 	CU_ASSERT_PTR_EQUAL(out, &a[0]);
 	CU_ASSERT_EQUAL(a[0].shed, SHED_QUEUE_WAIT);
 	CU_ASSERT_EQUAL(w.count, 1);
@@ -112,15 +112,45 @@ slow_calls_make_a_long_interval(void)
 	waiting_learn(&w, MS(500));
 	out = NULL;
 	enter(&a, 0, ADMISSION_NORMAL, true);
-	waiting_sweep(&w, 2, MS(4000), &out);
+	waiting_sweep(&w, 2, MS(5500), &out);
 	CU_ASSERT_FALSE(w.crowded);
 	CU_ASSERT_PTR_NULL(out);
 }
 
 static void
+a_crowd_stands_for_an_interval_and_is_long(void)
+{
+	struct waiter a[32];
+
+	fresh();
+	for (int i = 0; i < 31; i++)
+		enter(&a[i], 0, ADMISSION_NORMAL, true);
+	waiting_sweep(&w, 2, MS(101), &out); /* of ten ms each, two at a time */
+	CU_ASSERT_FALSE(w.crowded);
+	enter(&a[31], MS(102), ADMISSION_NORMAL, true);
+	CU_ASSERT_TRUE(w.crowded);
+	CU_ASSERT_EQUAL(w.count, 1);
+	CU_ASSERT_EQUAL(count_out(SHED_CONCURRENCY), 31);
+}
+
+static void
+many_quick_ones_are_no_crowd(void)
+{
+	struct waiter a[40];
+
+	waiting_init(&w, MOST, 0);
+	waiting_learn(&w, MS(1));
+	out = NULL;
+	for (int i = 0; i < 40; i++)
+		enter(&a[i], 0, ADMISSION_NORMAL, true);
+	waiting_sweep(&w, 2, MS(101), &out); /* 20 ms of work */
+	CU_ASSERT_FALSE(w.crowded);
+}
+
+static void
 what_was_lost_before_counts(void)
 {
-	struct waiter a = comer(MS(-90), ADMISSION_NORMAL, false);
+	struct waiter a = comer(MS(-310), ADMISSION_NORMAL, false);
 
 	fresh();
 	waiting_enter(&w, &a, 2, 0, &out);
@@ -398,9 +428,10 @@ one_at_twenty_times_his_share_costs_the_others_nothing(void)
 	CU_ASSERT_TRUE(c[0].served + served > 0.95 * 0.4 * 20000);
 }
 
-UNIT_SUITE(waiting, TEST(a_burst_is_served_in_turn), TEST(a_burst_waits_no_longer_than_an_interval),
+UNIT_SUITE(waiting, TEST(a_burst_is_served_in_turn), TEST(a_burst_does_not_wait_for_ever),
     TEST(while_nothing_is_known_of_calls_only_the_deadline_counts),
-    TEST(slow_calls_make_a_long_interval), TEST(what_was_lost_before_counts),
+    TEST(slow_calls_make_a_long_interval), TEST(a_crowd_stands_for_an_interval_and_is_long),
+    TEST(many_quick_ones_are_no_crowd), TEST(what_was_lost_before_counts),
     TEST(who_has_no_time_left_does_not_wait),
     TEST(in_a_crowd_the_newest_is_next_and_the_oldest_goes),
     TEST(as_many_wait_as_half_of_those_being_served),
