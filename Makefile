@@ -161,14 +161,14 @@ asan: need-test ## unit tests and the kill storm under address and undefined-beh
 # librdkafka: it starts its threads by thrd_create(), which this sanitizer does not know, and crashes in them.
 tsan: need-test ## unit tests under the thread sanitizer
 	@$(MAKE) unit B=$(B)/tsan OPTIMIZE='-O1 -g' HARDEN= HARDEN_LINK= SANITIZE='-fsanitize=thread' \
-	    UNIT_WRAPPER='--under "setarch --addr-no-randomize"' UNIT_LEFT_OUT='$(SLOW_WALKS) kafka'
+	    UNIT_WRAPPER='--under "setarch --addr-no-randomize"' UNIT_LEFT_OUT='$(SLOW_WALKS) kafka kafka_steps'
 
 # Without the suites that step through a child instruction by instruction: they would step through valgrind.  Without
 # store_postgresql: a read that is as slow as under valgrind leaves its server for another one.
 # A forked child may end while it holds memory: only what is lost for certain counts, and it says nothing.
 VALGRIND     := valgrind --quiet --fair-sched=yes --child-silent-after-fork=yes --leak-check=full \
                 --show-leak-kinds=definite --errors-for-leak-kinds=definite --error-exitcode=99
-WALKS        := $(SLOW_WALKS) flight_walk key_cache_walk l1_crash limiter_steps
+WALKS        := $(SLOW_WALKS) flight_walk key_cache_walk l1_crash limiter_steps retry_budget_walk
 
 memcheck: need-test need-memcheck ## unit tests under valgrind
 	@$(MAKE) unit UNIT_WRAPPER='--under "$(VALGRIND)"' UNIT_LEFT_OUT='$(WALKS) store_postgresql'

@@ -163,7 +163,8 @@ static void
 check_places(const struct config *c, struct fault_list *faults)
 {
 	const char *state_dir = c->texts[CONFIG_KEY_state_dir].value,
-		   *log_file = c->texts[CONFIG_KEY_log_file].value;
+		   *log_file = c->texts[CONFIG_KEY_log_file].value,
+		   *slow_log = c->texts[CONFIG_KEY_slow_log].value;
 
 	if (*state_dir != '\0' && !can_be_written(state_dir, &faults->arena))
 		fault_add(faults, "WEIR_STATE_DIR", 0,
@@ -172,6 +173,9 @@ check_places(const struct config *c, struct fault_list *faults)
 	if (*log_file != '\0' && !can_be_written(log_file, &faults->arena))
 		fault_add(faults, "LOG_FILE", 0, "%s cannot be opened for writing (%s)", log_file,
 		    strerror(errno));
+	if (*slow_log != '\0' && !can_be_written(slow_log, &faults->arena))
+		fault_add(faults, "WEIR_SLOW_LOG", 0, "%s cannot be opened for writing (%s)",
+		    slow_log, strerror(errno));
 }
 
 static void

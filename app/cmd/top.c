@@ -25,13 +25,21 @@
 #include "runtime/runtime.h"
 #include "runtime/snapshot.h"
 
-enum { STEP_MS = 1000, FRAME_BYTES_MAX = 256 * 1024, ROWS = 24, COLUMNS = 80 };
+enum {
+	STEP_MS = 1000,
+	FRAME_BYTES_MAX = 256 * 1024,
+	ROWS = 24,
+	COLUMNS = 80,
+	SEEN = SNAPSHOT_WINDOW_S
+};
 
 struct top {
 	const struct config *config;
 	struct runtime rt;
 	bool joined; /* rt is open */
 	struct snapshot *snapshot;
+	struct history_row seen[SEEN]; /* by us, a ring: where no supervisor keeps a history */
+	size_t seen_count;
 	struct top_screen screen;
 	bool colour;
 };
@@ -66,6 +74,13 @@ leave(struct top *t)
 	if (t->joined)
 		runtime_close(&t->rt);
 	t->joined = false;
+	t->seen_count = 0; /* another segment counts anew */
+}
+
+static const struct history_row *
+oldest_seen(const struct top *t)
+{
+	return &t->seen[t->seen_count < SEEN ? 0 : t->seen_count % SEEN];
 }
 
 /* True: somebody lives there, and the snapshot tells of it. */
@@ -75,6 +90,9 @@ look(struct top *t)
 	if (!t->joined)
 		return false;
 	snapshot_gather(&t->rt, t->snapshot);
+	if (t->snapshot->window.ms == 0 && t->seen_count > 0)
+		t->snapshot->window = snapshot_between(oldest_seen(t), &t->snapshot->row);
+	t->seen[t->seen_count++ % SEEN] = t->snapshot->row;
 	return t->snapshot->member_count > 0;
 }
 

@@ -141,9 +141,19 @@ bar_cell(uint32_t used, uint32_t limit, char out[CELL_BYTES])
 	return out;
 }
 
+/* Requests in the second that ends with row ${i}; 0 when that is not known. */
+static double
+rate_before(const struct snapshot *s, size_t i)
+{
+	const struct snapshot_window w = snapshot_between(&s->history[i - 1], &s->history[i]);
+	const double rate = snapshot_rate(&w, HISTORY_REQUESTS);
+
+	return rate > 0 ? rate : 0;
+}
+
 /* Requests a second of the last half minute, the highest of them the full height. */
 static void
-add_curve(const struct top_screen *screen, const struct snapshot *s, char *out, size_t bytes)
+add_curve(const struct top_screen *screen, const struct snapshot *s, struct strbuf *b)
 {
 	static const char *const blocks[LEVELS] = { "▁", "▂", "▃", "▄", "▅", "▆", "▇", "█" };
 	static const char *const letters[LEVELS] = { "_", ".", "-", ":", "=", "+", "*", "#" };
@@ -151,20 +161,15 @@ add_curve(const struct top_screen *screen, const struct snapshot *s, char *out, 
 	const size_t first = n > CURVE_COLUMNS ? n - CURVE_COLUMNS : 1;
 	double most = 1;
 
-	out[0] = '\0';
-	for (int draw = 0; draw < 2; draw++) {
-		for (size_t i = first; i < n; i++) {
-			const struct snapshot_window w =
-			    snapshot_between(&s->history[i - 1], &s->history[i]);
-			const double rate = snapshot_rate(&w, HISTORY_REQUESTS);
-			const size_t level = rate <= 0 ? 0 : (size_t)(rate / most * (LEVELS - 1));
+	for (size_t i = first; i < n; i++)
+		if (rate_before(s, i) > most)
+			most = rate_before(s, i);
+	for (size_t i = first; i < n; i++) {
+		const size_t level = (size_t)(rate_before(s, i) / most * (LEVELS - 1));
 
-			if (draw == 0 && rate > most)
-				most = rate;
-			else if (draw == 1 && strlen(out) + 4 < bytes)
-				strcat(out, screen->blocks ? blocks[level] : letters[level]);
-		}
+		strbuf_add_cstr(b, (screen->blocks ? blocks : letters)[level]);
 	}
+	strbuf_add_char(b, '\0');
 }
 
 /*
@@ -193,12 +198,14 @@ traffic(const struct snapshot *s, struct top_screen *out)
 {
 	const struct snapshot_window *w = &s->window;
 	char rate[CELL_BYTES], p50[CELL_BYTES], p99[CELL_BYTES], limited[CELL_BYTES],
-	    shed[CELL_BYTES], errors[CELL_BYTES], curve[LINE_BYTES];
+	    shed[CELL_BYTES], errors[CELL_BYTES];
+	struct strbuf curve = STRBUF_INIT(LINE_BYTES);
 
-	add_curve(out, s, curve, sizeof curve);
+	add_curve(out, s, &curve);
 	say(out, TOP_PLAIN, "requests  %8s/s  p50 %-8s p99 %-8s %s",
 	    rate_cell(snapshot_rate(w, HISTORY_REQUESTS), rate), us_cell(s->p50_us, p50),
-	    us_cell(s->p99_us, p99), curve);
+	    us_cell(s->p99_us, p99), curve.failed ? "" : curve.ptr);
+	strbuf_free(&curve);
 	say(out, w->counted[HISTORY_ERRORS] > 0 ? TOP_BAD : TOP_PLAIN,
 	    "refused   %8s limited/s, %s shed/s, %s errors/s",
 	    rate_cell(snapshot_rate(w, HISTORY_LIMITED), limited),
@@ -263,13 +270,14 @@ breakers(const struct snapshot *s, struct top_screen *out)
 		char since[CELL_BYTES] = "ever";
 
 		if (i == 0)
-			say(out, TOP_HEAD, "%-24s %-13s %8s %10s %10s %8s", "BREAKER", "STATE",
-			    "FOR", "CALLS/10s", "FAILURES", "OPENED");
+			say(out, TOP_HEAD, "%-24s %-13s %8s %6s %9s %8s %6s", "BREAKER", "STATE",
+			    "FOR", "ADMITS", "CALLS/10s", "FAILURES", "OPENED");
 		if (v->since_ms != 0)
 			(void)span_cell(s->now_ms - v->since_ms, since);
 		say(out, closed ? TOP_PLAIN : TOP_BAD,
-		    "%-24s %-13s %8s %10" PRIu64 " %10" PRIu64 " %8" PRIu64, s->breakers[i].name,
-		    breaker_word(v->state, v->force), since, v->calls, v->failures, v->opened);
+		    "%-24s %-13s %8s %5u%% %9" PRIu64 " %8" PRIu64 " %6" PRIu64,
+		    s->breakers[i].name, breaker_word(v->state, v->force), since, v->admitted_pct,
+		    v->calls, v->failures, v->opened);
 	}
 	if (s->breaker_count > 0)
 		say(out, TOP_PLAIN, " ");

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "pipeline/pipeline.h"
+#include "pipeline/step.h"
 #include "service/catalog.h"
 
 void
@@ -39,4 +40,18 @@ exchange_clear(struct exchange *x)
 	strbuf_free(&x->call.block);
 	catalog_release(&x->catalog);
 	arena_free(&x->arena);
+}
+
+bool
+exchange_copy_values(struct exchange *to, const struct exchange *from)
+{
+	const size_t n = from->endpoint->param_count;
+
+	to->values = arena_alloc(&to->arena, (n + 1) * sizeof *to->values);
+	for (size_t i = 0; to->values != NULL && i < n; i++) {
+		to->values[i] = from->values[i];
+		to->values[i].text = arena_slice(&to->arena, from->values[i].text);
+	}
+	to->tenant = arena_slice(&to->arena, from->tenant);
+	return !to->arena.overflowed;
 }

@@ -25,6 +25,7 @@ struct consistency;
 struct exchange;
 struct idempotency_claim;
 struct l2_fill;
+struct slow_line; /* service/slow_log.h */
 struct pipeline_env;
 struct tenant_check; /* service/tenant.h */
 
@@ -124,10 +125,14 @@ struct exchange {
 	struct slice block;	  /* a copy block: call.block's bytes or the arena's */
 	struct slice spare_block; /* an error-only copy, should the database fail */
 	int64_t age_ms, spare_age_ms;
-	bool stored;	/* what the handler gave is in the cache now */
-	bool refresh;	/* stale was served */
-	bool ask_again; /* about the API key, behind the reply */
+	bool stored;	     /* what the handler gave is in the cache now */
+	bool refresh;	     /* stale was served, or what will be soon */
+	int64_t replaces_ms; /* that one is still fresh: see service/cache.h */
+	bool ask_again;	     /* about the API key, behind the reply */
 	struct response response;
+	int64_t slow_us;	/* took longer than WEIR_SLOW: so long; else 0 */
+	bool explain;		/* its line waits for a plan, behind the reply */
+	struct slow_line *slow; /* what was left behind for that; NULL: nothing */
 };
 
 #endif

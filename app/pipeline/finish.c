@@ -124,15 +124,18 @@ log_request(const struct exchange *x, int64_t end_ns)
 void
 pipeline_finish(struct exchange *x)
 {
+	const bool maybe_slow = slow_may_be(x);
 	int64_t end_ns;
 
 	if (x->transport == NULL)
 		return;
 	count(x);
 	count_endpoint(x);
-	if (x->env->exporter == NULL && !log_enabled(LOG_LEVEL_INFO))
+	if (x->env->exporter == NULL && !maybe_slow && !log_enabled(LOG_LEVEL_INFO))
 		return;
 	end_ns = clock_mono_ns();
+	if (maybe_slow)
+		slow_finish(x, end_ns);
 	if (x->env->exporter != NULL)
 		tell(x, end_ns);
 	if (log_enabled(LOG_LEVEL_INFO))

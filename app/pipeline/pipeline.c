@@ -43,6 +43,8 @@ static const struct step steps[] = {
 	{ "fetch", LANE_HANDLER, step_fetch }, /* leaders: has another host a copy, or makes one? */
 	{ "handle", LANE_HANDLER, step_handle }, /* the handler: 200 202 4xx 5xx */
 	{ "keep", LANE_HANDLER, step_keep },	 /* fill the cache, wake the waiters */
+	/* No request comes here: what a slow one has left behind begins with it. */
+	{ "explain", LANE_HANDLER, step_explain },
 };
 
 enum { STEP_COUNT = sizeof steps / sizeof *steps };
@@ -96,6 +98,7 @@ complete(struct exchange *x)
 	x->step = STEP_COUNT;
 	x->wait = EXCHANGE_RUNS;
 	answer_complete(x);
+	slow_end(x);
 	if (x->transport == NULL && x->env->exporter != NULL && x->key.len > 0)
 		tell(x, clock_mono_ns());
 }
@@ -160,14 +163,23 @@ done(struct exchange *x, enum pipeline_where where)
 	return PIPELINE_DONE;
 }
 
+/* Steps on a lane take their time; those on the reactor must not, and pay for no span. */
+static enum step_result
+run_in_span(struct exchange *x, const struct step *s)
+{
+	struct span *span = span_begin(SPAN_INTERNAL, s->name);
+	const enum step_result r = s->run(x);
+
+	span_end_worth(span, ERR_OK, WORTH_NS);
+	return r;
+}
+
 /* A wish for a lane is for one run. */
 static enum step_result
 run_step(struct exchange *x, const struct step *s, enum pipeline_where where)
 {
-	struct span *span = where == PIPELINE_ON_LANE ? span_begin(SPAN_INTERNAL, s->name) : NULL;
-	const enum step_result r = s->run(x);
+	const enum step_result r = where == PIPELINE_ON_LANE ? run_in_span(x, s) : s->run(x);
 
-	span_end_worth(span, ERR_OK, WORTH_NS);
 	x->asks_lane = r == STEP_BLOCKS;
 	return r;
 }
@@ -236,8 +248,7 @@ tell_parked(struct exchange *x)
 		[EXCHANGE_WAITS_TURN] = "wait.turn",
 	};
 
-	if (x->parked_ns != 0)
-		tell_wait(names[x->wait], x->parked_ns);
+	tell_wait(names[x->wait], x->parked_ns);
 	x->parked_ns = 0;
 }
 
@@ -275,7 +286,8 @@ pipeline_run(struct exchange *x, enum pipeline_where where)
 	enum pipeline_result r;
 
 	(void)span_record(&x->spans);
-	tell_parked(x);
+	if (x->parked_ns != 0)
+		tell_parked(x);
 	if (where == PIPELINE_ON_LANE) {
 		x->lane_wait_ns += clock_mono_ns() - x->handed_ns;
 		tell_wait("lane.wait", x->handed_ns);

@@ -16,6 +16,7 @@ struct front_clocks;
 struct ledger;
 struct limit_stats; /* telemetry/limit_stats.h */
 struct scoreboard;
+struct slow_log; /* service/slow_log.h */
 struct tenants;
 
 /*
@@ -36,7 +37,8 @@ struct pipeline_env {
 	struct limit_stats *limits;
 	unsigned member;
 	struct exporter *exporter; /* NULL: no traces are exported */
-	int64_t slow_ns;	   /* a request that takes longer is slow */
+	int64_t slow_ns;	   /* a request that takes longer is slow; none is: INT64_MAX */
+	struct slow_log *slow_log; /* NULL: none is kept */
 	bool ignores_traces;	   /* a caller's traceparent is not continued */
 	struct ledger *ledger;
 	struct slice base_path;
@@ -89,6 +91,11 @@ bool pipeline_refresh(const struct exchange *x, struct exchange *into);
 
 /* The same for ${x}'s ask_again: ${into} will ask the database about its API key.  False: no memory. */
 bool pipeline_ask_again(const struct exchange *x, struct exchange *into);
+
+/* The same for ${x}'s explain: ${into} will ask the database how it ran the statement, and write ${x}'s line in the slow log.
+ * False: none was asked for lately enough, or no memory; then pipeline_slow() writes it, without. */
+bool pipeline_explain(const struct exchange *x, struct exchange *into);
+void pipeline_slow(struct exchange *x);
 
 void exchange_init(struct exchange *x, const struct pipeline_env *env);
 void exchange_reset(

@@ -51,6 +51,17 @@ enum step_result step_fetch(struct exchange *x);
 void l2_keep(struct exchange *x);
 void l2_give_up(struct exchange *x);
 
+/* slow.c */
+bool slow_may_be(
+    const struct exchange *x); /* cheap; false: it was answered without waiting for anything */
+void slow_finish(struct exchange *x, int64_t end_ns); /* after the reply */
+void slow_end(
+    struct exchange *x); /* what was left behind for a plan writes its line, with it or without */
+enum step_result step_explain(struct exchange *x);
+
+/* exchange.c: what the statement is given, into ${to}'s own arena. */
+bool exchange_copy_values(struct exchange *to, const struct exchange *from);
+
 /* steps_handle.c */
 enum step_result step_handle(struct exchange *x);
 

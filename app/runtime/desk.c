@@ -10,6 +10,7 @@
 
 #include "base/clock.h"
 #include "base/container.h"
+#include "policy/refresh.h"
 #include "runtime/doorbell.h"
 #include "runtime/lane.h"
 #include "service/store.h"
@@ -35,6 +36,7 @@ struct held {
 	bool put_out; /* by the lane, in place of a result */
 	bool replied,
 	    item_pending; /* an orphan is let go when it is replied and its item is done */
+	bool refreshes;	  /* or explains: counts in desk.refreshing */
 };
 
 static void run(struct held *h);
@@ -94,6 +96,7 @@ held_release(struct held *h)
 	struct desk *d = h->desk;
 
 	d->out_count--;
+	d->refreshing -= h->refreshes;
 	reactor_timer_stop(d->reactor, &h->timer);
 	if (d->pool_count >= POOL_MAX) {
 		exchange_clear(&h->x);
@@ -101,7 +104,7 @@ held_release(struct held *h)
 		return;
 	}
 	exchange_reset(&h->x);
-	h->replied = h->item_pending = false;
+	h->replied = h->item_pending = h->refreshes = false;
 	h->place = PLACE_RUNS;
 	h->x.next = d->pool;
 	d->pool = &h->x;
@@ -559,18 +562,42 @@ on_gone(void *ctx, struct exchange *x)
 }
 
 /* Work that a request leaves behind its reply. */
-static void
+static bool
 leave(struct desk *d, const struct exchange *x,
     bool (*make)(const struct exchange *x, struct exchange *into))
 {
 	struct held *h = held_take(d);
 
 	if (h == NULL)
-		return;
-	if (make(x, &h->x))
-		run(h);
-	else
+		return false;
+	if (!make(x, &h->x)) {
 		held_release(h);
+		return false;
+	}
+	h->refreshes = make != pipeline_ask_again;
+	d->refreshing += h->refreshes;
+	run(h);
+	return true;
+}
+
+/* What nobody waits for is begun only where it takes nothing from those who do. */
+static bool
+has_room(struct desk *d)
+{
+	struct lane_state lane;
+
+	lane_look(d->lane, &lane);
+	return refresh_has_room(d->refreshing, d->threads, lane.waiting);
+}
+
+static void
+refresh(struct desk *d, const struct exchange *x)
+{
+	if (has_room(d))
+		(void)leave(d, x, pipeline_refresh);
+	else
+		scoreboard_count(
+		    d->env->scoreboard, d->env->member, METRIC_CACHE_REFRESHES_HELD, 1);
 }
 
 static void
@@ -582,9 +609,11 @@ on_give(void *ctx, struct exchange *x)
 	pipeline_finish(x);
 	went(h);
 	if (x->refresh)
-		leave(d, x, pipeline_refresh);
+		refresh(d, x);
 	if (x->ask_again)
-		leave(d, x, pipeline_ask_again);
+		(void)leave(d, x, pipeline_ask_again);
+	if (x->explain && (!has_room(d) || !leave(d, x, pipeline_explain)))
+		pipeline_slow(x);
 	h->replied = true;
 	if (!h->item_pending)
 		held_release(h);
@@ -628,6 +657,7 @@ desk_open(const struct desk_options *o, struct desk *d)
 	enum err rc;
 
 	d->env = o->env;
+	d->threads = o->threads;
 	d->doorbell = o->doorbell;
 	d->activity = o->activity;
 	d->look.fire = look_at_flights;

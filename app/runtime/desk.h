@@ -42,7 +42,9 @@ struct desk {
 	struct timer look;
 	struct timer sweep; /* of those that wait for a lane, while there are some */
 	bool sweeps;
-	struct exchange *pool;	      /* idle */
+	struct exchange *pool; /* idle */
+	size_t threads,
+	    refreshing; /* of the lane; refreshes and plans that it is to make behind replies */
 	size_t pool_count, out_count; /* not idle: in hand, refreshing behind a reply, or orphans */
 	_Atomic uint32_t in_hand;
 	struct held *oldest, *newest;  /* in hand, in the order in which they came */

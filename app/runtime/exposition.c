@@ -4,6 +4,7 @@
 #include "runtime/exposition.h"
 
 #include "runtime/exposition_room.h"
+#include "telemetry/otlp_metrics.h"
 
 static void (*const writers[FAMILY__COUNT])(struct exposition *e) = {
 	[FAMILY_REQUESTS_BY] = expose_requests,
@@ -31,6 +32,8 @@ static void (*const writers[FAMILY__COUNT])(struct exposition *e) = {
 	[FAMILY_CALLS_MOST] = expose_calls_most,
 	[FAMILY_BREAKER] = expose_breaker,
 	[FAMILY_BREAKER_OPENED] = expose_breaker_opened,
+	[FAMILY_BREAKER_CHANGES] = expose_breaker_changes,
+	[FAMILY_BREAKER_ADMITTED] = expose_breaker_admitted,
 	[FAMILY_SPOOL_EVENTS] = expose_spool_events,
 	[FAMILY_SPOOL_OLDEST] = expose_spool_oldest,
 	[FAMILY_SPOOL_KEYS] = expose_spool_keys,
@@ -70,6 +73,17 @@ words_of(struct exposition *e, enum family f)
 	}
 }
 
+static void
+write_all(struct exposition *e)
+{
+	for (size_t f = 0; f < FAMILY__COUNT; f++) {
+		prometheus_family(&e->p, (enum family)f);
+		words_of(e, (enum family)f);
+		if (writers[f] != NULL)
+			writers[f](e);
+	}
+}
+
 void
 exposition_write(const struct runtime *rt, const struct snapshot *s, enum prometheus_form form,
     struct strbuf *out)
@@ -77,11 +91,19 @@ exposition_write(const struct runtime *rt, const struct snapshot *s, enum promet
 	struct exposition e = { .rt = rt, .s = s, .sums = snapshot_sum(s) };
 
 	prometheus_init(&e.p, form, out);
-	for (size_t f = 0; f < FAMILY__COUNT; f++) {
-		prometheus_family(&e.p, (enum family)f);
-		words_of(&e, (enum family)f);
-		if (writers[f] != NULL)
-			writers[f](&e);
-	}
+	write_all(&e);
 	prometheus_end(&e.p);
+}
+
+void
+exposition_otlp(const struct runtime *rt, const struct snapshot *s, struct strbuf *out)
+{
+	struct exposition e = { .rt = rt, .s = s, .sums = snapshot_sum(s) };
+	struct otlp_metrics m = { .out = out,
+		.start_ns = s->now_us * 1000 - (s->now_ms - s->since_ms) * 1000000,
+		.now_ns = s->now_us * 1000 };
+
+	prometheus_init_sink(&e.p, &otlp_metrics_sink, &m);
+	write_all(&e);
+	otlp_metrics_end(&m);
 }

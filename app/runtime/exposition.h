@@ -16,6 +16,9 @@ struct strbuf;
 void exposition_write(const struct runtime *rt, const struct snapshot *s, enum prometheus_form form,
     struct strbuf *out);
 
+/* The same as OTLP: metrics for otlp_metrics_request(). */
+void exposition_otlp(const struct runtime *rt, const struct snapshot *s, struct strbuf *out);
+
 /* Bytes that it may take: 128 endpoints with their histograms. */
 enum { EXPOSITION_BYTES_MAX = 1 << 20 };
 

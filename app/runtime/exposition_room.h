@@ -75,6 +75,8 @@ void expose_calls_limit(struct exposition *e);
 void expose_calls_most(struct exposition *e);
 void expose_breaker(struct exposition *e);
 void expose_breaker_opened(struct exposition *e);
+void expose_breaker_changes(struct exposition *e);
+void expose_breaker_admitted(struct exposition *e);
 void expose_spool_events(struct exposition *e);
 void expose_spool_oldest(struct exposition *e);
 void expose_spool_keys(struct exposition *e);

@@ -170,6 +170,26 @@ expose_breaker_opened(struct exposition *e)
 	}
 }
 
+void
+expose_breaker_changes(struct exposition *e)
+{
+	for (size_t i = 0; i < e->s->breaker_count; i++)
+		for (size_t to = 0; to < BREAKER__COUNT; to++) {
+			label(e, "target", e->s->breakers[i].name);
+			label(e, "to", breaker_word((enum breaker_state)to, BREAKER_AUTO));
+			count(e, e->s->breakers[i].breaker.entered[to]);
+		}
+}
+
+void
+expose_breaker_admitted(struct exposition *e)
+{
+	for (size_t i = 0; i < e->s->breaker_count; i++) {
+		label(e, "target", e->s->breakers[i].name);
+		number(e, (double)e->s->breakers[i].breaker.admitted_pct / 100);
+	}
+}
+
 /*
  * Writes.
  */

@@ -22,6 +22,7 @@
 #include "policy/l1.h"
 #include "policy/lease.h"
 #include "policy/limiter.h"
+#include "policy/pace.h"
 #include "policy/positions.h"
 #include "policy/tickets.h"
 #include "service/fleet.h"
@@ -30,6 +31,7 @@
 #include "service/ingest.h"
 #include "service/purges.h"
 #include "service/queue.h"
+#include "service/retries.h"
 #include "service/tenant.h"
 #include "telemetry/activity.h"
 #include "telemetry/call_stats.h"
@@ -253,6 +255,21 @@ guards_region_init(void *mem, const struct regions_options *o, const struct regi
 }
 
 static size_t
+retries_region_size(const struct regions_options *o)
+{
+	(void)o;
+	return retries_size();
+}
+
+static void
+retries_region_init(void *mem, const struct regions_options *o, const struct region_seeds *seeds)
+{
+	(void)o;
+	(void)seeds;
+	retries_init(mem);
+}
+
+static size_t
 spool_size(const struct regions_options *o)
 {
 	return queue_shared_size(o->spool_bytes);
@@ -305,7 +322,9 @@ ingest_size(const struct regions_options *o)
 static void
 leave_zeroed(void *mem, const struct regions_options *o, const struct region_seeds *seeds)
 {
-	(void)mem; /* a new segment is zeroed, which is a consumer or forwarder that does nothing */
+	(void)
+	    mem; /* a new segment is zeroed, which is a consumer or forwarder that does nothing, or plans
+		      * that were never asked for */
 	(void)o;
 	(void)seeds;
 }
@@ -329,6 +348,13 @@ forward_size(const struct regions_options *o)
 {
 	(void)o;
 	return sizeof(struct forward_shared);
+}
+
+static size_t
+plans_size(const struct regions_options *o)
+{
+	(void)o;
+	return sizeof(struct pace);
 }
 
 static size_t
@@ -391,9 +417,11 @@ static const struct region table[] = {
 	{ "limiter", 1, limits_size, limits_init, offsetof(struct regions, limiter) },
 	{ "leases", 1, leases_region_size, leases_region_init, offsetof(struct regions, leases) },
 	{ "fleet", 1, fleet_size, fleet_init, offsetof(struct regions, fleet) },
-	{ "l1", 1, copies_size, copies_init, offsetof(struct regions, l1) },
+	{ "l1", 2, copies_size, copies_init, offsetof(struct regions, l1) },
 	{ "flights", 1, flights_size, flights_init, offsetof(struct regions, flights) },
-	{ "guards", 1, guards_region_size, guards_region_init, offsetof(struct regions, guards) },
+	{ "guards", 2, guards_region_size, guards_region_init, offsetof(struct regions, guards) },
+	{ "retries", 1, retries_region_size, retries_region_init,
+	    offsetof(struct regions, retries) },
 	{ "read tickets", 1, tickets_region_size, tickets_region_init,
 	    offsetof(struct regions, read_tickets) },
 	{ "write tickets", 1, tickets_region_size, tickets_region_init,
@@ -408,6 +436,7 @@ static const struct region table[] = {
 	    offsetof(struct regions, positions) },
 	{ "ingest", 1, ingest_size, leave_zeroed, offsetof(struct regions, ingest) },
 	{ "forward", 1, forward_size, leave_zeroed, offsetof(struct regions, forward) },
+	{ "plans", 1, plans_size, leave_zeroed, offsetof(struct regions, plans) },
 	{ "api keys", 1, keys_size, keys_init, offsetof(struct regions, tenants) },
 };
 

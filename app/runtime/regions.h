@@ -27,6 +27,7 @@ struct purges_shared;
 struct queue_shared;
 struct scoreboard;
 struct shm;
+struct pace;
 struct tenant_shared;
 struct tickets;
 
@@ -62,6 +63,8 @@ struct regions {
 	struct ingest_shared *ingest;
 	struct tenant_shared *tenants;
 	struct forward_shared *forward;
+	void *retries; /* service/retries.h */
+	struct pace *plans;
 };
 
 struct regions_options {

@@ -30,6 +30,7 @@
 #include "service/ledger.h"
 #include "service/otel_settings.h"
 #include "service/purges.h"
+#include "service/slow_log.h"
 #include "service/store.h"
 #include "telemetry/activity.h"
 #include "telemetry/endpoint_stats.h"
@@ -53,6 +54,7 @@ struct worker {
 	struct front_clocks fronts;
 	struct desk desk;
 	struct consumer *consumer;
+	struct slow_log *slow_log;   /* NULL: none */
 	struct forwarder *forwarder; /* of a worker without a supervisor, as the consumer */
 	struct source signals, lifeline;
 	enum { RUNNING, DRAINING, STOPPING, ENDED } state;
@@ -92,6 +94,7 @@ signal_came(struct source *s, uint32_t events)
 			break;
 		case SIGUSR1:
 			(void)log_reopen();
+			slow_log_reopen(w->slow_log);
 			break;
 		default:
 			break;
@@ -192,7 +195,8 @@ fill_env(struct worker *w)
 		.limits = w->rt.regions->limits,
 		.member = w->rt.member,
 		.exporter = w->rt.exporter,
-		.slow_ns = c->slow_ms * 1000000,
+		.slow_ns = c->slow_ms == 0 ? INT64_MAX : c->slow_ms * 1000000,
+		.slow_log = w->slow_log,
 		.ignores_traces = !c->otel->propagates,
 		.ledger = w->rt.ledger,
 		.base_path = slice_of(c->base_path),
@@ -281,6 +285,12 @@ worker_run(const struct worker_options *o)
 		code = faults.errors > 0 ? 78 : 1;
 		goto out;
 	}
+	if (o->config->slow_ms > 0 &&
+	    slow_log_open(o->config->slow_log, w->rt.regions->plans, &w->slow_log) != ERR_OK) {
+		log_error("slow_log_open_failed", LOG_STR("path", o->config->slow_log),
+		    LOG_STR("reason", strerror(errno)));
+		goto out;
+	}
 	fill_env(w);
 	show_endpoints(w);
 	if (open_parts(w, signal_fd) != ERR_OK) {
@@ -299,6 +309,7 @@ worker_run(const struct worker_options *o)
 	consumer_stop(&w->consumer);
 	forwarder_stop(&w->forwarder);
 	desk_close(&w->desk);
+	slow_log_close(&w->slow_log);
 	runtime_close(&w->rt);
 	(void)close(signal_fd);
 	free(w);

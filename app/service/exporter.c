@@ -10,7 +10,7 @@
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdlib.h>
-#include <time.h>
+#include <sys/prctl.h>
 #include <unistd.h>
 
 #include "base/clock.h"
@@ -295,6 +295,7 @@ run(void *arg)
 	const int64_t delay_ms = e->o.settings->schedule_delay_ms;
 	int64_t now_ms = clock_mono_ms(), due_ms = now_ms + delay_ms;
 
+	(void)prctl(PR_SET_NAME, "weir-traces"); /* for who looks at threads */
 	while (!is_closing(e)) {
 		const uint32_t seen = atomic_load(&e->bell);
 
@@ -361,22 +362,6 @@ exporter_open(const struct exporter_options *o, struct exporter **out)
 	return rc;
 }
 
-static void
-stop_thread(struct exporter *e)
-{
-	struct timespec until;
-
-	atomic_store(&e->closing, 1);
-	wake_all(&e->closing);
-	ring(e);
-	(void)clock_gettime(CLOCK_REALTIME, &until);
-	until.tv_sec += HARD_STOP_MS / 1000;
-	if (pthread_timedjoin_np(e->thread, NULL, &until) == 0)
-		return;
-	atomic_store(&e->hard_stop, 1);
-	(void)pthread_join(e->thread, NULL);
-}
-
 void
 exporter_close(struct exporter **ep)
 {
@@ -386,8 +371,11 @@ exporter_close(struct exporter **ep)
 	if (e == NULL)
 		return;
 	*ep = NULL;
-	if (e->runs)
-		stop_thread(e);
+	if (e->runs) {
+		atomic_store(&e->closing, 1); /* before the bell, which it may sleep on */
+		ring(e);
+		otlp_stop_thread(e->thread, &e->closing, &e->hard_stop, HARD_STOP_MS);
+	}
 	gather(e);
 	while (next_span(e).ptr != NULL)
 		spans++;

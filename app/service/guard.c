@@ -13,6 +13,7 @@
 #include "base/clock.h"
 #include "base/hash.h"
 #include "base/log.h"
+#include "base/rand.h"
 #include "telemetry/span.h"
 
 enum {
@@ -147,6 +148,13 @@ guard_open(struct guards *g, const char *name, const struct breaker_rules *rules
 /*
  * Calls.
  */
+static uint64_t
+failure_pct(uint64_t failures, uint64_t calls)
+{
+	return calls == 0 ? 0 : failures * 100 / calls;
+}
+
+/* To the log, and to whatever the calling thread is at. */
 static void
 say(const struct guard *g, const struct breaker_change *c)
 {
@@ -158,6 +166,7 @@ say(const struct guard *g, const struct breaker_change *c)
 		LOG_INT("calls", c->calls),
 		LOG_INT("failures", c->failures),
 		LOG_INT("slow", c->slow),
+		LOG_INT("failure_pct", failure_pct(c->failures, c->calls)),
 	};
 
 	if (c->from == c->to)
@@ -252,6 +261,15 @@ guard_is_up(const struct guard *g)
 	return breaker_allow(g->breaker, &t);
 }
 
+bool
+guard_admits(const struct guard *g, int64_t now_ms)
+{
+	if (breaker_admits(g->breaker, &g->rules, now_ms, (uint32_t)rand_u64()))
+		return true;
+	call_stats_count(g->calls, CALL_REFUSED, 0);
+	return false;
+}
+
 /*
  * People.
  */
@@ -297,6 +315,7 @@ guards_force(struct guards *g, const char *name, enum breaker_force force, int64
 		    LOG_STR("from", breaker_word(before.state, before.force)),
 		    LOG_STR("to", breaker_word(after.state, after.force)),
 		    LOG_INT("calls", after.calls), LOG_INT("failures", after.failures),
-		    LOG_INT("slow", after.slow));
+		    LOG_INT("slow", after.slow),
+		    LOG_INT("failure_pct", failure_pct(after.failures, after.calls)));
 	return ERR_OK;
 }

@@ -68,6 +68,14 @@ enum err guard_probe(const struct guard *g, int64_t now_ms, struct guard_pass *p
 bool guard_is_up(const struct guard *g);
 
 /*
+ * The same for the calls of requests, which come by themselves and in crowds: on the ramp after it was open, a share of
+ * them is told that it is not up, and goes the way of an open breaker.  Ask once for each request, before it waits for a
+ * connection.  Not for who comes one call at a time (the consumer, the forwarder), nor for what ends something that was
+ * begun (a lock given back).
+ */
+bool guard_admits(const struct guard *g, int64_t now_ms);
+
+/*
  * For people: what `weir breaker` and `weir status` see.
  */
 struct guard_view {

@@ -410,16 +410,6 @@ tell(struct batch *b)
 	ingest_trace_tell(&b->trace, &o);
 }
 
-static enum err
-acknowledge(struct ingest *g, const struct batch *b)
-{
-	struct span *s = span_begin(SPAN_INTERNAL, "acknowledge");
-	const enum err rc = source_acknowledge(g->o.source, b->events, b->count, b->now_us);
-
-	span_end(s, rc);
-	return rc;
-}
-
 /* Committed.  Killed here or before the acknowledgement, the same events come again, and are known. */
 static enum err
 settle(struct ingest *g, struct batch *b, int64_t *wait_ms_out)
@@ -430,14 +420,14 @@ settle(struct ingest *g, struct batch *b, int64_t *wait_ms_out)
 	pass(g, INGEST_COMMITTED);
 	purge(g, b);
 	pass(g, INGEST_PURGED);
-	if (acknowledge(g, b) != ERR_OK) {
+	tell(b); /* here, for what is acknowledged is not ours any more */
+	if (source_acknowledge(g->o.source, b->events, b->count, b->now_us) != ERR_OK) {
 		writer_failure_set(
 		    &why, WRITER_BAD_MOMENT, "58030", "the queue cannot be acknowledged");
 		return wait_for_better(g, NULL, &why, wait_ms_out);
 	}
 	pass(g, INGEST_ACKNOWLEDGED);
 	log_batch(g, b);
-	tell(b);
 	g->failures = g->tries = 0;
 	g->said_state = INGEST_IDLE;
 	if (clock_mono_ms() - b->begun_ms < BATCH_MS_MAX / 4)

@@ -6,6 +6,7 @@
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include "base/clock.h"
 #include "base/log.h"
@@ -224,6 +225,22 @@ otlp_sender_send(struct otlp_sender *s, struct slice message, int64_t deadline_m
 		*rejected_out = rejected_of(s, reply.body);
 	say(s, rc, &reply);
 	return rc;
+}
+
+void
+otlp_stop_thread(
+    pthread_t thread, _Atomic uint32_t *closing, _Atomic uint32_t *hard_stop, int64_t patience_ms)
+{
+	struct timespec until;
+
+	atomic_store(closing, 1);
+	wake_all(closing);
+	(void)clock_gettime(CLOCK_REALTIME, &until); /* the join knows no other */
+	until.tv_sec += patience_ms / 1000;
+	if (pthread_timedjoin_np(thread, NULL, &until) == 0)
+		return;
+	atomic_store(hard_stop, 1);
+	(void)pthread_join(thread, NULL);
 }
 
 /*

@@ -1,6 +1,7 @@
 #ifndef SERVICE_OTLP_SENDER_H
 #define SERVICE_OTLP_SENDER_H
 
+#include <pthread.h>
 #include <stdint.h>
 
 #include "base/err.h"
@@ -29,6 +30,10 @@ struct otlp_stop {
 /* ERR_OK: taken, but for the *${rejected_out} items that the receiver did not want.  All else: lost. */
 enum err otlp_sender_send(struct otlp_sender *s, struct slice message, int64_t deadline_ms,
     const struct otlp_stop *stop, int64_t *rejected_out);
+
+/* Ends a thread that sends: ${closing} is set and rung, and after ${patience_ms} ${hard_stop} too. */
+void otlp_stop_thread(
+    pthread_t thread, _Atomic uint32_t *closing, _Atomic uint32_t *hard_stop, int64_t patience_ms);
 
 /*
  * What an answer means; apart, so that it is tested without a receiver.

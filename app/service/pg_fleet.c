@@ -256,7 +256,8 @@ pg_fleet_enter(
 	struct server *s = &f->servers[server];
 	enum err rc;
 
-	if (!guard_is_up(&s->guard))
+	out->called = false;
+	if (!guard_admits(&s->guard, clock_mono_ms()))
 		return ERR_UNAVAILABLE;
 	rc = pg_pool_borrow(f->pool, server, deadline_ms, &out->lease);
 	if (rc != ERR_OK)
@@ -270,6 +271,7 @@ pg_fleet_enter(
 	out->begun_ns = clock_mono_ns();
 	if (s->calls != NULL)
 		concurrency_begin(s->calls, f->member);
+	out->called = true;
 	if (out->kept)
 		pg_deadline(out->lease.pg, connect_ms);
 	else

@@ -52,10 +52,11 @@ struct pg_turn {
 	struct guard_pass pass;
 	int64_t begun_ns; /* the call, when it counts as one; 0: a probe */
 	bool kept;	  /* the connection was not made for this turn: it may have ended unseen */
+	bool called;	  /* the server was asked for something, if only for a connection */
 };
 
 /*
- * ERR_OVERLOADED: no connection became free before ${deadline_ms}; ERR_UNAVAILABLE, ERR_TIMEOUT: the server is away, or was
+ * *${out} says in any case whether the server was called.  ERR_OVERLOADED: no connection became free before ${deadline_ms}; ERR_UNAVAILABLE, ERR_TIMEOUT: the server is away, or was
  * found so before.  Otherwise the turn has a connection, whose deadline is ${connect_ms}.
  */
 enum err pg_fleet_enter(struct pg_fleet *f, size_t server, int64_t deadline_ms, int64_t connect_ms,

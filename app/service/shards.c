@@ -18,6 +18,7 @@
 #include "base/thread.h"
 #include "client/redis.h"
 #include "client/resolver.h"
+#include "service/retries.h"
 #include "service/shard_url.h"
 #include "telemetry/call_stats.h"
 #include "telemetry/span.h"
@@ -26,6 +27,7 @@ enum {
 	KEEP_MS = 30000, /* an idle connection is closed then */
 	LOOK_MS = 100,	 /* how often the thread looks for a probe to send */
 	URL_BYTES_MAX = 64 * 1024,
+	RETRY_BASE_MS = 2,
 };
 
 /* The same on every host: it decides where a key lies. */
@@ -52,6 +54,7 @@ struct shards {
 	int64_t timeout_ms;
 	size_t max_connections;
 	struct call_table *calls;
+	struct retries retries;
 	struct arena arena; /* of the urls */
 	struct resolver *resolver;
 	pthread_t keeper;
@@ -168,15 +171,37 @@ dial(const struct shards *s, struct shard *h, int64_t deadline_ms, struct redis 
 }
 
 static enum err
-connect_and_run(const struct shards *s, struct shard *h, struct redis **rp, const struct job *j,
+dial_and_run(const struct shards *s, struct shard *h, struct redis **rp, const struct job *j,
     int64_t deadline_ms)
 {
 	enum err rc = ERR_OK;
 
-	drop_if_loud(rp);
 	if (*rp == NULL)
 		rc = dial(s, h, deadline_ms, rp);
 	return rc == ERR_OK ? run_job(*rp, j, deadline_ms) : rc;
+}
+
+/*
+ * A kept connection may have ended without our knowing, which says nothing of the server: once more, with a new one,
+ * for what may run twice.  Never after a missed deadline: there is no time left, and a server that stalls wants fewer calls.
+ */
+static enum err
+connect_and_run(const struct shards *s, struct shard *h, struct redis **rp, const struct job *j,
+    int64_t deadline_ms)
+{
+	const bool may_repeat = j->script == NULL || j->script->repeatable;
+	bool kept;
+	enum err rc;
+
+	drop_if_loud(rp);
+	kept = *rp != NULL;
+	retries_call(&s->retries, clock_mono_ms());
+	rc = dial_and_run(s, h, rp, j, deadline_ms);
+	if (rc != ERR_IO || !kept || !may_repeat ||
+	    !retries_again(&s->retries, 1, RETRY_BASE_MS, deadline_ms))
+		return rc;
+	redis_close(rp);
+	return dial_and_run(s, h, rp, j, deadline_ms);
 }
 
 /* A command is named by its first word, a script by its own name; keys and values are nobody's business. */
@@ -289,6 +314,12 @@ bool
 shards_is_up(const struct shards *s, size_t shard)
 {
 	return guard_is_up(&s->shards[shard].guard);
+}
+
+bool
+shards_admits(const struct shards *s, size_t shard, int64_t now_ms)
+{
+	return guard_admits(&s->shards[shard].guard, now_ms);
 }
 
 enum err
@@ -473,6 +504,8 @@ shards_open(const struct shards_options *o, struct shards **out)
 	s->timeout_ms = o->timeout_ms;
 	s->calls = o->calls;
 	s->max_connections = o->max_connections;
+	if (o->retries != NULL)
+		s->retries = *o->retries;
 	rc = read_urls(s, o->urls);
 	if (rc == ERR_OK)
 		rc = open_guards(s, o);

@@ -13,6 +13,7 @@ struct concurrencies;
 struct endpoint;
 struct fault_list;
 struct guards;
+struct retries;
 struct tickets;
 
 /*
@@ -41,8 +42,9 @@ struct store_options {
 	const struct breaker_rules *rules;
 	/* How many calls each database is given (policy/concurrency.h); NULL: as many as there are. */
 	struct concurrencies *concurrencies;
-	unsigned member;     /* who counts there */
-	uint32_t most_calls; /* of the host */
+	unsigned member;	       /* who counts there */
+	uint32_t most_calls;	       /* of the host */
+	const struct retries *retries; /* service/retries.h; NULL: nothing bounds them.  Copied. */
 };
 
 /* What statements may use beside their own parameters. */
@@ -84,6 +86,13 @@ size_t store_room(struct store *s);
  * an empty one.  With one: prepares it there; a missing table or column is then an error too.
  */
 void store_check(struct store *s, const struct endpoint *e, struct fault_list *faults);
+
+/*
+ * How the database means to run ${e}'s statement with these values, as text without any of them; the statement is
+ * not run.  Appends to ${plan_out}, which the caller frees.  Logged here when it fails; ERR_NOT_FOUND: this database cannot tell.
+ */
+enum err store_explain(struct store *s, const struct endpoint *e, const struct value *values,
+    const struct store_ambient *ambient, int64_t deadline_ms, struct strbuf *plan_out);
 
 /* Closes the connections that nobody has used for idle_timeout_ms; monotonic.  Called now and then. */
 void store_expire(struct store *s, int64_t now_ms);

@@ -18,6 +18,8 @@
 #include "service/sqlite_pool.h"
 #include "service/store_driver.h"
 
+enum { MAX_BOUND_BYTES = 64 << 20 }; /* of texts that are made for placeholders */
+
 static struct cell
 cell_of(struct sqlite_statement *s, int column)
 {
@@ -116,6 +118,52 @@ read_pool(void *state, const struct endpoint *e, const struct value *values,
 	db_span_end(span, rc, NULL);
 	sqlite_pool_return(p, &db, rc);
 	reading_close(&r);
+	return rc;
+}
+
+/* SCAN c; SEARCH countries USING INDEX code (code=?); placeholders stay what they are. */
+static enum err
+add_plan(struct sqlite_statement *s, struct strbuf *out)
+{
+	enum { DETAIL = 3 };
+	bool row;
+	enum err rc = sqlite_step(s, &row);
+
+	while (rc == ERR_OK && row) {
+		strbuf_add_cstr(out, out->len > 0 ? "; " : "");
+		strbuf_add_slice(out, sqlite_cell(s, DETAIL).bytes);
+		rc = sqlite_step(s, &row);
+	}
+	return rc == ERR_OK && out->failed ? ERR_TOO_LARGE : rc;
+}
+
+static enum err
+explain_pool(void *state, const struct endpoint *e, const struct value *values,
+    const struct store_ambient *ambient, int64_t deadline_ms, struct strbuf *plan_out)
+{
+	struct sqlite_statement *s = NULL;
+	struct strbuf sql = STRBUF_INIT(UINT32_MAX);
+	struct sqlite *db;
+	struct arena a;
+	enum err rc = sqlite_pool_borrow(state, deadline_ms, &db);
+
+	if (rc != ERR_OK)
+		return rc;
+	arena_init(&a, MAX_BOUND_BYTES);
+	strbuf_add_cstr(&sql, "EXPLAIN QUERY PLAN ");
+	strbuf_add_slice(&sql, e->sql);
+	rc = sql.failed ? ERR_NOMEM : sqlite_take(db, e->name, strbuf_slice(&sql), &s);
+	if (rc == ERR_OK) {
+		sqlite_bind_endpoint(s, e, values,
+		    &(struct sqlite_ambient){
+			.tenant = ambient->tenant, .now_us = ambient->now_us },
+		    &a);
+		rc = add_plan(s, plan_out);
+	}
+	sqlite_give(&s);
+	sqlite_pool_return(state, &db, rc);
+	arena_free(&a);
+	strbuf_free(&sql);
 	return rc;
 }
 
@@ -251,6 +299,7 @@ const struct store_driver store_driver_sqlite = {
 	.close = close_pool,
 	.read = read_pool,
 	.room = room_of_pool,
+	.explain = explain_pool,
 	.check = check_pool,
 	.ping = ping_pool,
 	.expire = expire_pool,

@@ -59,6 +59,11 @@ function cssColor(name) {
 	return getComputedStyle(document.documentElement).getPropertyValue(`--${name}`).trim();
 }
 
+/* Where a value has no neighbour, there is no line to show it: a dot does. */
+function lonely(values) {
+	return [...values.keys()].filter((i) => values[i] != null && values[i - 1] == null && values[i + 1] == null);
+}
+
 class Chart {
 	constructor(spec) {
 		this.spec = spec;
@@ -121,7 +126,8 @@ class Chart {
 			],
 			series: [{}, ...this.spec.curves.map((curve) => ({
 				label: curve.label, stroke: cssColor(`curve-${curve.color}`), width: 1.5,
-				fill: curve.fill ? cssColor(`fill-${curve.color}`) : undefined, points: { show: false },
+				fill: curve.fill ? cssColor(`fill-${curve.color}`) : undefined,
+				points: { show: true, size: 4, fill: cssColor(`curve-${curve.color}`), filter: (u, n) => lonely(u.data[n]) },
 			}))],
 			hooks: { setCursor: [(u) => this.showValues(u.cursor.idx)] },
 		};

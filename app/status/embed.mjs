@@ -18,7 +18,7 @@ const style = [read(uplot, "dist/uPlot.min.css"), read(here, "page.css")].join("
 const script = [
 	`/*! uPlot\n${read(uplot, "LICENSE")}\n*/`,
 	read(uplot, "dist/uPlot.iife.min.js"),
-	...["format.js", "series.js", "charts.js", "page.js"].map((name) => read(here, name)),
+	...["format.js", "pieces.js", "series.js", "charts.js", "parts.js", "page.js"].map((name) => read(here, name)),
 ].join("\n");
 
 const page = read(here, "page.html")

@@ -1,8 +1,9 @@
 "use strict";
 
-// Numbers for people.  What is not known is a dash; digits group by thin spaces; a unit stands behind its number.
+// Numbers for people.  What is not known is a dash; digits group by thin spaces; a unit stays with its number.
 
 const UNKNOWN = "–";
+const GLUE = "\u00a0";
 
 function formatWhole(n) {
 	return n == null ? UNKNOWN : Math.round(n).toString().replace(/\B(?=(\d{3})+$)/g, "\u202f");
@@ -25,7 +26,7 @@ function formatPercent(ratio) {
 
 function formatMs(ms) {
 	if (ms == null) return UNKNOWN;
-	if (ms < 1000) return `${ms < 10 ? formatAmount(ms) : Math.round(ms)} ms`;
+	if (ms < 1000) return `${ms < 10 ? formatAmount(ms) : Math.round(ms)}${GLUE}ms`;
 	return formatSpan(ms);
 }
 
@@ -36,11 +37,11 @@ function formatSpan(ms) {
 	const seconds = Math.floor(ms / 1000);
 	const first = units.findIndex(([, size]) => seconds >= size);
 
-	if (first === -1) return "0 s";
+	if (first === -1) return `0${GLUE}s`;
 	const [unit, size] = units[first];
 	const rest = units[first + 1];
 	const more = rest && Math.floor((seconds % size) / rest[1]);
-	return `${Math.floor(seconds / size)} ${unit}${more ? ` ${more} ${rest[0]}` : ""}`;
+	return [Math.floor(seconds / size), unit, ...(more ? [more, rest[0]] : [])].join(GLUE);
 }
 
 function formatBytes(n) {
@@ -49,7 +50,7 @@ function formatBytes(n) {
 	let unit = 0;
 
 	for (; n >= 1024 && unit < units.length - 1; unit++) n /= 1024;
-	return `${unit === 0 || n >= 100 ? Math.round(n) : n.toFixed(1)} ${units[unit]}`;
+	return `${unit === 0 || n >= 100 ? Math.round(n) : n.toFixed(1)}${GLUE}${units[unit]}`;
 }
 
 function formatClock(seconds) {

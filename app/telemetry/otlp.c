@@ -56,21 +56,6 @@ enum {
 	FLAG_KNOWS_REMOTE = 0x100,
 	FLAG_IS_REMOTE = 0x200,
 };
-enum {
-	METRIC_NAME = 1,
-	METRIC_DESCRIPTION = 2,
-	METRIC_UNIT = 3,
-	METRIC_GAUGE = 5,
-	METRIC_SUM = 7,
-	POINTS = 1,
-	SUM_TEMPORALITY = 2,
-	SUM_MONOTONIC = 3,
-	CUMULATIVE = 2,
-	POINT_START = 2,
-	POINT_TIME = 3,
-	POINT_INT = 6,
-};
-
 #define SCHEMA_URL "https://opentelemetry.io/schemas/1.44.0"
 #define SCOPE	   "weir"
 
@@ -359,30 +344,6 @@ void
 otlp_metrics_request(struct strbuf *out, struct slice resource, struct slice metrics)
 {
 	add_request(out, resource, metrics);
-}
-
-void
-otlp_add_number(struct strbuf *out, const struct otlp_number *n)
-{
-	const size_t metric = pb_open(out, SCOPE_ITEMS_ITEMS);
-	size_t data, point;
-
-	pb_text(out, METRIC_NAME, n->name);
-	pb_text(out, METRIC_DESCRIPTION, n->help);
-	pb_text(out, METRIC_UNIT, n->unit);
-	data = pb_open(out, n->counter ? METRIC_SUM : METRIC_GAUGE);
-	point = pb_open(out, POINTS);
-	if (n->counter)
-		pb_fixed64(out, POINT_START, (uint64_t)n->start_ns);
-	pb_fixed64(out, POINT_TIME, (uint64_t)n->now_ns);
-	pb_fixed64(out, POINT_INT, n->value);
-	pb_close(out, point);
-	if (n->counter) {
-		pb_varint(out, SUM_TEMPORALITY, CUMULATIVE);
-		pb_varint(out, SUM_MONOTONIC, 1);
-	}
-	pb_close(out, data);
-	pb_close(out, metric);
 }
 
 /*

@@ -13,7 +13,7 @@ struct span_recorder;
 struct trace_context;
 
 /*
- * OTLP, the messages (opentelemetry-proto 1.x): spans and numbers as bytes, and what a receiver answers.  No I/O;
+ * OTLP, the messages (opentelemetry-proto 1.x): spans and requests as bytes, and what a receiver answers.  No I/O;
  * who sends them is service/exporter.h.
  *
  * Spans are encoded where the work ends, one after the other, each as a field of the message that a batch becomes;
@@ -45,21 +45,14 @@ uint32_t otlp_add_work(
 /* Takes the first span off ${rest}, which otlp_add_work() has made. */
 struct slice otlp_cut_span(struct slice *rest);
 
-/* Who sends: a resource's attributes, encoded once. */
+/* Attributes: of a resource, encoded once. */
 void otlp_add_resource_text(struct strbuf *resource, struct slice key, struct slice value);
 void otlp_add_resource_int(struct strbuf *resource, struct slice key, int64_t value);
 
 /* A whole export request for traces, from ${resource} and the spans in ${spans}. */
 void otlp_trace_request(struct strbuf *out, struct slice resource, struct slice spans);
 
-/* Numbers.  ${start_ns}, ${now_ns}: wall; a counter counts since ${start_ns}. */
-struct otlp_number {
-	struct slice name, unit, help;
-	bool counter; /* monotonic and cumulative; else a gauge */
-	uint64_t value;
-	int64_t start_ns, now_ns;
-};
-void otlp_add_number(struct strbuf *out, const struct otlp_number *n);
+/* The same for metrics, of telemetry/otlp_metrics.h. */
 void otlp_metrics_request(struct strbuf *out, struct slice resource, struct slice metrics);
 
 /* What an Export*ServiceResponse says: how many were refused although the rest was taken; borrowed text. */

@@ -24,6 +24,12 @@ prometheus_init(struct prometheus *p, enum prometheus_form form, struct strbuf *
 }
 
 void
+prometheus_init_sink(struct prometheus *p, const struct prometheus_sink *sink, void *ctx)
+{
+	*p = (struct prometheus){ .sink = sink, .sink_ctx = ctx };
+}
+
+void
 prometheus_family(struct prometheus *p, enum family f)
 {
 	p->family = f;
@@ -178,9 +184,23 @@ start(struct prometheus *p, const char *suffix, const char *le)
 	strbuf_add_cstr(p->out, labelled || le != NULL ? "} " : " ");
 }
 
+/* Of the sample in hand; the next one has others. */
+static struct slice
+take_labels(struct prometheus *p)
+{
+	const struct slice labels = { p->labels, p->labels_len };
+
+	p->labels_len = 0;
+	return labels;
+}
+
 void
 prometheus_count(struct prometheus *p, uint64_t value)
 {
+	if (p->sink != NULL) {
+		p->sink->count(p->sink_ctx, p->family, take_labels(p), value);
+		return;
+	}
 	start(p, "", NULL);
 	strbuf_addf(p->out, "%" PRIu64 "\n", value);
 	p->labels_len = 0;
@@ -189,6 +209,10 @@ prometheus_count(struct prometheus *p, uint64_t value)
 void
 prometheus_number(struct prometheus *p, double value)
 {
+	if (p->sink != NULL) {
+		p->sink->number(p->sink_ctx, p->family, take_labels(p), value);
+		return;
+	}
 	start(p, "", NULL);
 	strbuf_addf(p->out, "%.15g\n", value);
 	p->labels_len = 0;
@@ -212,6 +236,10 @@ prometheus_histogram(struct prometheus *p, const struct histogram_view *v,
 {
 	char le[32];
 
+	if (p->sink != NULL) {
+		p->sink->histogram(p->sink_ctx, p->family, take_labels(p), v, edge_us, edges);
+		return;
+	}
 	for (size_t i = 0; i < edges; i++) {
 		(void)snprintf(le, sizeof le, "%.9g", (double)edge_us(i) / US_PER_S);
 		start(p, "_bucket", le);
@@ -233,6 +261,6 @@ prometheus_histogram(struct prometheus *p, const struct histogram_view *v,
 void
 prometheus_end(struct prometheus *p)
 {
-	if (p->form == PROMETHEUS_OPENMETRICS)
+	if (p->sink == NULL && p->form == PROMETHEUS_OPENMETRICS)
 		strbuf_add_cstr(p->out, "# EOF\n");
 }

@@ -23,6 +23,14 @@ const char *prometheus_content_type(enum prometheus_form f);
 
 enum { PROMETHEUS_LABELS_BYTES = 512 };
 
+/* Who takes the samples instead of a text, in another format; ${labels}: name="value",... with escaped values. */
+struct prometheus_sink {
+	void (*count)(void *ctx, enum family f, struct slice labels, uint64_t value);
+	void (*number)(void *ctx, enum family f, struct slice labels, double value);
+	void (*histogram)(void *ctx, enum family f, struct slice labels,
+	    const struct histogram_view *v, uint64_t (*edge_us)(size_t edge), size_t edges);
+};
+
 struct prometheus {
 	struct strbuf *out;
 	enum prometheus_form form;
@@ -30,9 +38,12 @@ struct prometheus {
 	bool headed; /* its head is written */
 	size_t labels_len;
 	char labels[PROMETHEUS_LABELS_BYTES]; /* of the sample to come */
+	const struct prometheus_sink *sink;   /* NULL: the text */
+	void *sink_ctx;
 };
 
 void prometheus_init(struct prometheus *p, enum prometheus_form form, struct strbuf *out);
+void prometheus_init_sink(struct prometheus *p, const struct prometheus_sink *sink, void *ctx);
 void prometheus_family(struct prometheus *p, enum family f);
 
 /* For the next sample only.  ${value} is escaped; what has no room is cut. */

@@ -6,6 +6,7 @@ DATABASES = ("sqlite", "postgresql") its tests of `weir` run once on each.
 
 import os
 import shutil
+import socket
 import subprocess
 import sys
 import tempfile
@@ -191,3 +192,21 @@ def broker(one_broker):
         one_broker.start()
     one_broker.thaw()
     one_broker.wait()
+
+
+@pytest.fixture
+def mute_resolver(tmp_path):
+    """A command that runs another where names are asked of somebody who never answers."""
+    if not CAN_MOUNT:  # then .invalid is left, which a good resolver denies
+        yield []
+        return
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as mute:
+        address = "127.53.53.53"
+        try:
+            mute.bind((address, 53))
+        except PermissionError:
+            address = "192.0.2.1"  # kept for documentation: nobody is there
+        resolv = tmp_path / "resolv.conf"
+        resolv.write_text(f"nameserver {address}\noptions timeout:30 attempts:5\n")
+        script = f'mount --bind {resolv} "$(readlink -f /etc/resolv.conf)" && exec "$@"'
+        yield [*UNSHARE, "sh", "-c", script, "sh"]

@@ -275,6 +275,52 @@ def test_a_primary_killed_at_random_moments_of_a_burst_applies_each_event_once(m
     assert letters(weir) == []
 
 
+def make_commits_slow(servers):
+    """They take a second before they count."""
+    servers.primary.sql(
+        "CREATE OR REPLACE FUNCTION commit_slowly() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN PERFORM pg_sleep(1); RETURN NULL; END $$;"
+        "CREATE CONSTRAINT TRIGGER commit_slowly AFTER INSERT ON notes DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION commit_slowly();"
+    )
+
+
+def make_commits_wait(servers):
+    """They count, and wait for a standby that never comes before they say so."""
+    servers.primary.admin("ALTER SYSTEM SET synchronous_standby_names = 'nobody'")
+    servers.primary.admin("SELECT pg_reload_conf()")
+
+
+def let_commits_go(servers):
+    """Whether the server runs or not."""
+    os.truncate(os.path.join(servers.primary.data, "postgresql.auto.conf"), 0)
+    if servers.primary.process.poll() is None:
+        servers.primary.admin("SELECT pg_reload_conf()")
+
+
+@pytest.mark.parametrize("how", ["killed", "frozen"])
+@pytest.mark.parametrize("prepare, event", [(make_commits_slow, "PgSleep"), (make_commits_wait, "SyncRep")])
+def test_a_primary_that_goes_in_the_middle_of_a_commit_applies_each_event_once(make_weir, servers, prepare, event, how):
+    """On both sides of the moment from which it counts, which weir cannot know."""
+    weir = make_weir(HANDLERS, {"DB_WRITE_URL": servers.primary.url(), "DB_TIMEOUT": "2s"})
+    keys = [new_key() for _ in range(3)]
+    weir.wait_operation(weir.post("/t/notes", {"text": "x"}, keys[0]).header("Location"))
+    prepare(servers)
+    try:
+        assert weir.post("/t/notes", {"text": "x"}, keys[1]).status == 202
+        where = f"SELECT count(*) FROM pg_stat_activity WHERE usename = '{postgres.ROLE}' AND wait_event = '{event}' AND query = 'COMMIT'"
+        processes.wait_until(lambda: servers.primary.admin(where) == "1", "a commit")
+        servers.primary.kill() if how == "killed" else servers.primary.freeze()
+        assert weir.post("/t/notes", {"text": "x"}, keys[2]).status == 202
+        processes.wait_until(lambda: weir.events("consumer_waits"), "a word of it")
+    finally:
+        if how == "frozen":
+            servers.primary.thaw()
+        let_commits_go(servers)
+        if how == "killed":
+            servers.primary.start()
+    wait_for_all(servers.primary, keys)
+    assert letters(weir) == []
+
+
 def test_backends_killed_again_and_again_apply_each_event_once(make_weir, servers, url):
     """pg_terminate_backend comes at any moment, also between COMMIT and its answer."""
     weir = make_weir(HANDLERS, {"DB_WRITE_URL": url})

@@ -16,6 +16,7 @@ from fcntl import ioctl
 import pytest
 
 import processes
+import weir as house
 
 HANDLERS = {
     "fast.sql": """-- GET /t/fast
@@ -317,6 +318,27 @@ def test_top_sees_the_pool_end_and_come_back(make_weir):
     weir.start_serve()
     weir.wait_healthy()
     processes.wait_until(lambda: "supervisor" in terminal.read()[seen:], "the new pool")
+    terminal.press(b"q")
+    assert terminal.end() == 0
+
+
+def test_top_knows_the_traffic_also_where_no_supervisor_keeps_a_history(make_weir, request):
+    weir = make_weir(HANDLERS, ENV, SCHEMA, start=False, front=False)
+    house.make_state(weir.state)
+    weir.make_database()
+    path = os.path.join(weir.state, "spawned.sock")
+    spawned = processes.start(["spawn-fcgi", "-n", "-s", path, "--", weir.binary], env=weir.env, cwd=weir.folder, log=weir.log_path)
+    request.addfinalizer(lambda: processes.kill_group(spawned))
+    weir.listen = "unix:" + path
+    processes.wait_until(weir.socket_answers, "the health answer", alive=[spawned])
+    terminal = Terminal(weir, "top")
+    terminal.wait_for("no supervisor")
+
+    def rate():
+        weir.fcgi("GET", "/t/fast")
+        return re.search(r"requests +[0-9.]+/s", "\n".join(terminal.frame()))
+
+    processes.wait_until(rate, "a rate")
     terminal.press(b"q")
     assert terminal.end() == 0
 

@@ -262,13 +262,25 @@ def test_without_tracecontext_among_the_propagators_no_trace_is_continued(receiv
     assert all(s["trace_id"] != TRACE and (s["parent"] == "" or s["kind"] != otlp.SERVER) for s in spans)
 
 
+def thread_names(pid):
+    names = []
+    for task in os.listdir(f"/proc/{pid}/task"):
+        with open(f"/proc/{pid}/task/{task}/comm") as f:
+            names.append(f.read().strip())
+    return names
+
+
 def test_without_a_receiver_in_the_settings_there_is_no_thread_and_no_work(make_weir):
     weir = make_weir(READS, {"OTEL_SERVICE_NAME": "x", "OTEL_TRACES_SAMPLER": "always_on"}, SCHEMA)
     assert weir.get("/t/things/1").status == 200
     other = make_weir(READS, {"OTEL_TRACES_EXPORTER": "otlp"}, SCHEMA)
     assert other.get("/t/things/1").status == 200
-    threads = [sum(len(os.listdir(f"/proc/{pid}/task")) for pid in w.workers()) for w in (weir, other)]
-    assert threads[1] >= threads[0] + len(other.workers()), "the exporter's own, in each worker"
+
+    def exporters(of):
+        return [thread_names(pid).count("weir-traces") for pid in of.workers()]
+
+    processes.wait_until(lambda: exporters(other) == [1, 1], "an exporter in each worker")
+    assert exporters(weir) == [0, 0]
     assert weir.counter("spans_exported") + weir.counter("spans_dropped") + weir.counter("spans_lost") == 0
 
 
@@ -422,3 +434,55 @@ def test_a_receiver_that_is_dead_is_said_once_and_found_again(receiver, traced, 
     weir.get("/t/plain", {"traceparent": traceparent(trace)})
     to.trace(trace, ["GET /t/plain"])
     assert any(line["event"] == "otlp_arrives_again" for line in weir.log_lines())
+
+
+# ---- Metrics -----------------------------------------------------------------
+
+
+@pytest.mark.parametrize("grpc", [False, True], ids=["http", "grpc"])
+def test_the_hosts_metrics_are_sent_once_for_all_its_processes(receiver, make_weir, grpc):
+    to = receiver(grpc=grpc)
+    env = {
+        "OTEL_METRICS_EXPORTER": "otlp",
+        "OTEL_EXPORTER_OTLP_ENDPOINT": to.url,
+        "OTEL_TRACES_EXPORTER": "none",
+        "OTEL_EXPORTER_OTLP_METRICS_PROTOCOL": "grpc" if grpc else "http/protobuf",
+        "OTEL_METRIC_EXPORT_INTERVAL": 100,
+    }
+    weir = make_weir(READS, env, SCHEMA)
+    ask_many(weir, 40)
+
+    def answered(request):
+        points = request["metrics"].get("weir_requests", {"points": []})["points"]
+        return sum(p["value"] for p in points if p["attributes"]["endpoint"] == "thing")
+
+    def told(least):
+        requests = to.requests("etric")
+        return requests if requests and answered(requests[-1]) >= least else None
+
+    requests = processes.wait_until(lambda: told(40), "40 requests told")
+    assert all(r["unknown"] == 0 for r in requests)
+    last = requests[-1]["metrics"]
+    ok = next(p for p in last["weir_requests"]["points"] if p["attributes"] == {"endpoint": "thing", "code": "200"})
+    assert last["weir_requests"]["kind"] == "sum" and last["weir_requests"]["cumulative"] and last["weir_requests"]["unit"] == "{requests}"
+    assert 0 < ok["start"] < ok["time"]
+    took = last["weir_request_duration_seconds"]
+    assert (took["kind"], took["cumulative"], took["unit"]) == ("histogram", True, "s")
+    took = next(p for p in took["points"] if p["attributes"] == {"endpoint": "thing"})
+    assert len(took["counts"]) == len(took["bounds"]) + 1 and sum(took["counts"]) == took["count"] >= 40 and took["sum"] > 0
+    assert last["weir_cache_max_bytes"]["kind"] == "gauge" and last["weir_cache_max_bytes"]["unit"] == "By"
+    assert last["weir_cache_max_bytes"]["points"][0]["value"] > 1 << 20
+    text = weir.admin("/metrics").body.decode()
+    families = {line.split()[2] for line in text.splitlines() if line.startswith("# TYPE ")}
+    assert {name.removesuffix("_total") for name in families} == set(last), "what /metrics has, and no other"
+    senders = {r["resources"][0]["service.instance.id"] for r in requests}
+    assert len(senders) == 1, "the lock's holder, and nobody else"
+    counts = [answered(r) for r in requests]
+    assert counts == sorted(counts)
+    holder = requests[-1]["resources"][0]["process.pid"]
+    os.kill(holder, 9)
+    heirs = processes.wait_until(
+        lambda: {r["resources"][0]["process.pid"] for r in to.requests("etric")} - {holder}, "another process that sends them"
+    )
+    assert len(heirs) == 1
+    assert to.requests() == [], "no traces"

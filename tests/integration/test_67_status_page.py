@@ -78,12 +78,16 @@ def background(browser):
 def test_it_loads_without_a_complaint_and_asks_only_its_own_server(weir, page):
     some_traffic(weir)
     browser = page(DESKTOP)
-    time.sleep(2)  # two more questions of the page
+    asked = []
+
+    def asked_on():
+        asked.extend(browser.requests())
+        return sum(url.endswith("?json") for url in asked) >= 2
+
+    processes.wait_until(asked_on, "the page's next two questions")
     assert browser.complaints() == []
-    asked = browser.requests()
     assert {url.split("?")[0] for url in asked} == {f"http://127.0.0.1:{weir.port}/status"}
     assert sum("?json&full" in url for url in asked) == 1, "the history once, then what is new"
-    assert sum(url.endswith("?json") for url in asked) >= 2
 
 
 def test_a_newcomer_has_a_curve_at_once(weir, page):
@@ -183,7 +187,7 @@ def test_what_the_server_says_is_never_markup(page):
             const evil = "<img src=x><b id=evil>x</b>";
             s.alarms = [{ grave: true, text: evil }];
             s.consumer = { state: "stopped", reason: evil };
-            s.breakers = [{ name: evil, state: "open", forMs: 1, calls: 1, failures: 1, slow: 0, opened: 1 }];
+            s.breakers = [{ name: evil, state: "open", forMs: 1, admittedPct: 0, calls: 1, failures: 1, slow: 0, opened: 1 }];
             s.endpoints[0] = { ...s.endpoints[0], name: evil, requestsPerS: 1 };
             show(s);
         });
@@ -209,9 +213,9 @@ return ask("?json").then((s) => {
     s.forwarder = { state: "stalled", delivered: 1234567, restarts: 0,
         partitions: [{ topic: "api-mutations", partition: 0, committed: 1200, high: 6431, lag: 5231 }] };
     s.breakers = [
-        { name: "redis-1", state: "half-open", forMs: 9000, calls: 25, failures: 21, slow: 4, opened: 2 },
-        { name: "primary", state: "open", forMs: 61000, calls: 0, failures: 0, slow: 0, opened: 1 },
-        { name: "read-1", state: "closed", forMs: null, calls: 5210, failures: 0, slow: 0, opened: 0 }];
+        { name: "redis-1", state: "half-open", forMs: 9000, admittedPct: 0, calls: 25, failures: 21, slow: 4, opened: 2 },
+        { name: "primary", state: "open", forMs: 61000, admittedPct: 0, calls: 0, failures: 0, slow: 0, opened: 1 },
+        { name: "read-1", state: "closed", forMs: 2000, admittedPct: 46, calls: 5210, failures: 0, slow: 0, opened: 0 }];
     const worker = s.members.find((m) => m.kind === "worker");
     Object.assign(worker, { state: "working", inHand: 18, oldest: { endpoint: "countries", ageMs: 1830, place: "lane" } });
     Object.assign(worker.lanes, { busy: 16, max: 16, waiting: 2 });

@@ -146,4 +146,4 @@ def test_without_maven_central_it_says_what_is_missing(monkeypatch, tmp_path, ca
     for _ in range(2):
         with pytest.raises(RuntimeError, match="(?s)Maven Central.*repo.example: no such host"):
             kafka.jars()
-    assert "fetching" in capfd.readouterr().out
+    assert "fetching" in capfd.readouterr().err

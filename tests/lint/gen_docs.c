@@ -1,5 +1,5 @@
 /*
- * Prints the tables of the README from the tables of the code: gen_docs settings|directives|metrics.
+ * Prints the tables of the README from the tables of the code: gen_docs settings|directives|metrics|otel.
  */
 #include <stdio.h>
 #include <string.h>
@@ -7,6 +7,7 @@
 #include "base/arena.h"
 #include "runtime/config.h"
 #include "service/front_matter.h"
+#include "service/otel_settings.h"
 #include "telemetry/metrics.h"
 
 enum { ARENA_BYTES = 1 << 20 };
@@ -95,6 +96,27 @@ directives(void)
 }
 
 static int
+otel(void)
+{
+	size_t count;
+	const struct otel_doc *docs = otel_docs(&count);
+
+	(void)puts("| variable | default | meaning |\n| --- | --- | --- |");
+	for (size_t i = 0; i < count; i++) {
+		(void)fputs("| ", stdout);
+		put_code(docs[i].name);
+		(void)fputs(docs[i].signals ? " * | " : " | ", stdout);
+		put_code(docs[i].fallback);
+		(void)fputs(
+		    docs[i].honoured ? " | " : " | No effect, said at start when it is set. ",
+		    stdout);
+		put(docs[i].help);
+		(void)puts(" |");
+	}
+	return 0;
+}
+
+static int
 metrics(void)
 {
 	static const char *const types[] = {
@@ -128,6 +150,8 @@ main(int argc, char *argv[])
 		return directives();
 	if (strcmp(what, "metrics") == 0)
 		return metrics();
-	(void)fprintf(stderr, "usage: gen_docs settings|directives|metrics\n");
+	if (strcmp(what, "otel") == 0)
+		return otel();
+	(void)fprintf(stderr, "usage: gen_docs settings|directives|metrics|otel\n");
 	return 2;
 }

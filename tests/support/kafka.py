@@ -11,6 +11,8 @@ import shutil
 import signal
 import socket
 import subprocess
+import sys
+import tempfile
 
 import processes
 
@@ -51,7 +53,7 @@ log.flush.interval.messages=9223372036854775807
 
 def fetch(libs):
     """Maven's own words, which end in escapes for a terminal even without one, are for when it fails."""
-    print(f"kafka: fetching its jars from Maven Central into {os.path.relpath(libs)}", flush=True)
+    print(f"kafka: fetching its jars from Maven Central into {os.path.relpath(libs)}", file=sys.stderr, flush=True)
     options = ["--batch-mode", "--quiet", "-Dstyle.color=never", "-DincludeScope=runtime", f"-DoutputDirectory={libs}"]
     argv = ["mvn", *options, "--file", POM, "dependency:copy-dependencies"]
     done = subprocess.run(argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
@@ -163,3 +165,20 @@ class Kafka:
             check=True,
             timeout=60,
         )
+
+
+def main():
+    """For tests in C: says where the broker is, and stops it when its standard input ends."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    folder = tempfile.mkdtemp(prefix="weir-kafka-")
+    broker = Kafka(folder)
+    try:
+        print(broker.start().brokers, flush=True)
+        sys.stdin.read()
+    finally:
+        broker.stop()
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -65,6 +65,7 @@ class Receiver:
             json.dump(answers, f)
 
     def requests(self, path="race"):
+        """All that came to /v1/traces and its twin of gRPC; "etric": to those of metrics."""
         with open(self.log) as f:
             found = [json.loads(line) for line in f if line.endswith("\n")]
         return [r for r in found if path in r["path"]]

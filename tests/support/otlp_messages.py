@@ -32,7 +32,15 @@ MESSAGES = {
     "Point": {"attributes": (7, "*KeyValue"), "start": (2, "fixed64"), "time": (3, "fixed64"), "as_double": (4, "double"), "as_int": (6, "sfixed64")},
     "Gauge": {"points": (1, "*Point")},
     "Sum": {"points": (1, "*Point"), "temporality": (2, "int32"), "monotonic": (3, "bool")},
-    "Metric": {"name": (1, "string"), "description": (2, "string"), "unit": (3, "string"), "gauge": (5, "Gauge"), "sum": (7, "Sum")},
+    "HistogramPoint": {
+        "attributes": (9, "*KeyValue"), "start": (2, "fixed64"), "time": (3, "fixed64"), "count": (4, "fixed64"), "sum": (5, "double"),
+        "counts": (6, "*fixed64"), "bounds": (7, "*double"),
+    },
+    "Histogram": {"points": (1, "*HistogramPoint"), "temporality": (2, "int32")},
+    "Metric": {
+        "name": (1, "string"), "description": (2, "string"), "unit": (3, "string"), "gauge": (5, "Gauge"), "sum": (7, "Sum"),
+        "histogram": (9, "Histogram"),
+    },
     "ScopeMetrics": {"scope": (1, "Scope"), "metrics": (2, "*Metric"), "schema_url": (3, "string")},
     "ResourceMetrics": {"resource": (1, "Resource"), "scope_metrics": (2, "*ScopeMetrics"), "schema_url": (3, "string")},
     "MetricsRequest": {"resource_metrics": (1, "*ResourceMetrics")},
@@ -113,18 +121,26 @@ def traces(body):
     }
 
 
+def point(p, kind):
+    said = {"attributes": attributes(p.attributes), "start": p.start, "time": p.time}
+    if kind == "histogram":
+        return {**said, "count": p.count, "sum": p.sum, "counts": list(p.counts), "bounds": list(p.bounds)}
+    return {**said, "value": p.as_double if p.as_double else p.as_int}
+
+
 def metrics(body):
     request = CLASSES["MetricsRequest"].FromString(body)
     found = {}
     for r in request.resource_metrics:
         for g in r.scope_metrics:
             for m in g.metrics:
-                data = m.sum if m.HasField("sum") else m.gauge
+                kind = next(k for k in ("sum", "histogram", "gauge") if m.HasField(k))
+                data = getattr(m, kind)
                 found[m.name] = {
                     "unit": m.unit,
-                    "counter": m.HasField("sum") and m.sum.monotonic and m.sum.temporality == 2,
-                    "values": [p.as_int for p in data.points],
-                    "start": [p.start for p in data.points],
+                    "kind": kind,
+                    "cumulative": kind != "gauge" and data.temporality == 2 and getattr(data, "monotonic", True),
+                    "points": [point(p, kind) for p in data.points],
                 }
     return {"unknown": unknown_fields(request), "resources": [attributes(r.resource.attributes) for r in request.resource_metrics], "metrics": found}
 

@@ -192,33 +192,6 @@ test_a_batch_is_made_of_spans_that_were_encoded_before(void)
 }
 
 static void
-test_numbers_are_counters_or_gauges(void)
-{
-	struct strbuf out = STRBUF_INIT(1 << 20);
-	struct otlp_number n = { .name = SLICE("weir_requests_total"),
-		.unit = SLICE("{request}"),
-		.counter = true,
-		.value = 5,
-		.start_ns = 7,
-		.now_ns = 9 };
-	struct slice metric, point;
-
-	otlp_add_number(&out, &n);
-	n.counter = false;
-	otlp_add_number(&out, &n);
-	metric = get(strbuf_slice(&out), 2, 0).bytes;
-	point = get(get(metric, 7, 0).bytes, 1, 0).bytes;
-	CU_ASSERT_EQUAL(get(get(metric, 7, 0).bytes, 2, 0).value, 2);
-	CU_ASSERT_EQUAL(get(get(metric, 7, 0).bytes, 3, 0).value, 1);
-	CU_ASSERT_EQUAL(get(point, 2, 0).value, 7);
-	CU_ASSERT_EQUAL(get(point, 3, 0).value, 9);
-	CU_ASSERT_EQUAL(get(point, 6, 0).value, 5);
-	metric = get(strbuf_slice(&out), 2, 1).bytes;
-	CU_ASSERT_EQUAL(get(get(get(metric, 5, 0).bytes, 1, 0).bytes, 6, 0).value, 5);
-	strbuf_free(&out);
-}
-
-static void
 test_a_partial_success_says_how_many_were_refused(void)
 {
 	struct slice message;
@@ -254,6 +227,5 @@ UNIT_SUITE(otlp, TEST(test_those_inside_are_children_of_the_work_or_of_each_othe
     TEST(test_only_failures_have_a_status),
     TEST(test_the_limits_of_the_settings_hold_and_what_they_cost_is_told),
     TEST(test_a_batch_is_made_of_spans_that_were_encoded_before),
-    TEST(test_numbers_are_counters_or_gauges),
     TEST(test_a_partial_success_says_how_many_were_refused),
     TEST(test_retry_info_is_found_among_the_details));
