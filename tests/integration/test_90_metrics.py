@@ -175,7 +175,8 @@ def test_what_has_a_limit_shows_both(weir):
 NOT_EVERYWHERE = {
     "weir_limit_hosts", "weir_database_connections", "weir_database_connections_max", "weir_downstream_calls_total",
     "weir_downstream_duration_seconds", "weir_database_reads_running", "weir_database_reads_limit", "weir_database_reads_max", "weir_redis_calls_total",
-    "weir_redis_duration_seconds", "weir_breaker_state", "weir_breaker_opened_total", "weir_forwarded_total", "weir_forwarder_restarts_total",
+    "weir_redis_duration_seconds", "weir_breaker_state", "weir_breaker_opened_total", "weir_breaker_changes_total", "weir_breaker_admitted_ratio",
+    "weir_forwarded_total", "weir_forwarder_restarts_total",
 }  # fmt: skip
 
 
