@@ -537,8 +537,8 @@ reads_trace_context(const struct reading *r)
 /*
  * What cannot be honoured.
  */
-static const struct otel_doc *
-doc_of(struct slice name)
+const struct otel_doc *
+otel_doc_of(struct slice name)
 {
 	static const char *const signals[] = { EXPORTER "TRACES_", EXPORTER "METRICS_" };
 
@@ -560,7 +560,15 @@ doc_of(struct slice name)
 bool
 otel_is_known(struct slice name)
 {
-	return doc_of(name) != NULL;
+	return otel_doc_of(name) != NULL;
+}
+
+bool
+otel_is_secret(struct slice name)
+{
+	const struct slice end = SLICE("_HEADERS");
+
+	return name.len > end.len && memcmp(name.ptr + name.len - end.len, end.ptr, end.len) == 0;
 }
 
 static void
@@ -568,7 +576,7 @@ say_what_is_ignored(const struct reading *r)
 {
 	for (size_t i = 0; i < r->count; i++) {
 		const struct otel_variable *v = &r->variables[i];
-		const struct otel_doc *d = doc_of(slice_of(v->name));
+		const struct otel_doc *d = otel_doc_of(slice_of(v->name));
 
 		if (*v->value == '\0' || (d != NULL && d->honoured) ||
 		    (d != NULL && is_word(v, d->fallback)))

@@ -64,5 +64,9 @@ struct otel_doc {
 	const char *help;
 };
 const struct otel_doc *otel_docs(size_t *count_out);
+/* Of a variable or a signal's variant; NULL: there is none. */
+const struct otel_doc *otel_doc_of(struct slice name);
+/* Its value may be a secret. */
+bool otel_is_secret(struct slice name);
 
 #endif

@@ -268,10 +268,10 @@ pg_fleet_enter(
 		pg_pool_return(f->pool, &out->lease);
 		return rc;
 	}
+	out->called = true;
 	out->begun_ns = clock_mono_ns();
 	if (s->calls != NULL)
 		concurrency_begin(s->calls, f->member);
-	out->called = true;
 	if (out->kept)
 		pg_deadline(out->lease.pg, connect_ms);
 	else

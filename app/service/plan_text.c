@@ -65,8 +65,10 @@ add_text(struct strbuf *out, struct slice json, size_t at)
 		} else if (is_digit(c) && !continues_name(before)) {
 			next = skip_number(json, at);
 			strbuf_add_char(out, '?');
-		} else {
-			next += c == '\\' && next < json.len;
+		} else if (c != '\\') {
+			strbuf_add_char(out, c);
+		} else if (next < json.len) { /* else it would take our quote for its own */
+			next++;
 			strbuf_add(out, json.ptr + at, next - at);
 		}
 		before = json.ptr[next - 1];

@@ -40,11 +40,11 @@ struct store_options {
 	size_t host_connections; /* that many of the tickets */
 	struct guards *guards;	 /* service/guard.h; NULL: this store's own */
 	const struct breaker_rules *rules;
+	const struct retries *retries; /* service/retries.h; NULL: nothing bounds them.  Copied. */
 	/* How many calls each database is given (policy/concurrency.h); NULL: as many as there are. */
 	struct concurrencies *concurrencies;
-	unsigned member;	       /* who counts there */
-	uint32_t most_calls;	       /* of the host */
-	const struct retries *retries; /* service/retries.h; NULL: nothing bounds them.  Copied. */
+	unsigned member;     /* who counts there */
+	uint32_t most_calls; /* of the host */
 };
 
 /* What statements may use beside their own parameters. */

@@ -1,6 +1,7 @@
 """Goal: what a request spent its time on arrives at a receiver of OTLP, over http and gRPC; and no receiver, whatever it does, is
 felt by a request."""
 
+import json
 import os
 import shutil
 import subprocess
@@ -233,6 +234,19 @@ def test_kafka_is_told_from_the_producer_to_the_consumer(receiver, traced, broke
     assert process["links"][0] == {"trace_id": TRACE, "span_id": send["span_id"], "flags": process["links"][0]["flags"]}
     assert send["attributes"]["messaging.system"] == process["attributes"]["messaging.system"] == "kafka"
     assert send["attributes"]["messaging.destination.name"] == topic and process["state"] == "a=1"
+
+
+def test_the_variables_are_shown_but_for_their_secrets(make_weir):
+    weir = make_weir(READS, {"OTEL_SERVICE_NAME": "shop"}, SCHEMA, start=False)
+    with open(os.path.join(weir.folder, ".env"), "w") as f:
+        f.write("OTEL_EXPORTER_OTLP_HEADERS=key=s3cret\nOTEL_BSP_SCHEDULE_DELAY=soon\n")
+    said = weir.command("config")
+    assert said.returncode == 0 and "s3cret" not in said.stdout + said.stderr
+    assert "OTEL_SERVICE_NAME = shop  (environment)" in said.stdout
+    assert "OTEL_EXPORTER_OTLP_HEADERS = ***" in said.stdout
+    assert 'OTEL_BSP_SCHEDULE_DELAY is "soon", expected a whole number' in said.stderr
+    found = {v["name"]: v for v in json.loads(weir.command("config", "--json").stdout)}
+    assert found["OTEL_BSP_SCHEDULE_DELAY"]["value"] == "soon" and found["OTEL_BSP_SCHEDULE_DELAY"]["origin"].endswith(".env:2")
 
 
 # ---- Which are told ----------------------------------------------------------

@@ -50,7 +50,7 @@ what_is_not_whole_ends_without_harm(void)
 {
 	becomes("{\"F\":\"(a = 'sec", "{\"F\":\"(a = '?'\"");
 	becomes("{\"F\":\"(a = 'sec\"}", "{\"F\":\"(a = '?'\"}");
-	becomes("{\"F\":\"\\", "{\"F\":\"\\\"");
+	becomes("{\"F\":\"\\", "{\"F\":\"\"");
 	becomes("\"", "\"\"");
 	becomes("", "");
 }
