@@ -239,6 +239,7 @@ install: all ## install under DESTDIR and PREFIX (default /usr/local)
 	install -D -m 0755 $(B)/weir $(DESTDIR)$(PREFIX)/bin/weir
 	install -D -m 0644 -t $(DESTDIR)$(PREFIX)/share/weir/nginx nginx/fastcgi_weir.conf
 	install -D -m 0644 -t $(DESTDIR)$(PREFIX)/share/weir/deploy app/deploy/*.yaml
+	install -D -m 0644 -t $(DESTDIR)$(PREFIX)/share/weir/apache apache/weir.conf apache/proxy_fcgi.conf apache/htaccess
 	install -D -m 0644 -t $(DESTDIR)$(PREFIX)/share/weir/handlers/atlas handlers/atlas/*.sql
 	install -D -m 0644 -t $(DESTDIR)$(PREFIX)/share/weir/handlers/atlas/schema handlers/atlas/schema/*
 	install -D -m 0644 -t $(DESTDIR)$(PREFIX)/share/doc/weir README.md CHANGES.md LICENSE

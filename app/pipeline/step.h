@@ -19,6 +19,7 @@ enum step_result {
 
 /* steps.c: what every request goes through. */
 enum step_result step_read(struct exchange *x);
+enum step_result step_web_root(struct exchange *x);
 enum step_result step_route(struct exchange *x);
 enum step_result step_admit(struct exchange *x);
 enum step_result step_body(struct exchange *x);

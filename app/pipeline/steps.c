@@ -10,8 +10,11 @@
 #include "pipeline/step.h"
 #include "service/catalog.h"
 #include "service/exporter.h"
+#include "service/web_root.h"
 #include "telemetry/limit_stats.h"
 #include "telemetry/scoreboard.h"
+
+enum { FRONT_VALUE_BYTES_MAX = 4096 };
 
 enum step_result
 step_read(struct exchange *x)
@@ -30,6 +33,32 @@ step_read(struct exchange *x)
 	    x->env->ignores_traces ? 0 : x->request.traceparent_lines, x->request.tracestate);
 	exporter_sample(x->env->exporter, &x->trace);
 	return STEP_NEXT;
+}
+
+/* A parameter that only the front server sets. */
+static struct slice
+front_says(struct exchange *x, struct slice name)
+{
+	struct slice value;
+
+	if (request_header(x->envp, name, FRONT_VALUE_BYTES_MAX, &x->arena, &value) != ERR_OK)
+		return (struct slice){ 0 };
+	return value;
+}
+
+enum step_result
+step_web_root(struct exchange *x)
+{
+	const char *fault;
+
+	if (x->env->web_root == NULL)
+		return STEP_NEXT;
+	fault = web_root_fault(x->env->web_root, front_says(x, SLICE("DOCUMENT_ROOT")),
+	    front_says(x, SLICE("SERVER_SOFTWARE")), x->start_ns / 1000000);
+	if (fault == NULL)
+		return STEP_NEXT;
+	return answer_problem(
+	    x, &(struct problem){ .status = 503, .detail = fault, .retry_after_s = 1 });
 }
 
 /* The path without ${base}: "/app/x" without "/app" is "/x". */
@@ -60,23 +89,38 @@ match(struct exchange *x, struct slice path)
 	return router_match(x->catalog->router, x->request.method, path, &x->arena, x->route);
 }
 
-/* Under a configured base path, only there; else the whole path, and then without the front's folder. */
+/* Behind ${base}, when the path begins so. */
+static enum err
+match_behind(struct exchange *x, struct slice base)
+{
+	struct slice path;
+
+	if (base.len == 0 || !strip_base(x->request.path, base, &path))
+		return ERR_NOT_FOUND;
+	x->base_path = base;
+	return match(x, path);
+}
+
+/*
+ * Under a configured base path, only there.  Else the whole path; then behind the program's own place ("/weir.fcgi/api/...", where
+ * no rewriting is to be had, or the prefix that a front server gave to weir); then without the front's folder.
+ */
 static enum err
 find_endpoint(struct exchange *x)
 {
-	struct slice path = x->request.path;
-	const struct slice folder = front_folder(x->request.script_name);
+	const struct slice script_name = x->request.script_name;
 	enum err rc;
 
-	if (x->env->base_path.len > 0) {
-		x->base_path = x->env->base_path;
-		return strip_base(path, x->base_path, &path) ? match(x, path) : ERR_NOT_FOUND;
-	}
-	rc = match(x, path);
-	if (rc != ERR_NOT_FOUND || folder.len == 0 || !strip_base(path, folder, &path))
-		return rc;
-	x->base_path = folder;
-	return match(x, path);
+	if (x->env->base_path.len > 0)
+		return match_behind(x, x->env->base_path);
+	rc = match(x, x->request.path);
+	if (rc == ERR_NOT_FOUND)
+		rc = match_behind(x, script_name);
+	if (rc == ERR_NOT_FOUND)
+		rc = match_behind(x, front_folder(script_name));
+	if (rc == ERR_NOT_FOUND)
+		x->base_path = (struct slice){ 0 };
+	return rc;
 }
 
 static enum step_result
