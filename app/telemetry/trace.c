@@ -172,7 +172,6 @@ trace_take_id(struct trace_context *t, struct slice request_id)
 	    !read_hex(request_id.ptr, id, sizeof id) || is_zero(id, sizeof id))
 		return;
 	memcpy(t->trace_id, id, sizeof id);
-	t->random = false; /* whoever made it has not said so */
 }
 
 bool

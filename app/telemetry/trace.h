@@ -35,7 +35,7 @@ void trace_begin(struct trace_context *t, struct slice traceparent, unsigned tra
 
 /*
  * A new trace may take the id that the front server gave the request: ${request_id} when it is 32 lower-case hex
- * digits, as nginx makes them.  So the front's log knows the trace too.  Anything else changes nothing.
+ * digits, as nginx makes them, of 16 random bytes.  So the front's log knows the trace too.  Anything else changes nothing.
  */
 void trace_take_id(struct trace_context *t, struct slice request_id);
 

@@ -205,6 +205,7 @@ test_a_new_trace_may_be_named_as_the_request(void)
 	}
 	trace_take_id(&t, SLICE("4bf92f3577b34da6a3ce929d0e0e4736"));
 	CU_ASSERT_NSTRING_EQUAL(trace_format(&t, out), "00-4bf92f3577b34da6a3ce929d0e0e4736-", 36);
+	CU_ASSERT_TRUE(t.random);
 	trace_begin(&t, SLICE("00-aaf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"), 1,
 	    (struct slice){ NULL, 0 });
 	trace_take_id(&t, SLICE("4bf92f3577b34da6a3ce929d0e0e4736")); /* the caller's stays */
