@@ -76,7 +76,7 @@ unit_sources  := $(wildcard tests/unit/*/*.c) tests/support/unit.c
 tool_sources  := $(wildcard tests/lint/*.c tests/bench/*.c tests/fuzz/*.c) tests/support/replay.c
 all_sources   := $(weir_sources) $(unit_sources) $(tool_sources)
 
-.PHONY: all run stack test unit lint format docs asan tsan memcheck fuzz bench install clean help objects
+.PHONY: all run stack test fronts unit lint format docs asan tsan memcheck fuzz bench install clean help objects
 .SECONDARY:
 .DELETE_ON_ERROR:
 all: $(B)/weir ## build build/weir (the default)
@@ -143,6 +143,12 @@ test: all need-test $(unit_programs) $(fuzzers:%=$(B)/replay/%) $(B)/gen_docs ##
 
 # UNIT_LEFT_OUT: suites that are not run.
 unit_runs = $(foreach program,$(unit_programs),"$(program) $(UNIT_LEFT_OUT:%=-%)")
+
+# What each front server can do, as seen; the README shows it.
+fronts: all need-test $(B)/gen_docs ## see what each front server can do, and write the table of the README
+	WEIR_FRONTS=write $(PYTEST) tests/integration/test_92_fronts.py
+	cp $(B)/fronts.md tests/integration/fronts.md
+	tests/lint/docs --write $(B)/gen_docs
 
 unit: $(unit_programs) ## run the unit tests only
 	@$(RUN_TESTS) $(UNIT_WRAPPER) $(unit_runs)
@@ -237,7 +243,8 @@ $(B)/bench/seed: $(B)/tests/bench/seed.o $(filter %.a,$(call with,runtime))
 
 install: all ## install under DESTDIR and PREFIX (default /usr/local)
 	install -D -m 0755 $(B)/weir $(DESTDIR)$(PREFIX)/bin/weir
-	install -D -m 0644 -t $(DESTDIR)$(PREFIX)/share/weir/nginx nginx/fastcgi_weir.conf
+	install -D -m 0644 -t $(DESTDIR)$(PREFIX)/share/weir/nginx nginx/fastcgi_weir.conf nginx/server_weir.conf nginx/weir.conf
+	install -m 0755 -t $(DESTDIR)$(PREFIX)/share/weir/nginx nginx/adapt
 	install -D -m 0644 -t $(DESTDIR)$(PREFIX)/share/weir/deploy app/deploy/*.yaml
 	install -D -m 0644 -t $(DESTDIR)$(PREFIX)/share/weir/apache apache/weir.conf apache/proxy_fcgi.conf apache/htaccess
 	install -D -m 0644 -t $(DESTDIR)$(PREFIX)/share/weir/handlers/atlas handlers/atlas/*.sql

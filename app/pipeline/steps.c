@@ -31,6 +31,8 @@ step_read(struct exchange *x)
 	x->response.head_only = x->request.method == HTTP_HEAD;
 	trace_begin(&x->trace, x->request.traceparent,
 	    x->env->ignores_traces ? 0 : x->request.traceparent_lines, x->request.tracestate);
+	if (x->request.request_id_from_front)
+		trace_take_id(&x->trace, x->request.request_id);
 	exporter_sample(x->env->exporter, &x->trace);
 	return STEP_NEXT;
 }
@@ -83,41 +85,48 @@ front_folder(struct slice script_name)
 	return script_name;
 }
 
+/* The request's path, for one method. */
+struct search {
+	enum http_method method;
+	struct route_match *out;
+};
+
 static enum err
-match(struct exchange *x, struct slice path)
+match(struct exchange *x, const struct search *s, struct slice path)
 {
-	return router_match(x->catalog->router, x->request.method, path, &x->arena, x->route);
+	return router_match(x->catalog->router, s->method, path, &x->arena, s->out);
 }
 
 /* Behind ${base}, when the path begins so. */
 static enum err
-match_behind(struct exchange *x, struct slice base)
+match_behind(struct exchange *x, const struct search *s, struct slice base)
 {
 	struct slice path;
 
 	if (base.len == 0 || !strip_base(x->request.path, base, &path))
 		return ERR_NOT_FOUND;
 	x->base_path = base;
-	return match(x, path);
+	return match(x, s, path);
 }
 
 /*
  * Under a configured base path, only there.  Else the whole path; then behind the program's own place ("/weir.fcgi/api/...", where
  * no rewriting is to be had, or the prefix that a front server gave to weir); then without the front's folder.
  */
-static enum err
-find_endpoint(struct exchange *x)
+enum err
+route_match(struct exchange *x, enum http_method m, struct route_match *out)
 {
+	const struct search s = { m, out };
 	const struct slice script_name = x->request.script_name;
 	enum err rc;
 
 	if (x->env->base_path.len > 0)
-		return match_behind(x, x->env->base_path);
-	rc = match(x, x->request.path);
+		return match_behind(x, &s, x->env->base_path);
+	rc = match(x, &s, x->request.path);
 	if (rc == ERR_NOT_FOUND)
-		rc = match_behind(x, script_name);
+		rc = match_behind(x, &s, script_name);
 	if (rc == ERR_NOT_FOUND)
-		rc = match_behind(x, front_folder(script_name));
+		rc = match_behind(x, &s, front_folder(script_name));
 	if (rc == ERR_NOT_FOUND)
 		x->base_path = (struct slice){ 0 };
 	return rc;
@@ -131,6 +140,7 @@ answer_options(struct exchange *x)
 	x->response.status = 204;
 	response_header(&x->response, &x->arena, "Allow", slice_of(allow));
 	response_header(&x->response, &x->arena, "Cache-Control", SLICE("no-store"));
+	cors_preflight(x);
 	return STEP_ANSWERED;
 }
 
@@ -152,7 +162,7 @@ step_route(struct exchange *x)
 	x->route = arena_alloc(&x->arena, sizeof *x->route);
 	if (x->route == NULL)
 		return answer_problem(x, &(struct problem){ .status = 503, .retry_after_s = 1 });
-	rc = find_endpoint(x);
+	rc = route_match(x, x->request.method, x->route);
 	if (rc == ERR_INVALID)
 		return answer_error(x, 400, arena_printf(&x->arena, "path: %s", x->route->why));
 	if (rc == ERR_NOT_FOUND)
@@ -163,9 +173,9 @@ step_route(struct exchange *x)
 		return answer_problem(x, &(struct problem){ .status = 503, .retry_after_s = 1 });
 	if (x->request.method == HTTP_OPTIONS)
 		return answer_options(x);
+	x->endpoint = x->route->endpoint;
 	if (!accept_allows_json(x->request.accept))
 		return answer_error(x, 406, "Accept: the answer is application/json");
-	x->endpoint = x->route->endpoint;
 	/* One timeout for the statement, and once more for all that comes before and after it. */
 	x->deadline_ms = x->start_ns / 1000000 - x->lost_us / 1000 + 2 * x->endpoint->timeout_ms;
 	return STEP_NEXT;
