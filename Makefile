@@ -7,6 +7,8 @@
 B      ?= build
 PORT   ?= 8080
 PREFIX ?= /usr/local
+VERSION  := 0.1.0
+RELEASED := 2026-11-24
 sysconfdir ?= /etc
 
 ifeq ($(origin CC),default)
@@ -37,6 +39,19 @@ compile = $(CC) -std=c11 -D_GNU_SOURCE -Iapp -I. $(MACHINE) $(OPTIMIZE) $(WARNIN
           -pthread $(CPPFLAGS) $(CFLAGS)
 link    = $(CC) $(OPTIMIZE) $(SANITIZE) -pthread $(HARDEN_LINK) $(LDFLAGS)
 
+# `make static`.  Static glibc, because Debian has the other libraries' archives, and they are made for glibc: musl
+# (musl-tools) would need each of them built anew, and a binary that is linked to shared libraries with symbols of an
+# old glibc would still need those libraries, by the names that they have there.  static-pie keeps the
+# addresses random.  Two libraries have no archive that links: libpq (its Kerberos and LDAP have none) and
+# librdkafka (its SASL loads modules), so PostgreSQL and Kafka are not in it.  glibc's getaddrinfo() and getgrnam() would
+# load the host's NSS modules, which fit the host's glibc and not ours: app/main.c keeps to those that are built in,
+# /etc/hosts, DNS and /etc/group.
+ifdef STATIC
+HARDEN_LINK := -static-pie -Wl,-z,relro,-z,now,--no-warnings
+CPPFLAGS    += -DENGINE_POSTGRESQL=0 -DENGINE_KAFKA=0
+unlinkable  := -lpq -lrdkafka
+endif
+
 # `make V=1` shows the commands as they are.
 say = $(if $(V),,@printf '  %-4s %s\n' $1 $2;)
 
@@ -57,7 +72,7 @@ stands_on_cmd       := runtime handlers $(stands_on_handlers)
 
 # Other people's libraries, at the floor of their home.
 libs_base   := -lxxhash -lnettle -lm
-libs_client := -lfcgi -lhiredis -lsqlite3 -llmdb -lpq -lrdkafka -lzstd
+libs_client := $(filter-out $(unlinkable),-lfcgi -lhiredis -lsqlite3 -llmdb -lpq -lrdkafka -lzstd)
 
 sources = $(sort $(wildcard $(if $(filter handlers,$1),handlers,app/$1)/*.c))
 objects = $(patsubst %.c,$(B)/%.o,$1)
@@ -73,15 +88,21 @@ unit_sources  := $(wildcard tests/unit/*/*.c) tests/support/unit.c
 tool_sources  := $(wildcard tests/lint/*.c tests/bench/*.c tests/fuzz/*.c) tests/support/replay.c
 all_sources   := $(weir_sources) $(unit_sources) $(tool_sources)
 
-.PHONY: all run stack test unit lint format docs asan tsan memcheck fuzz bench install clean help objects
+.PHONY: all static run stack test unit lint format docs asan tsan memcheck fuzz bench install clean help objects
 .SECONDARY:
 .DELETE_ON_ERROR:
 all: $(B)/weir ## build build/weir (the default)
+
+static: need-build ## build build/weir-static, which needs no library of the system that it runs on
+	@$(MAKE) $(B)/static/weir B=$(B)/static STATIC=yes
+	@cp $(B)/static/weir $(B)/weir-static
 
 objects: $(call objects,$(all_sources))
 
 $(B)/weir: $(B)/app/main.o $(call library,cmd) $(filter %.a,$(call with,cmd))
 	$(call say,ld,$@)$(link) $< $(call with,cmd) -o $@
+
+$(B)/app/main.o $(B)/app/cmd/version.o: CPPFLAGS += -DWEIR_VERSION='"$(VERSION)"' -DWEIR_STATIC=$(if $(STATIC),1,0)
 
 $(B)/%.o: %.c Makefile | need-build
 	@mkdir -p $(@D)
