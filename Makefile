@@ -7,9 +7,11 @@
 B      ?= build
 PORT   ?= 8080
 PREFIX ?= /usr/local
-VERSION  := 0.1.0
-RELEASED := 2026-11-24
+# The newest entry of the changelog says which version this is, and of which day.
+VERSION  := $(shell sed -n '1s/.*(\(.*\)).*/\1/p' app/deploy/debian/changelog)
+RELEASED := $(shell date -u +%F -d "$$(sed -n '/^ -- .*>  /{s///p;q}' app/deploy/debian/changelog)")
 sysconfdir ?= /etc
+unitdir ?= $(PREFIX)/lib/systemd/system
 
 ifeq ($(origin CC),default)
 CC := gcc
@@ -88,7 +90,7 @@ unit_sources  := $(wildcard tests/unit/*/*.c) tests/support/unit.c
 tool_sources  := $(wildcard tests/lint/*.c tests/bench/*.c tests/fuzz/*.c) tests/support/replay.c
 all_sources   := $(weir_sources) $(unit_sources) $(tool_sources)
 
-.PHONY: all static run stack test unit lint format docs asan tsan memcheck fuzz bench install clean help objects
+.PHONY: all static man run stack test unit lint format docs asan tsan memcheck fuzz bench install uninstall deb clean help objects
 .SECONDARY:
 .DELETE_ON_ERROR:
 all: $(B)/weir ## build build/weir (the default)
@@ -211,7 +213,13 @@ format: need-lint ## put all C files into the shape of .clang-format
 docs: $(B)/gen_docs ## write the tables of the README from the tables of the code
 	tests/lint/docs --write $<
 
-$(B)/gen_docs: $(B)/tests/lint/gen_docs.o $(filter %.a,$(call with,cmd))
+man: $(B)/man/weir.1 $(B)/man/weir-endpoint.5 ## the manual pages, from the same tables, in build/man
+
+$(B)/man/%: app/deploy/man/%.in app/deploy/man/render $(B)/gen_man app/deploy/debian/changelog
+	@mkdir -p $(@D)
+	$(call say,man,$@)app/deploy/man/render $< $(B)/gen_man $(VERSION) $(RELEASED) > $@
+
+$(B)/gen_docs $(B)/gen_man: $(B)/%: $(B)/tests/lint/%.o $(filter %.a,$(call with,cmd))
 	$(call say,ld,$@)$(link) $< $(call with,cmd) -o $@
 
 # ---- Bench -------------------------------------------------------------------
@@ -230,13 +238,47 @@ $(B)/bench/seed: $(B)/tests/bench/seed.o $(filter %.a,$(call with,runtime))
 
 # ---- Install, clean, help ----------------------------------------------------
 
-install: all ## install under DESTDIR and PREFIX (default /usr/local)
+# Files that tell of the binary or of each other say /usr; they are given PREFIX on the way.  Settings of an earlier
+# installation are left as they are.
+prefixed  = sed 's|/usr/bin/weir|$(PREFIX)/bin/weir|g; s|/usr/local/share/weir|$(PREFIX)/share/weir|g' $1 > $2 && chmod 0644 $2
+web_files := $(wildcard nginx/fastcgi_weir.conf nginx/weir.conf apache/*)
+units     := weir.service weir.socket
+
+install: all man ## install under DESTDIR and PREFIX (default /usr/local)
 	install -D -m 0755 $(B)/weir $(DESTDIR)$(PREFIX)/bin/weir
-	install -D -m 0644 -t $(DESTDIR)$(PREFIX)/share/weir/nginx nginx/fastcgi_weir.conf
+	install -D -m 0644 -t $(DESTDIR)$(PREFIX)/share/man/man1 $(B)/man/weir.1
+	install -D -m 0644 -t $(DESTDIR)$(PREFIX)/share/man/man5 $(B)/man/weir-endpoint.5
+	@for file in $(web_files); do \
+	    install -d $(DESTDIR)$(PREFIX)/share/weir/$${file%/*} && \
+	    $(call prefixed,$$file,$(DESTDIR)$(PREFIX)/share/weir/$$file) || exit 1; done
 	install -D -m 0644 -t $(DESTDIR)$(PREFIX)/share/weir/handlers/atlas handlers/atlas/*.sql
 	install -D -m 0644 -t $(DESTDIR)$(PREFIX)/share/weir/handlers/atlas/schema handlers/atlas/schema/*
-	install -D -m 0644 -t $(DESTDIR)$(PREFIX)/share/doc/weir README.md CHANGES.md LICENSE
-	install -d -m 0755 $(DESTDIR)$(sysconfdir)/weir/handlers
+	install -D -m 0644 -t $(DESTDIR)$(PREFIX)/share/doc/weir README.md CHANGES.md
+	install -d $(DESTDIR)$(unitdir) $(DESTDIR)$(sysconfdir)/weir/handlers
+	@for unit in $(units); do \
+	    $(call prefixed,app/deploy/systemd/$$unit,$(DESTDIR)$(unitdir)/$$unit) || exit 1; done
+	install -D -m 0644 app/deploy/systemd/weir.tmpfiles $(DESTDIR)$(PREFIX)/lib/tmpfiles.d/weir.conf
+	install -D -m 0644 app/deploy/logrotate/weir $(DESTDIR)$(sysconfdir)/logrotate.d/weir
+	@test -e $(DESTDIR)$(sysconfdir)/weir/weir.env || \
+	    install -m 0640 app/deploy/weir.env $(DESTDIR)$(sysconfdir)/weir/weir.env
+
+uninstall: ## remove what was installed; settings, endpoint files, state and log stay
+	rm -rf $(DESTDIR)$(PREFIX)/bin/weir $(DESTDIR)$(PREFIX)/share/weir $(DESTDIR)$(PREFIX)/share/doc/weir \
+	    $(DESTDIR)$(PREFIX)/share/man/man1/weir.1 $(DESTDIR)$(PREFIX)/share/man/man5/weir-endpoint.5 \
+	    $(units:%=$(DESTDIR)$(unitdir)/%) $(DESTDIR)$(PREFIX)/lib/tmpfiles.d/weir.conf \
+	    $(DESTDIR)$(sysconfdir)/logrotate.d/weir
+
+# Debian's tools want a folder debian/ at the top of the source, and write their packages beside that: so the source is
+# copied to where both may be.
+DEB := $(B)/deb
+
+deb: need-deb ## build the Debian package, in build/deb
+	@rm -rf $(DEB) && mkdir -p $(DEB)/weir
+	@tar -c --exclude-from=.gitignore --exclude=./build --exclude=./var --exclude=./.git . | tar -x -C $(DEB)/weir
+	@cp -r app/deploy/debian $(DEB)/weir/debian
+	cd $(DEB)/weir && MAKEFLAGS= MAKELEVEL=0 dpkg-buildpackage --build=binary --no-sign -j$(shell nproc)
+	@rm -rf $(DEB)/weir
+	@ls $(DEB)/*.deb
 
 clean: ## remove what was built (var/, the state of `make run`, stays)
 	rm -rf $(B)
