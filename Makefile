@@ -253,8 +253,9 @@ install: all man ## install under DESTDIR and PREFIX (default /usr/local)
 	    $(call prefixed,$$file,$(DESTDIR)$(PREFIX)/share/weir/$$file) || exit 1; done
 	install -D -m 0644 -t $(DESTDIR)$(PREFIX)/share/weir/handlers/atlas handlers/atlas/*.sql
 	install -D -m 0644 -t $(DESTDIR)$(PREFIX)/share/weir/handlers/atlas/schema handlers/atlas/schema/*
+	install -D -m 0644 -t $(DESTDIR)$(PREFIX)/share/weir/handlers/example app/deploy/handlers/*.sql
 	install -D -m 0644 -t $(DESTDIR)$(PREFIX)/share/doc/weir README.md CHANGES.md
-	install -d $(DESTDIR)$(unitdir) $(DESTDIR)$(sysconfdir)/weir/handlers
+	install -d -m 0755 $(DESTDIR)$(unitdir) $(DESTDIR)$(sysconfdir)/weir/handlers
 	@for unit in $(units); do \
 	    $(call prefixed,app/deploy/systemd/$$unit,$(DESTDIR)$(unitdir)/$$unit) || exit 1; done
 	install -D -m 0644 app/deploy/systemd/weir.tmpfiles $(DESTDIR)$(PREFIX)/lib/tmpfiles.d/weir.conf
