@@ -90,7 +90,7 @@ unit_sources  := $(wildcard tests/unit/*/*.c) tests/support/unit.c
 tool_sources  := $(wildcard tests/lint/*.c tests/bench/*.c tests/fuzz/*.c) tests/support/replay.c
 all_sources   := $(weir_sources) $(unit_sources) $(tool_sources)
 
-.PHONY: all static man run stack test unit lint format docs asan tsan memcheck fuzz bench install uninstall deb clean help objects
+.PHONY: all static man run stack test test-packages unit lint format docs asan tsan memcheck fuzz bench install uninstall deb clean help objects
 .SECONDARY:
 .DELETE_ON_ERROR:
 all: $(B)/weir ## build build/weir (the default)
@@ -139,9 +139,12 @@ $(call objects,$(unit_sources)): | need-test
 
 RUN_TESTS = $(PYTHON) -B tests/support/run_tests.py
 
-test: all need-test $(unit_programs) $(fuzzers:%=$(B)/replay/%) $(B)/gen_docs ## build, and run all unit and integration tests
+test: all need-test $(unit_programs) $(fuzzers:%=$(B)/replay/%) $(B)/gen_docs man ## build, and run all unit and integration tests
 	@$(RUN_TESTS) $(unit_programs) $(foreach x,$(fuzzers),"$(B)/replay/$x $(wildcard tests/fuzz/corpus/$x/*)") \
 	    --pytest tests/integration
+
+test-packages: all static deb need-packages ## what is slow about packaging, as root: chroots, the package, the static build, the Dockerfile
+	@$(RUN_TESTS) --pytest tests/packages
 
 # UNIT_LEFT_OUT: suites that are not run.
 unit_runs = $(foreach program,$(unit_programs),"$(program) $(UNIT_LEFT_OUT:%=-%)")
@@ -285,7 +288,7 @@ clean: ## remove what was built (var/, the state of `make run`, stays)
 	rm -rf $(B)
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
 need-%:
 	@.ci/packages $*
