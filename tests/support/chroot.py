@@ -62,15 +62,19 @@ class Chroot:
         """Where that path is for us."""
         return os.path.join(self.folder, inside.lstrip("/"))
 
-    def argv(self, *command, user=None, env=None, cwd="/"):
-        """What runs it.  `user` is USER, or USER:GROUP,GROUP... for a process that has those groups as well."""
+    def argv(self, *command, user=None, env=None, cwd="/", alone=False):
+        """What runs it.  `user` is USER, or USER:GROUP,GROUP... for a process that has those groups as well.
+
+        `alone`: it sees no process but its own, as in a container that is being built.
+        """
         env = {"PATH": PATH, "LC_ALL": "C.UTF-8", "DEBIAN_FRONTEND": "noninteractive", **(env or {})}
         inner = ["/usr/bin/env", "-i", "-C", cwd, *(f"{name}={value}" for name, value in env.items())]
         if user is not None:
             name, _, groups = user.partition(":")
             more = ["--groups", groups] if groups else ["--init-groups"]
             inner = ["/usr/bin/setpriv", "--reuid", name, "--regid", name, *more, "--", *inner]
-        return ["unshare", "--mount", "--propagation", "private", "sh", "-e", "-c", ENTER, self.folder, *inner, *command]
+        apart = ["--pid", "--fork", "--kill-child"] if alone else []
+        return ["unshare", *apart, "--mount", "--propagation", "private", "sh", "-e", "-c", ENTER, self.folder, *inner, *command]
 
     def run(self, *command, check=True, timeout=600, **how):
         done = subprocess.run(

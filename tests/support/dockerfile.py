@@ -75,7 +75,7 @@ class Build:
         self.stages[name[0] if name else ""] = self.stage
 
     def do_run(self, rest):
-        self.stage.run("/bin/sh", "-c", rest, timeout=1800)
+        self.stage.run("/bin/sh", "-c", rest, timeout=1800, alone=True)
 
     def do_env(self, rest):
         self.stage.env.update(word.split("=", 1) for word in shlex.split(rest))
