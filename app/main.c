@@ -24,7 +24,8 @@ usage(FILE *out)
 	(void)fprintf(out, "usage: weir COMMAND [options]\n\n");
 	for (size_t i = 0; i < COMMANDS; i++)
 		(void)fprintf(out, "  %-9s %s\n", commands[i]->name, commands[i]->summary);
-	(void)fprintf(out, "\n`weir COMMAND --help` explains each, `weir --version` what this weir is built with.\n");
+	(void)fprintf(out, "\n`weir COMMAND --help` explains each, `weir --version` what this weir "
+			   "is built with.\n");
 	return out == stdout ? EXIT_CODE_DONE : EXIT_CODE_USAGE;
 }
 

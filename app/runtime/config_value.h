@@ -9,7 +9,7 @@
  */
 enum config_verdict {
 	CONFIG_GOOD,
-	CONFIG_BAD,  /* not what config_expected() says */
+	CONFIG_BAD,   /* not what config_expected() says */
 	CONFIG_LATER, /* understood, but it comes with a later version */
 	CONFIG_ABSENT /* for an engine that this weir is built without (base/engines.h) */
 };

@@ -1,9 +1,7 @@
 """Goal: the Debian package is clean, installs, runs, is upgraded under load without a lost request, and goes away again."""
 
-import glob
 import os
 import re
-import shutil
 import subprocess
 import threading
 import uuid
@@ -11,28 +9,13 @@ import uuid
 import pytest
 
 import chroot
+import deb
 import processes
 import weir as house
 
-DEB = os.path.join(house.ROOT, "build", "deb")
 NOTES = "-- POST /t/notes\n-- body text: text\nINSERT INTO notes (id, text) VALUES (:idempotency_key, :text);\n"
 SETTINGS = "/etc/weir/weir.env"
 LOADERS = 4
-
-
-def package():
-    (path,) = glob.glob(os.path.join(DEB, "weir_*.deb"))
-    return path
-
-
-def version_of(path):
-    return subprocess.run(["dpkg-deb", "-f", path, "Version"], check=True, stdout=subprocess.PIPE, text=True).stdout.strip()
-
-
-def install(system, path):
-    name = os.path.basename(path)
-    shutil.copy(path, system.path("/root/" + name))
-    system.run("apt-get", "install", "-y", "--no-install-recommends", "/root/" + name)
 
 
 @pytest.fixture(scope="module")
@@ -40,7 +23,7 @@ def system():
     """A Debian 12 with the package; its weir is started by hand, for no systemd runs there."""
     with chroot.copy_of("bookworm") as made:
         made.run("apt-get", "update")
-        install(made, package())
+        deb.install(made, deb.package())
         yield made
 
 
@@ -104,7 +87,7 @@ def installed(system, tmp_path):
 
 def test_lintian_finds_nothing():
     run = subprocess.run(
-        ["lintian", "--allow-root", "--pedantic", "--display-info", "--fail-on=error,warning,info,pedantic", package()],
+        ["lintian", "--allow-root", "--pedantic", "--display-info", "--fail-on=error,warning,info,pedantic", deb.package()],
         capture_output=True,
         text=True,
     )
@@ -112,7 +95,7 @@ def test_lintian_finds_nothing():
 
 
 def test_the_package_has_the_version_that_the_binary_tells(system):
-    assert system.run("weir", "--version").stdout.splitlines()[0] == f"weir {version_of(package())}"
+    assert system.run("weir", "--version").stdout.splitlines()[0] == f"weir {deb.version_of(deb.package())}"
 
 
 def test_it_makes_a_user_and_its_folders(system):
@@ -141,7 +124,7 @@ def test_the_web_servers_group_reaches_the_socket_and_nobody_else(installed):
 
 def test_an_upgrade_under_load_goes_over_to_the_new_binary_and_loses_nothing(installed, tmp_path):
     system = installed.system
-    newer = make_newer(package(), tmp_path)
+    newer = deb.make_newer(deb.package(), tmp_path)
     before = os.stat(system.path("/usr/bin/weir")).st_ino
     failures, sent, stop = [], [0] * LOADERS, threading.Event()
 
@@ -160,7 +143,7 @@ def test_an_upgrade_under_load_goes_over_to_the_new_binary_and_loses_nothing(ins
         thread.start()
     try:
         processes.wait_until(lambda: min(sent) > 20, "load")
-        install(system, newer)
+        deb.install(system, newer)
         processes.wait_until(
             lambda: "taken_over" in installed.log() or "rolled_back" in installed.log(), "the new binary", timeout=60
         )
@@ -174,19 +157,6 @@ def test_an_upgrade_under_load_goes_over_to_the_new_binary_and_loses_nothing(ins
     exe = os.stat(f"/proc/{installed.serve.pid}/exe").st_ino
     assert exe != before and exe == os.stat(system.path("/usr/bin/weir")).st_ino
     assert installed.serve.poll() is None  # the same process
-
-
-def make_newer(path, folder):
-    """The same package with a higher version."""
-    tree = os.path.join(folder, "newer")
-    subprocess.run(["dpkg-deb", "-R", path, tree], check=True)
-    control = os.path.join(tree, "DEBIAN", "control")
-    text = open(control).read()
-    with open(control, "w") as f:
-        f.write(text.replace(f"Version: {version_of(path)}", f"Version: {version_of(path)}+newer"))
-    newer = os.path.join(folder, "weir_newer.deb")
-    subprocess.run(["dpkg-deb", "--root-owner-group", "-b", tree, newer], check=True, stdout=subprocess.DEVNULL)
-    return newer
 
 
 def test_removed_it_leaves_writes_and_settings_and_purged_nothing(system):
