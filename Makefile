@@ -7,8 +7,8 @@
 B      ?= build
 PORT   ?= 8080
 PREFIX ?= /usr/local
-# The newest entry of the changelog says which version this is, and of which day.
-VERSION  := $(shell sed -n '1s/.*(\(.*\)).*/\1/p' app/deploy/debian/changelog)
+# The changelog tells of which day this version is.
+VERSION  := $(shell sed -n 's/^.define WEIR_VERSION "\(.*\)"/\1/p' app/base/version.h)
 RELEASED := $(shell date -u +%F -d "$$(sed -n '/^ -- .*>  /{s///p;q}' app/deploy/debian/changelog)")
 sysconfdir ?= /etc
 unitdir ?= $(PREFIX)/lib/systemd/system
@@ -44,14 +44,14 @@ link    = $(CC) $(OPTIMIZE) $(SANITIZE) -pthread $(HARDEN_LINK) $(LDFLAGS)
 # `make static`.  Static glibc, because Debian has the other libraries' archives, and they are made for glibc: musl
 # (musl-tools) would need each of them built anew, and a binary that is linked to shared libraries with symbols of an
 # old glibc would still need those libraries, by the names that they have there.  static-pie keeps the
-# addresses random.  Two libraries have no archive that links: libpq (its Kerberos and LDAP have none) and
-# librdkafka (its SASL loads modules), so PostgreSQL and Kafka are not in it.  glibc's getaddrinfo() and getgrnam() would
+# addresses random.  Three libraries have no archive that links: libpq and libcurl (their Kerberos and LDAP
+# have none) and librdkafka (its SASL loads modules), so PostgreSQL, OTLP and Kafka are not in it.  glibc's getaddrinfo() and getgrnam() would
 # load the host's NSS modules, which fit the host's glibc and not ours: app/main.c keeps to those that are built in,
 # /etc/hosts, DNS and /etc/group.
 ifdef STATIC
 HARDEN_LINK := -static-pie -Wl,-z,relro,-z,now,--no-warnings
-CPPFLAGS    += -DENGINE_POSTGRESQL=0 -DENGINE_KAFKA=0
-unlinkable  := -lpq -lrdkafka
+CPPFLAGS    += -DENGINE_POSTGRESQL=0 -DENGINE_KAFKA=0 -DENGINE_OTLP=0
+unlinkable  := -lpq -lrdkafka -lcurl
 endif
 
 # `make V=1` shows the commands as they are.
@@ -74,7 +74,10 @@ stands_on_cmd       := runtime handlers $(stands_on_handlers)
 
 # Other people's libraries, at the floor of their home.
 libs_base   := -lxxhash -lnettle -lm
-libs_client := $(filter-out $(unlinkable),-lfcgi -lhiredis -lsqlite3 -llmdb -lpq -lrdkafka -lzstd)
+libs_client := $(filter-out $(unlinkable),-lfcgi -lhiredis -lsqlite3 -llmdb -lpq -lrdkafka -lzstd -lcurl -lz)
+
+# What no source stands for.
+made_runtime := $(B)/app/status/page.o
 
 sources = $(sort $(wildcard $(if $(filter handlers,$1),handlers,app/$1)/*.c))
 objects = $(patsubst %.c,$(B)/%.o,$1)
@@ -104,20 +107,38 @@ objects: $(call objects,$(all_sources))
 $(B)/weir: $(B)/app/main.o $(call library,cmd) $(filter %.a,$(call with,cmd))
 	$(call say,ld,$@)$(link) $< $(call with,cmd) -o $@
 
-$(B)/app/main.o $(B)/app/cmd/version.o: CPPFLAGS += -DWEIR_VERSION='"$(VERSION)"' -DWEIR_STATIC=$(if $(STATIC),1,0)
+$(B)/app/main.o $(B)/app/cmd/version.o: CPPFLAGS += -DWEIR_STATIC=$(if $(STATIC),1,0)
 
 $(B)/%.o: %.c Makefile | need-build
 	@mkdir -p $(@D)
 	$(call say,cc,$<)$(compile) -MMD -MP -c $< -o $@
 
 define floor_library
-$(call library,$1): $(call objects,$(call sources,$1))
+$(call library,$1): $(call objects,$(call sources,$1)) $(made_$1)
 	@mkdir -p $$(@D) && rm -f $$@
 	$$(call say,ar,$$@)ar rcs $$@ $$^
 endef
 $(foreach floor,$(FLOORS) cmd,$(eval $(call floor_library,$(floor))))
 
 -include $(patsubst %.c,$(B)/%.d,$(all_sources))
+
+# The status page: one C array, made of app/status/ and of what npm fetches for it, once, into build/npm.
+NPM ?= $(B)/npm
+export NPM
+uplot       := $(NPM)/node_modules/.package-lock.json
+status_page := $(filter-out %.json,$(wildcard app/status/*))
+
+$(uplot): app/status/package.json app/status/package-lock.json | need-build
+	@mkdir -p $(NPM) && cp $^ $(NPM)
+	$(call say,npm,$(NPM))npm ci --prefix $(NPM) --ignore-scripts --no-audit --no-fund --prefer-offline --loglevel=error >$(NPM)/log
+	@touch $@
+
+$(B)/app/status/page.c: $(status_page) $(uplot)
+	@mkdir -p $(@D)
+	$(call say,page,$@)node app/status/embed.mjs $(NPM)/node_modules > $@
+
+$(B)/app/status/page.o: $(B)/app/status/page.c app/runtime/status_page.h Makefile
+	$(call say,cc,$<)$(compile) -c $< -o $@
 
 # ---- Run ---------------------------------------------------------------------
 
@@ -166,14 +187,14 @@ asan: need-test ## unit tests and the kill storm under address and undefined-beh
 # librdkafka: it starts its threads by thrd_create(), which this sanitizer does not know, and crashes in them.
 tsan: need-test ## unit tests under the thread sanitizer
 	@$(MAKE) unit B=$(B)/tsan OPTIMIZE='-O1 -g' HARDEN= HARDEN_LINK= SANITIZE='-fsanitize=thread' \
-	    UNIT_WRAPPER='--under "setarch --addr-no-randomize"' UNIT_LEFT_OUT='$(SLOW_WALKS) kafka'
+	    UNIT_WRAPPER='--under "setarch --addr-no-randomize"' UNIT_LEFT_OUT='$(SLOW_WALKS) kafka kafka_steps'
 
 # Without the suites that step through a child instruction by instruction: they would step through valgrind.  Without
 # store_postgresql: a read that is as slow as under valgrind leaves its server for another one.
 # A forked child may end while it holds memory: only what is lost for certain counts, and it says nothing.
 VALGRIND     := valgrind --quiet --fair-sched=yes --child-silent-after-fork=yes --leak-check=full \
                 --show-leak-kinds=definite --errors-for-leak-kinds=definite --error-exitcode=99
-WALKS        := $(SLOW_WALKS) flight_walk key_cache_walk l1_crash limiter_steps
+WALKS        := $(SLOW_WALKS) flight_walk key_cache_walk l1_crash limiter_steps retry_budget_walk
 
 memcheck: need-test need-memcheck ## unit tests under valgrind
 	@$(MAKE) unit UNIT_WRAPPER='--under "$(VALGRIND)"' UNIT_LEFT_OUT='$(WALKS) store_postgresql'
@@ -227,13 +248,18 @@ $(B)/gen_docs $(B)/gen_man: $(B)/%: $(B)/tests/lint/%.o $(filter %.a,$(call with
 
 # ---- Bench -------------------------------------------------------------------
 
-bench: all need-bench $(B)/bench/floor_a $(B)/bench/floor_b $(B)/bench/seed ## weir beside two bare floors; ROUNDS=5 SECONDS=4
+bench: all need-bench $(B)/bench/floor_a $(B)/bench/floor_b $(B)/bench/seed $(B)/bench/open_loop ## weir beside two bare floors; ROUNDS=5 SECONDS=4
 	$(PYTHON) -B tests/bench/bench.py --build $(B)
 	$(PYTHON) -B tests/bench/fleet.py --build $(B)
+	$(PYTHON) -B tests/bench/overload.py --build $(B)
 
 $(B)/bench/floor_%: $(B)/tests/bench/floor_%.o
 	@mkdir -p $(@D)
 	$(call say,ld,$@)$(link) $< -lfcgi -o $@
+
+$(B)/bench/open_loop: $(B)/tests/bench/open_loop.o
+	@mkdir -p $(@D)
+	$(call say,ld,$@)$(link) $< -o $@
 
 $(B)/bench/seed: $(B)/tests/bench/seed.o $(filter %.a,$(call with,runtime))
 	@mkdir -p $(@D)
@@ -254,6 +280,7 @@ install: all man ## install under DESTDIR and PREFIX (default /usr/local)
 	@for file in $(web_files); do \
 	    install -d $(DESTDIR)$(PREFIX)/share/weir/$${file%/*} && \
 	    $(call prefixed,$$file,$(DESTDIR)$(PREFIX)/share/weir/$$file) || exit 1; done
+	install -D -m 0644 -t $(DESTDIR)$(PREFIX)/share/weir/deploy app/deploy/*.yaml
 	install -D -m 0644 -t $(DESTDIR)$(PREFIX)/share/weir/handlers/atlas handlers/atlas/*.sql
 	install -D -m 0644 -t $(DESTDIR)$(PREFIX)/share/weir/handlers/atlas/schema handlers/atlas/schema/*
 	install -D -m 0644 -t $(DESTDIR)$(PREFIX)/share/weir/handlers/example app/deploy/handlers/*.sql
@@ -276,11 +303,11 @@ uninstall: ## remove what was installed; settings, endpoint files, state and log
 # copied to where both may be.
 DEB := $(B)/deb
 
-deb: need-deb ## build the Debian package, in build/deb
+deb: need-deb $(uplot) ## build the Debian package, in build/deb
 	@rm -rf $(DEB) && mkdir -p $(DEB)/weir
 	@tar -c --exclude-from=.gitignore --exclude=./build --exclude=./var --exclude=./.git . | tar -x -C $(DEB)/weir
 	@cp -r app/deploy/debian $(DEB)/weir/debian
-	cd $(DEB)/weir && MAKEFLAGS= MAKELEVEL=0 dpkg-buildpackage --build=binary --no-sign -j$(shell nproc)
+	cd $(DEB)/weir && MAKEFLAGS= MAKELEVEL=0 NPM=$(abspath $(NPM)) dpkg-buildpackage --build=binary --no-sign -j$(shell nproc)
 	@rm -rf $(DEB)/weir
 	@ls $(DEB)/*.deb
 

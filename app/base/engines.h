@@ -14,5 +14,8 @@
 #ifndef ENGINE_KAFKA
 #define ENGINE_KAFKA 1 /* client/kafka.c: librdkafka */
 #endif
+#ifndef ENGINE_OTLP
+#define ENGINE_OTLP 1 /* client/http_post.c: libcurl */
+#endif
 
 #endif

@@ -54,7 +54,7 @@ enum exit_code command_usage_error(const struct command *c, const char *fmt, ...
     __attribute__((format(printf, 2, 3)));
 
 extern const struct command command_serve, command_worker, command_consume, command_check,
-    command_config, command_migrate, command_status, command_purge, command_dlq, command_breaker,
-    command_key, command_limit;
+    command_config, command_migrate, command_status, command_top, command_purge, command_dlq,
+    command_breaker, command_key, command_limit, command_doctor;
 
 #endif

@@ -9,6 +9,7 @@
 #include <stdio.h>
 
 #include "base/engines.h"
+#include "base/version.h"
 
 struct engine {
 	const char *name, *setting;
@@ -20,6 +21,7 @@ static const struct engine engines[] = {
 	{ "PostgreSQL", "DB_WRITE_URL=postgres://, DB_READ_URL", ENGINE_POSTGRESQL },
 	{ "Redis", "REDIS_URL", true },
 	{ "Kafka", "KAFKA_BROKERS", ENGINE_KAFKA },
+	{ "OTLP", "OTEL_EXPORTER_OTLP_ENDPOINT", ENGINE_OTLP },
 };
 
 enum exit_code

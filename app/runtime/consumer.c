@@ -88,6 +88,8 @@ open_job(struct runtime *rt, struct job *j)
 		.source = j->source,
 		.catalog = rt->catalog,
 		.cache = &rt->cache,
+		.exporter = rt->exporter,
+		.topics = rt->config->kafka_brokers == NULL ? NULL : &rt->topics,
 		.scoreboard = rt->scoreboard,
 		.member = rt->member,
 		.key_ttl_ms = rt->config->idempotency_ttl_ms,

@@ -10,15 +10,19 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/clock.h"
 #include "base/hash.h"
 #include "base/log.h"
 #include "base/rand.h"
 #include "base/str.h"
 #include "client/shm.h"
+#include "policy/concurrency.h"
+#include "policy/fair_share.h"
 #include "policy/flight.h"
 #include "policy/l1.h"
 #include "policy/lease.h"
 #include "policy/limiter.h"
+#include "policy/pace.h"
 #include "policy/positions.h"
 #include "policy/tickets.h"
 #include "service/fleet.h"
@@ -27,7 +31,13 @@
 #include "service/ingest.h"
 #include "service/purges.h"
 #include "service/queue.h"
+#include "service/retries.h"
 #include "service/tenant.h"
+#include "telemetry/activity.h"
+#include "telemetry/call_stats.h"
+#include "telemetry/endpoint_stats.h"
+#include "telemetry/history.h"
+#include "telemetry/limit_stats.h"
 #include "telemetry/scoreboard.h"
 
 enum {
@@ -76,6 +86,81 @@ members_init(void *mem, const struct regions_options *o, const struct region_see
 	(void)o;
 	(void)seeds;
 	scoreboard_init(mem);
+}
+
+static size_t
+endpoints_size(const struct regions_options *o)
+{
+	(void)o;
+	return endpoint_stats_size();
+}
+
+static void
+endpoints_init(void *mem, const struct regions_options *o, const struct region_seeds *seeds)
+{
+	(void)o;
+	(void)seeds;
+	endpoint_stats_init(mem, clock_mono_ms());
+}
+
+static size_t
+decisions_size(const struct regions_options *o)
+{
+	(void)o;
+	return limit_stats_size();
+}
+
+static void
+decisions_init(void *mem, const struct regions_options *o, const struct region_seeds *seeds)
+{
+	(void)o;
+	(void)seeds;
+	limit_stats_init(mem);
+}
+
+static size_t
+calls_size(const struct regions_options *o)
+{
+	(void)o;
+	return sizeof(struct call_table);
+}
+
+static void
+calls_init(void *mem, const struct regions_options *o, const struct region_seeds *seeds)
+{
+	(void)o;
+	(void)seeds;
+	call_table_init(mem);
+}
+
+static size_t
+activity_region_size(const struct regions_options *o)
+{
+	(void)o;
+	return activity_size();
+}
+
+static void
+activity_region_init(void *mem, const struct regions_options *o, const struct region_seeds *seeds)
+{
+	(void)o;
+	(void)seeds;
+	activity_init(mem);
+}
+
+static size_t
+history_region_size(const struct regions_options *o)
+{
+	(void)o;
+	return history_size();
+}
+
+static void
+history_region_init(void *mem, const struct regions_options *o, const struct region_seeds *seeds)
+{
+	(void)o;
+	(void)seeds;
+	history_init(mem);
 }
 
 static size_t
@@ -170,6 +255,21 @@ guards_region_init(void *mem, const struct regions_options *o, const struct regi
 }
 
 static size_t
+retries_region_size(const struct regions_options *o)
+{
+	(void)o;
+	return retries_size();
+}
+
+static void
+retries_region_init(void *mem, const struct regions_options *o, const struct region_seeds *seeds)
+{
+	(void)o;
+	(void)seeds;
+	retries_init(mem);
+}
+
+static size_t
 spool_size(const struct regions_options *o)
 {
 	return queue_shared_size(o->spool_bytes);
@@ -222,7 +322,9 @@ ingest_size(const struct regions_options *o)
 static void
 leave_zeroed(void *mem, const struct regions_options *o, const struct region_seeds *seeds)
 {
-	(void)mem; /* a new segment is zeroed, which is a consumer or forwarder that does nothing */
+	(void)
+	    mem; /* a new segment is zeroed, which is a consumer or forwarder that does nothing, or plans
+		      * that were never asked for */
 	(void)o;
 	(void)seeds;
 }
@@ -249,6 +351,13 @@ forward_size(const struct regions_options *o)
 }
 
 static size_t
+plans_size(const struct regions_options *o)
+{
+	(void)o;
+	return sizeof(struct pace);
+}
+
+static size_t
 tickets_region_size(const struct regions_options *o)
 {
 	(void)o;
@@ -263,26 +372,71 @@ tickets_region_init(void *mem, const struct regions_options *o, const struct reg
 	tickets_init(mem);
 }
 
+static size_t
+concurrency_region_size(const struct regions_options *o)
+{
+	(void)o;
+	return concurrencies_size();
+}
+
+static void
+concurrency_region_init(
+    void *mem, const struct regions_options *o, const struct region_seeds *seeds)
+{
+	(void)o;
+	(void)seeds;
+	concurrencies_init(mem);
+}
+
+static size_t
+fair_share_region_size(const struct regions_options *o)
+{
+	(void)o;
+	return fair_share_size();
+}
+
+static void
+fair_share_region_init(void *mem, const struct regions_options *o, const struct region_seeds *seeds)
+{
+	(void)o;
+	(void)seeds;
+	fair_share_init(mem);
+}
+
 /* The seeds come first: the others are made from them. */
 static const struct region table[] = {
 	{ "seeds", 1, seeds_size, seeds_init, offsetof(struct regions, seeds) },
 	{ "scoreboard", 1, members_size, members_init, offsetof(struct regions, scoreboard) },
+	{ "endpoints", 1, endpoints_size, endpoints_init, offsetof(struct regions, endpoints) },
+	{ "limits", 1, decisions_size, decisions_init, offsetof(struct regions, limits) },
+	{ "redis calls", 1, calls_size, calls_init, offsetof(struct regions, redis_calls) },
+	{ "activity", 1, activity_region_size, activity_region_init,
+	    offsetof(struct regions, activity) },
+	{ "history", 1, history_region_size, history_region_init,
+	    offsetof(struct regions, history) },
 	{ "limiter", 1, limits_size, limits_init, offsetof(struct regions, limiter) },
 	{ "leases", 1, leases_region_size, leases_region_init, offsetof(struct regions, leases) },
 	{ "fleet", 1, fleet_size, fleet_init, offsetof(struct regions, fleet) },
-	{ "l1", 1, copies_size, copies_init, offsetof(struct regions, l1) },
+	{ "l1", 2, copies_size, copies_init, offsetof(struct regions, l1) },
 	{ "flights", 1, flights_size, flights_init, offsetof(struct regions, flights) },
-	{ "guards", 1, guards_region_size, guards_region_init, offsetof(struct regions, guards) },
+	{ "guards", 2, guards_region_size, guards_region_init, offsetof(struct regions, guards) },
+	{ "retries", 1, retries_region_size, retries_region_init,
+	    offsetof(struct regions, retries) },
 	{ "read tickets", 1, tickets_region_size, tickets_region_init,
 	    offsetof(struct regions, read_tickets) },
 	{ "write tickets", 1, tickets_region_size, tickets_region_init,
 	    offsetof(struct regions, write_tickets) },
+	{ "concurrency", 1, concurrency_region_size, concurrency_region_init,
+	    offsetof(struct regions, concurrencies) },
+	{ "fair share", 1, fair_share_region_size, fair_share_region_init,
+	    offsetof(struct regions, fair_share) },
 	{ "queue", 2, spool_size, spool_init, offsetof(struct regions, queue) },
 	{ "purges", 1, purges_size, purges_init, offsetof(struct regions, purges) },
 	{ "positions", 1, positions_region_size, positions_region_init,
 	    offsetof(struct regions, positions) },
 	{ "ingest", 1, ingest_size, leave_zeroed, offsetof(struct regions, ingest) },
 	{ "forward", 1, forward_size, leave_zeroed, offsetof(struct regions, forward) },
+	{ "plans", 1, plans_size, leave_zeroed, offsetof(struct regions, plans) },
 	{ "api keys", 1, keys_size, keys_init, offsetof(struct regions, tenants) },
 };
 

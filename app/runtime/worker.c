@@ -16,6 +16,8 @@
 #include "base/log.h"
 #include "client/fcgi.h"
 #include "client/shm.h"
+#include "policy/admission.h"
+#include "policy/concurrency.h"
 #include "runtime/config.h"
 #include "runtime/consumer.h"
 #include "runtime/desk.h"
@@ -26,15 +28,20 @@
 #include "service/catalog.h"
 #include "service/idempotency.h"
 #include "service/ledger.h"
+#include "service/otel_settings.h"
 #include "service/purges.h"
+#include "service/slow_log.h"
 #include "service/store.h"
+#include "telemetry/activity.h"
+#include "telemetry/endpoint_stats.h"
 #include "telemetry/scoreboard.h"
 
 enum {
 	STEP_BACK_MS = 100,
-	TURN_MS = 500,	 /* the heartbeat's longest pause */
-	CHECK_MS = 1000, /* whether the segment is still the one that newcomers find */
-	STOP_MS = 5000,	 /* fast stop: what is in hand may take this long */
+	TURN_MS = 500,	  /* the heartbeat's longest pause */
+	PUBLISH_MS = 250, /* what is in hand, for those who look */
+	CHECK_MS = 1000,  /* whether the segment is still the one that newcomers find */
+	STOP_MS = 5000,	  /* fast stop: what is in hand may take this long */
 	IN_HAND_MAX = 16384,
 	ARENA_SPARE = 1 << 20,
 	COPIES_OF_BODY = 4,   /* as read, decoded, canonical, as the record of the spool */
@@ -45,12 +52,14 @@ struct worker {
 	const struct worker_options *o;
 	struct runtime rt;
 	struct pipeline_env env;
+	struct front_clocks fronts;
 	struct desk desk;
 	struct consumer *consumer;
+	struct slow_log *slow_log;   /* NULL: none */
 	struct forwarder *forwarder; /* of a worker without a supervisor, as the consumer */
 	struct source signals, lifeline;
 	enum { RUNNING, DRAINING, STOPPING, ENDED } state;
-	int64_t end_ms, checked_ms;
+	int64_t end_ms, checked_ms, published_ms;
 };
 
 /*
@@ -86,6 +95,7 @@ signal_came(struct source *s, uint32_t events)
 			break;
 		case SIGUSR1:
 			(void)log_reopen();
+			slow_log_reopen(w->slow_log);
 			break;
 		case SIGHUP:
 			reactor_step_back(w->desk.reactor, STEP_BACK_MS);
@@ -106,6 +116,19 @@ supervisor_died(struct source *s, uint32_t events)
 	w->state = ENDED;
 }
 
+/* What the dead had going on at the databases is not. */
+static void
+forget_dead(const struct worker *w)
+{
+	struct member_view v;
+
+	for (unsigned m = 0; m < SCOREBOARD_MEMBERS; m++) {
+		scoreboard_view(w->rt.scoreboard, m, &v);
+		if (v.kind == MEMBER_NONE || !v.alive)
+			concurrencies_forget(w->rt.regions->concurrencies, m);
+	}
+}
+
 static void
 look_around(struct worker *w)
 {
@@ -113,9 +136,15 @@ look_around(struct worker *w)
 
 	scoreboard_beat(w->rt.scoreboard, w->rt.member, now_ms);
 	scoreboard_in_hand(w->rt.scoreboard, w->rt.member, desk_in_hand(&w->desk));
+	endpoint_stats_tick(w->rt.regions->endpoints, now_ms);
+	if (now_ms - w->published_ms >= PUBLISH_MS) {
+		w->published_ms = now_ms;
+		desk_publish(&w->desk);
+	}
 	if (now_ms - w->checked_ms >= CHECK_MS) {
 		w->checked_ms = now_ms;
 		store_expire(w->rt.store, now_ms);
+		forget_dead(w);
 		ledger_expire(w->rt.ledger, now_ms - w->o->config->db_idle_timeout_ms);
 		if (!shm_check(w->rt.regions->shm) && w->state == RUNNING) {
 			log_warn("segment_gone", LOG_STR("path", shm_path(w->rt.regions->shm)),
@@ -164,16 +193,37 @@ fill_env(struct worker *w)
 		.store = w->rt.store,
 		.tenants = &w->rt.tenants,
 		.scoreboard = w->rt.scoreboard,
+		.endpoints = w->rt.regions->endpoints,
+		.limits = w->rt.regions->limits,
 		.member = w->rt.member,
+		.exporter = w->rt.exporter,
+		.slow_ns = c->slow_ms == 0 ? INT64_MAX : c->slow_ms * 1000000,
+		.slow_log = w->slow_log,
+		.ignores_traces = !c->otel->propagates,
 		.ledger = w->rt.ledger,
 		.base_path = slice_of(c->base_path),
 		.trusted = c->trusted_proxies.list,
 		.trusted_count = c->trusted_proxies.count,
 		.arena_max_bytes = arena_max_bytes(w),
+		.fair_share = w->rt.regions->fair_share,
+		.client_seed = w->rt.regions->seeds->limiter,
+		.fronts = &w->fronts,
 		.max_in_hand = IN_HAND_MAX,
 		.in_hand = &w->desk.in_hand,
 		.resume = desk_resume,
 	};
+}
+
+/* An endpoint that nobody asked for yet is seen with zeros. */
+static void
+show_endpoints(const struct worker *w)
+{
+	for (size_t i = 0; i < w->rt.catalog->count; i++) {
+		const struct endpoint *e = w->rt.catalog->endpoints[i];
+
+		endpoint_stats_claim(w->rt.regions->endpoints, e->name_hash, e->name,
+		    (enum endpoint_class)pipeline_class(e));
+	}
 }
 
 static enum err
@@ -191,7 +241,8 @@ open_parts(struct worker *w, int signal_fd)
 		.doorbell = w->rt.doorbell,
 		.scoreboard = w->rt.scoreboard,
 		.member = w->rt.member,
-		.threads = (size_t)c->threads };
+		.threads = (size_t)c->threads,
+		.activity = activity_of(w->rt.regions->activity, w->rt.member) };
 	enum err rc = desk_open(&desk, &w->desk);
 
 	if (rc == ERR_OK)
@@ -218,7 +269,8 @@ int
 worker_run(const struct worker_options *o)
 {
 	const unsigned needs = RUNTIME_SEGMENT | RUNTIME_MEMBER | RUNTIME_CATALOG | RUNTIME_STORE |
-			       RUNTIME_DATABASE | RUNTIME_KEYS | RUNTIME_QUEUE | RUNTIME_REDIS;
+			       RUNTIME_DATABASE | RUNTIME_KEYS | RUNTIME_QUEUE | RUNTIME_REDIS |
+			       RUNTIME_TRACES;
 	struct worker *w = calloc(1, sizeof *w);
 	struct fault_list faults;
 	int signal_fd = -1, code = 1;
@@ -235,7 +287,14 @@ worker_run(const struct worker_options *o)
 		code = faults.errors > 0 ? 78 : 1;
 		goto out;
 	}
+	if (o->config->slow_ms > 0 &&
+	    slow_log_open(o->config->slow_log, w->rt.regions->plans, &w->slow_log) != ERR_OK) {
+		log_error("slow_log_open_failed", LOG_STR("path", o->config->slow_log),
+		    LOG_STR("reason", strerror(errno)));
+		goto out;
+	}
 	fill_env(w);
+	show_endpoints(w);
 	if (open_parts(w, signal_fd) != ERR_OK) {
 		log_error("worker_start_failed", LOG_STR("reason", strerror(errno)));
 		goto out;
@@ -252,6 +311,7 @@ worker_run(const struct worker_options *o)
 	consumer_stop(&w->consumer);
 	forwarder_stop(&w->forwarder);
 	desk_close(&w->desk);
+	slow_log_close(&w->slow_log);
 	runtime_close(&w->rt);
 	(void)close(signal_fd);
 	free(w);
