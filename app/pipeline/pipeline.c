@@ -7,6 +7,7 @@
 
 #include "base/clock.h"
 #include "base/hash.h"
+#include "base/rand.h"
 #include "http/problem.h"
 #include "pipeline/step.h"
 #include "policy/fair_share.h"
@@ -128,8 +129,8 @@ charge_client(struct exchange *x)
 	if (x->asked || x->env->fair_share == NULL)
 		return;
 	x->client = hash64(x->env->client_seed, who.ptr, who.len);
-	x->waiter.heavy =
-	    fair_share_ask(x->env->fair_share, x->client, x->handed_ns / 1000000, &x->asked_us);
+	x->waiter.heavy = fair_share_ask(
+	    x->env->fair_share, x->client, x->handed_ns / 1000000, rand_u64(), &x->asked_us);
 	x->asked = true;
 }
 

@@ -152,7 +152,8 @@ count_clients(const struct fair_share *f, int64_t now_ms)
 }
 
 bool
-fair_share_ask(struct fair_share *f, uint64_t client, int64_t now_ms, int64_t *asked_us_out)
+fair_share_ask(
+    struct fair_share *f, uint64_t client, int64_t now_ms, uint64_t random, int64_t *asked_us_out)
 {
 	const uint32_t now = (uint32_t)now_ms;
 	const int64_t cost_us = atomic_load_explicit(&f->typical_us, memory_order_relaxed);
@@ -166,7 +167,8 @@ fair_share_ask(struct fair_share *f, uint64_t client, int64_t now_ms, int64_t *a
 	if (2 * asked >= faded(atomic_load_explicit(&f->greatest, memory_order_relaxed), now))
 		return true;
 	served = faded(atomic_load_explicit(&f->served, memory_order_relaxed), now);
-	return 2 * asked * count_clients(f, now_ms) > 3 * served;
+	/* Within the share with the chance of share to what was asked. */
+	return random % asked >= served / count_clients(f, now_ms);
 }
 
 /* One call that costs a hundred times as much moves it no further than one that costs twice as much: most calls are what

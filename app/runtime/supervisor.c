@@ -325,7 +325,7 @@ tick(struct supervisor *s, int64_t now_ms)
 	const struct pool_board b = board(s);
 
 	scoreboard_beat(s->rt.scoreboard, s->rt.member, now_ms);
-	endpoint_stats_tick(s->rt.regions->endpoints, now_ms); /* should all workers be stuck */
+	endpoint_stats_tick(s->rt.regions->endpoints, now_ms, 1);
 	pool_look(&s->pool, &b, now_ms, may_judge(s, now_ms));
 	look_around(s);
 	keep_history(s);

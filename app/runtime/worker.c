@@ -42,7 +42,7 @@ enum {
 	PUBLISH_MS = 250, /* what is in hand, for those who look */
 	CHECK_MS = 1000,  /* whether the segment is still the one that newcomers find */
 	STOP_MS = 5000,	  /* fast stop: what is in hand may take this long */
-	IN_HAND_MAX = 16384,
+	LATE_COPY_S = 3,  /* of what endpoints answer: the supervisor is stuck */
 	ARENA_SPARE = 1 << 20,
 	COPIES_OF_BODY = 4,   /* as read, decoded, canonical, as the record of the spool */
 	COPIES_OF_ANSWER = 2, /* from L1, and cut to its fields */
@@ -136,7 +136,9 @@ look_around(struct worker *w)
 
 	scoreboard_beat(w->rt.scoreboard, w->rt.member, now_ms);
 	scoreboard_in_hand(w->rt.scoreboard, w->rt.member, desk_in_hand(&w->desk));
-	endpoint_stats_tick(w->rt.regions->endpoints, now_ms);
+	/* The supervisor does, where there is one: it has the time. */
+	endpoint_stats_tick(
+	    w->rt.regions->endpoints, now_ms, w->o->supervisor_fd == -1 ? 1 : LATE_COPY_S);
 	if (now_ms - w->published_ms >= PUBLISH_MS) {
 		w->published_ms = now_ms;
 		desk_publish(&w->desk);
@@ -208,7 +210,7 @@ fill_env(struct worker *w)
 		.fair_share = w->rt.regions->fair_share,
 		.client_seed = w->rt.regions->seeds->limiter,
 		.fronts = &w->fronts,
-		.max_in_hand = IN_HAND_MAX,
+		.max_in_hand = WORKER_IN_HAND_MAX,
 		.in_hand = &w->desk.in_hand,
 		.resume = desk_resume,
 	};

@@ -15,6 +15,8 @@ struct handler_set; /* pipeline/handler.h */
  * moment, so that a new worker gets its share of the requests.  Ends at
  * once when the supervisor's end of ${supervisor_fd} (-1: none) closes.
  */
+enum { WORKER_IN_HAND_MAX = 16384 }; /* requests of one process, wherever they wait */
+
 struct worker_options {
 	const struct config *config;
 	const struct handler_set *handlers; /* for runtime_open() */

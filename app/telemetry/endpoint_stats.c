@@ -264,14 +264,15 @@ copy_row_write(const struct endpoint_view *v, struct copy_row *r)
 }
 
 void
-endpoint_stats_tick(struct endpoint_stats *e, int64_t now_ms)
+endpoint_stats_tick(struct endpoint_stats *e, int64_t now_ms, int64_t patience_s)
 {
 	const int64_t second = now_ms / 1000;
 	int64_t last = atomic_load(&e->second);
 	struct copy *c = &e->copies[second % COPIES];
 	struct endpoint_view v;
 
-	if (last >= second || !atomic_compare_exchange_strong(&e->second, &last, second))
+	if (last + patience_s > second ||
+	    !atomic_compare_exchange_strong(&e->second, &last, second))
 		return;
 	atomic_store(&c->at_ms, 0);
 	for (uint32_t row = 0; row < ENDPOINT_ROWS; row++) {

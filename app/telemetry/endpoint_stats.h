@@ -85,8 +85,9 @@ void endpoint_stats_waits(
 void endpoint_stats_claim(
     struct endpoint_stats *e, uint64_t key, struct slice name, enum endpoint_class class);
 
-/* Keeps the counts of this second, unless somebody did.  Cheap when called too often; else reads all. */
-void endpoint_stats_tick(struct endpoint_stats *e, int64_t now_ms);
+/* Keeps the counts of this second when the newest copy is ${patience_s} (1 or more) seconds old.  Else one load; but then
+ * it reads all, up to 2 MiB. */
+void endpoint_stats_tick(struct endpoint_stats *e, int64_t now_ms, int64_t patience_s);
 
 struct endpoint_view {
 	char name[NAME_BYTES];

@@ -14,6 +14,7 @@ import time
 import pytest
 
 import fcgi
+import metrics
 import processes
 import weir as house
 
@@ -111,6 +112,9 @@ def test_the_second_host_reads_the_firsts_copy(hosts):
     assert nonce(third) == nonce(first) and status_of(third).endswith("; detail=l1"), "it is in L1 now"
     assert hosts.b.counter("cache_requests", level="l2", result="hit") == 1 and hosts.b.counter("queries") == 0
     assert hosts.a.counter("cache_fills", level="l2") == 1
+    assert hosts.b.counter("redis_calls", operation="l2-get", result="answered") >= 1
+    assert hosts.a.counter("redis_calls", operation="l2-put", result="answered") >= 1
+    assert hosts.a.counter("downstream_calls", target="redis-1", result="answered") >= 2
 
 
 def test_a_copy_in_l1_asks_redis_nothing(hosts):
@@ -445,6 +449,11 @@ def test_without_redis_reads_go_on(hosts, how):
             if i > 0:
                 assert time.monotonic() - began < 0.2, "no request waits for a shard that is suspended"
         assert hosts.a.counter("cache_requests", level="l2", result="failure") >= 20
+        samples = hosts.a.metrics()
+        missed = [metrics.total(samples, "weir_redis_calls_total", result=r) for r in ("timeout", "failed")]
+        assert 1 <= sum(missed) < 20, "who finds it suspended does not call"
+        assert metrics.total(samples, "weir_breaker_state", target="redis-1", state="closed") == 0
+        assert metrics.total(samples, "weir_breaker_state", target="redis-1") == 1
     finally:
         if how == "suspend":
             hosts.redis.resume()

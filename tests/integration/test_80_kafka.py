@@ -15,6 +15,7 @@ import uuid
 
 import pytest
 
+import metrics
 import processes
 import weir as house
 
@@ -389,6 +390,10 @@ def test_two_hosts_share_the_work_and_each_event_is_applied_once(fleet):
         lambda: lags(one) and all(p["lag"] == 0 for p in lags(one)), "no lag in any partition", 30
     )
     assert {p["topic"] for p in lags(one)} == {fleet.topic, fleet.topic + "-aside"}
+    samples = one.metrics()
+    found = [(labels["topic"], labels["partition"], value) for name, labels, value in samples if name == "weir_consumer_lag"]
+    assert sorted(found) == sorted((p["topic"], str(p["partition"]), 0.0) for p in lags(one))
+    assert metrics.total(samples, "weir_consumer_lag_seconds") == 0
 
 
 def test_the_partitions_of_a_dead_host_go_to_the_living(fleet):
@@ -443,6 +448,11 @@ def test_a_late_migration_stops_the_consumer_and_nothing_is_lost(fleet):
     assert put(weir, "late", target="/t/late") == 202
     processes.wait_until(lambda: weir.status()["consumer"]["state"] == "stopped", "the consumer to stop")
     keys += burst(weir, "b", 10)
+    samples = lambda: weir.metrics()  # noqa: E731
+    processes.wait_until(lambda: metrics.total(samples(), "weir_consumer_lag") >= 10, "the lag of what it waits before", 20)
+    assert metrics.total(samples(), "weir_consumer_state", state="stopped") == 1
+    lag = lambda: metrics.total(samples(), "weir_consumer_lag_seconds")  # noqa: E731
+    processes.wait_until(lambda: lag() > 1, "the lag to grow", 60)
     weir.write("CREATE TABLE late (id TEXT, text TEXT)")
     wait_applied(keys, weir)
     assert weir.rows("SELECT id FROM late") == [("late",)]

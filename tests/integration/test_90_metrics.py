@@ -4,7 +4,6 @@ import gzip
 import itertools
 import os
 import re
-import shutil
 import signal
 import subprocess
 import threading
@@ -12,8 +11,8 @@ import time
 
 import fcgi
 import metrics
-import processes
 import pytest
+import weir as house
 from prometheus_client.openmetrics import parser as openmetrics
 from prometheus_client import parser as prometheus
 
@@ -165,9 +164,28 @@ def test_what_has_a_limit_shows_both(weir):
         ("weir_spool_bytes", "weir_spool_max_bytes"),
         ("weir_cache_bytes", "weir_cache_max_bytes"),
         ("weir_members", "weir_members_max"),
+        ("weir_slots", "weir_slots_max"),
+        ("weir_requests_in_hand", "weir_requests_in_hand_max"),
     ]:
         assert {value, limit} <= found
     assert metrics.total(samples(weir), "weir_workers_max") == 2
+
+
+# What only a host has that has Redis, Kafka or PostgreSQL, or where such a thing has happened.
+NOT_EVERYWHERE = {
+    "weir_limit_hosts", "weir_database_connections", "weir_database_connections_max", "weir_downstream_calls_total",
+    "weir_downstream_duration_seconds", "weir_database_reads_running", "weir_database_reads_limit", "weir_database_reads_max", "weir_redis_calls_total",
+    "weir_redis_duration_seconds", "weir_breaker_state", "weir_breaker_opened_total", "weir_breaker_changes_total", "weir_breaker_admitted_ratio",
+    "weir_forwarded_total", "weir_forwarder_restarts_total",
+}  # fmt: skip
+
+
+def test_every_family_of_the_table_is_told(weir):
+    use_everything(weir)
+    with open(os.path.join(house.ROOT, "app", "telemetry", "metrics_keys.inc")) as f:
+        known = set(re.findall(r'"((?:weir|process)_[a-z0-9_]+)"', f.read()))
+    told = set(re.findall(r"^# TYPE (\S+)", scrape(weir).body.decode(), re.MULTILINE))
+    assert told <= known and known - told <= NOT_EVERYWHERE, known - told
 
 
 def test_the_same_is_printed_where_no_supervisor_is_asked(weir):

@@ -186,7 +186,7 @@ test_a_lane_that_has_no_room_any_more_costs_no_line_either(void)
 	exchange_init(&behind, &h.env);
 	CU_ASSERT_TRUE_FATAL(pipeline_explain(&v.x, &behind));
 	visit_end(&v);
-	pipeline_shed(&behind);
+	pipeline_shed(&behind, SHED_QUEUE_FULL);
 	exchange_clear(&behind);
 	CU_ASSERT_EQUAL(explained, 0);
 	CU_ASSERT_EQUAL(lines(line), 1);

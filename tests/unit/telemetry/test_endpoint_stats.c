@@ -109,7 +109,7 @@ beyond_the_bound_all_are_other(void)
 	struct endpoint_stats *e = stats_open();
 	struct endpoint_view v;
 	uint64_t named = 0;
-	char name[24];
+	char name[32];
 
 	for (int i = 0; i < NAMES_ROWS + 20; i++) {
 		(void)snprintf(name, sizeof name, "endpoint-%d", i);
@@ -164,8 +164,8 @@ the_last_seconds_are_what_came_after_a_copy(void)
 	for (int second = 1; second <= 30; second++) {
 		for (int i = 0; i < second; i++)
 			record(e, 2, "country", 200, second * MS);
-		endpoint_stats_tick(e, START_MS + second * 1000);
-		endpoint_stats_tick(e, START_MS + second * 1000 + 400);
+		endpoint_stats_tick(e, START_MS + second * 1000, 1);
+		endpoint_stats_tick(e, START_MS + second * 1000 + 400, 1);
 	}
 	CU_ASSERT_TRUE_FATAL(find(e, "country", &v, &row));
 	CU_ASSERT_TRUE(endpoint_stats_recent(e, row, START_MS + 30100, 10, &v, &span_ms));
@@ -202,7 +202,7 @@ copies_that_nobody_made_are_not_made_up(void)
 	uint32_t row = 0;
 
 	record(e, 2, "country", 200, MS);
-	endpoint_stats_tick(e, START_MS + 1000);
+	endpoint_stats_tick(e, START_MS + 1000, 1);
 	CU_ASSERT_TRUE_FATAL(find(e, "country", &v, &row));
 	CU_ASSERT_TRUE(endpoint_stats_recent(e, row, START_MS + 90000, 10, &v, &span_ms));
 	CU_ASSERT_EQUAL(span_ms, 0);
@@ -246,7 +246,7 @@ recorders_of_many_processes_lose_nothing_and_killed_ones_nothing_that_was_counte
 		if (pids[w] == 0) {
 			for (int i = 0; i < EACH; i++) {
 				record(e, w, "country", 200, MS);
-				endpoint_stats_tick(e, START_MS + i * 10);
+				endpoint_stats_tick(e, START_MS + i * 10, 1);
 			}
 			_exit(0);
 		}

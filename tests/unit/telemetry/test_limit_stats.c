@@ -54,7 +54,7 @@ static void
 policies_beyond_the_bound_are_other(void)
 {
 	struct limit_stats *l = zeroed(limit_stats_size());
-	char name[16];
+	char name[32];
 
 	limit_stats_init(l);
 	for (int i = 0; i < NAMES_ROWS + 9; i++) {
