@@ -11,6 +11,7 @@ import subprocess
 import sys
 
 import pytest
+import yaml
 
 import fcgi
 import processes
@@ -33,6 +34,11 @@ def make(*argv):
     env = {k: v for k, v in os.environ.items() if k not in ("MAKEFLAGS", "MFLAGS", "MAKELEVEL")}
     done = run("make", *argv, cwd=house.ROOT, env=env)
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+def settings_of_the_code():
+    with open(os.path.join(house.ROOT, "app", "runtime", "config_keys.inc")) as f:
+        return re.findall(r"^CONFIG\(\w+, \"(\w+)\"", f.read(), re.M)
 
 
 def tree(folder):
@@ -111,7 +117,7 @@ def test_the_settings_that_are_installed_are_good(installed, binary, tmp_path):
 def test_the_version_names_every_engine(binary):
     version = run(binary, "--version")
     assert version.returncode == 0 and re.match(r"weir \d+\.\d+\.\d+\n", version.stdout)
-    for engine in ("SQLite", "PostgreSQL", "Redis", "Kafka"):
+    for engine in ("SQLite", "PostgreSQL", "Redis", "Kafka", "OTLP"):
         assert re.search(rf"^  {engine} +built in \(", version.stdout, re.M), version.stdout
 
 
@@ -133,7 +139,7 @@ def test_the_manual_tells_every_command_setting_and_directive(installed, binary)
     weir, endpoint = text_of("man1/weir.1"), text_of("man5/weir-endpoint.5")
     usage = run(binary, "--help").stdout
     commands = re.findall(r"^  (\w+) ", usage, re.M)
-    settings = re.findall(r"^CONFIG\(\w+, \"(\w+)\"", open(os.path.join(house.ROOT, "app/runtime/config_keys.inc")).read(), re.M)
+    settings = settings_of_the_code()
     rows = open(os.path.join(house.ROOT, "app/service/directives.inc")).read()
     directives = re.findall(r"^(?:DIRECTIVE|LATER)\(\"([\w-]+)\"", rows, re.M)
     assert len(commands) > 10 and len(settings) > 30 and len(directives) > 15
@@ -270,12 +276,24 @@ def test_logrotate_sends_no_signal_to_who_has_a_dead_weirs_number(tmp_path):
 
 
 def test_the_docker_files_name_only_what_is_there():
+    """No engine reads them here, so their names are compared with what they name."""
     docker = os.path.join(DEPLOY, "docker")
-    compose = open(os.path.join(docker, "compose.yaml")).read()
-    paths = re.findall(r"^ +- (\.[./\w-]*):/", compose, re.M) + re.findall(r":-(\.[./\w-]*)\}:/", compose)
-    assert len(paths) == 3
-    assert [p for p in paths if not os.path.exists(os.path.join(docker, p))] == []
-    settings = set(re.findall(r"^CONFIG\(\w+, \"(\w+)\"", open(os.path.join(house.ROOT, "app/runtime/config_keys.inc")).read(), re.M))
-    given = re.findall(r"^      ((?:DB|REDIS|KAFKA_BROKERS|RATE|WEIR)\w*):", compose, re.M)
-    given += re.findall(r"\b(WEIR_\w+)=", open(os.path.join(docker, "Dockerfile")).read())
-    assert len(given) > 6 and set(given) <= settings
+    with open(os.path.join(docker, "compose.yaml")) as f:
+        compose = yaml.safe_load(f)
+    services, weir = compose["services"], compose["services"]["weir"]
+    mounts = [m.replace("${HANDLERS:-../handlers}", "../handlers") for s in services.values() for m in s.get("volumes", [])]
+    sources = [m.split(":")[0] for m in mounts]
+    files = [s for s in sources if s.startswith(".")]
+    assert len(files) == 3 and all(os.path.exists(os.path.join(docker, f)) for f in files)
+    assert {s for s in sources if not s.startswith(".")} == set(compose["volumes"])
+    context = os.path.join(docker, weir["build"]["context"])
+    assert os.path.samefile(context, house.ROOT)
+    assert os.path.exists(os.path.join(context, weir["build"]["dockerfile"]))
+    with open(os.path.join(docker, "Dockerfile")) as f:
+        given = list(weir["environment"]) + re.findall(r"\b(WEIR_\w+)=", f.read())
+    assert len(given) > 6 and set(given) <= set(settings_of_the_code())
+    with open(os.path.join(docker, "fleet.env")) as f:
+        fleet = dict(line.strip().split("=", 1) for line in f if "=" in line)
+    assert set(fleet) - {"POSTGRES_PASSWORD"} <= set(weir["environment"])
+    hosts = {host for value in fleet.values() for host in re.findall(r"([a-z]+):\d+", value)}
+    assert hosts == {"pgbouncer", "redis", "kafka"} and hosts <= {n for n, s in services.items() if "fleet" in s.get("profiles", [])}

@@ -123,6 +123,7 @@ def test_names_are_found_whatever_the_systems_own_modules_are(old_system, served
         ("DB_READ_URL", "postgres://weir@127.0.0.1/weir"),
         ("KAFKA_BROKERS", "127.0.0.1:9092"),
         ("KAFKA_CONFIG_SECURITY_PROTOCOL", "ssl"),
+        ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:4318"),
     ],
 )
 def test_a_setting_for_an_engine_that_is_not_built_in_is_a_fault_that_says_so(name, value, tmp_path):
@@ -135,5 +136,6 @@ def test_a_setting_for_an_engine_that_is_not_built_in_is_a_fault_that_says_so(na
 
 def test_the_version_says_what_is_not_built_in():
     version = subprocess.run([STATIC, "--version"], capture_output=True, text=True).stdout
-    assert re.search(r"PostgreSQL +not built in", version) and re.search(r"Kafka +not built in", version)
+    for engine in ("PostgreSQL", "Kafka", "OTLP"):
+        assert re.search(rf"{engine} +not built in", version)
     assert re.search(r"Redis +built in", version) and "linked statically" in version
