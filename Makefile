@@ -7,7 +7,11 @@
 B      ?= build
 PORT   ?= 8080
 PREFIX ?= /usr/local
+# The changelog tells of which day this version is.
+VERSION  := $(shell sed -n 's/^.define WEIR_VERSION "\(.*\)"/\1/p' app/base/version.h)
+RELEASED := $(shell date -u +%F -d "$$(sed -n '/^ -- .*>  /{s///p;q}' app/deploy/debian/changelog)")
 sysconfdir ?= /etc
+unitdir ?= $(PREFIX)/lib/systemd/system
 
 ifeq ($(origin CC),default)
 CC := gcc
@@ -37,6 +41,19 @@ compile = $(CC) -std=c11 -D_GNU_SOURCE -Iapp -I. $(MACHINE) $(OPTIMIZE) $(WARNIN
           -pthread $(CPPFLAGS) $(CFLAGS)
 link    = $(CC) $(OPTIMIZE) $(SANITIZE) -pthread $(HARDEN_LINK) $(LDFLAGS)
 
+# `make static`.  Static glibc, because Debian has the other libraries' archives, and they are made for glibc: musl
+# (musl-tools) would need each of them built anew, and a binary that is linked to shared libraries with symbols of an
+# old glibc would still need those libraries, by the names that they have there.  static-pie keeps the
+# addresses random.  Three libraries have no archive that links: libpq and libcurl (their Kerberos and LDAP
+# have none) and librdkafka (its SASL loads modules), so PostgreSQL, OTLP and Kafka are not in it.  glibc's getaddrinfo() and getgrnam() would
+# load the host's NSS modules, which fit the host's glibc and not ours: app/main.c keeps to those that are built in,
+# /etc/hosts, DNS and /etc/group.
+ifdef STATIC
+HARDEN_LINK := -static-pie -Wl,-z,relro,-z,now,--no-warnings
+CPPFLAGS    += -DENGINE_POSTGRESQL=0 -DENGINE_KAFKA=0 -DENGINE_OTLP=0
+unlinkable  := -lpq -lrdkafka -lcurl
+endif
+
 # `make V=1` shows the commands as they are.
 say = $(if $(V),,@printf '  %-4s %s\n' $1 $2;)
 
@@ -57,7 +74,7 @@ stands_on_cmd       := runtime handlers $(stands_on_handlers)
 
 # Other people's libraries, at the floor of their home.
 libs_base   := -lxxhash -lnettle -lm
-libs_client := -lfcgi -lhiredis -lsqlite3 -llmdb -lpq -lrdkafka -lzstd -lcurl -lz
+libs_client := $(filter-out $(unlinkable),-lfcgi -lhiredis -lsqlite3 -llmdb -lpq -lrdkafka -lzstd -lcurl -lz)
 
 # What no source stands for.
 made_runtime := $(B)/app/status/page.o
@@ -76,15 +93,21 @@ unit_sources  := $(wildcard tests/unit/*/*.c) tests/support/unit.c
 tool_sources  := $(wildcard tests/lint/*.c tests/bench/*.c tests/fuzz/*.c) tests/support/replay.c
 all_sources   := $(weir_sources) $(unit_sources) $(tool_sources)
 
-.PHONY: all run stack test fronts unit lint format docs asan tsan memcheck fuzz bench install clean help objects
+.PHONY: all static man run stack test test-packages fronts unit lint format docs asan tsan memcheck fuzz bench install uninstall deb clean help objects
 .SECONDARY:
 .DELETE_ON_ERROR:
 all: $(B)/weir ## build build/weir (the default)
+
+static: need-build ## build build/weir-static, which needs no library of the system that it runs on
+	@$(MAKE) $(B)/static/weir B=$(B)/static STATIC=yes
+	@cp $(B)/static/weir $(B)/weir-static
 
 objects: $(call objects,$(all_sources))
 
 $(B)/weir: $(B)/app/main.o $(call library,cmd) $(filter %.a,$(call with,cmd))
 	$(call say,ld,$@)$(link) $< $(call with,cmd) -o $@
+
+$(B)/app/main.o $(B)/app/cmd/version.o: CPPFLAGS += -DWEIR_STATIC=$(if $(STATIC),1,0)
 
 $(B)/%.o: %.c Makefile | need-build
 	@mkdir -p $(@D)
@@ -137,9 +160,12 @@ $(call objects,$(unit_sources)): | need-test
 
 RUN_TESTS = $(PYTHON) -B tests/support/run_tests.py
 
-test: all need-test $(unit_programs) $(fuzzers:%=$(B)/replay/%) $(B)/gen_docs ## build, and run all unit and integration tests
+test: all need-test $(unit_programs) $(fuzzers:%=$(B)/replay/%) $(B)/gen_docs man ## build, and run all unit and integration tests
 	@$(RUN_TESTS) $(unit_programs) $(foreach x,$(fuzzers),"$(B)/replay/$x $(wildcard tests/fuzz/corpus/$x/*)") \
 	    --pytest tests/integration
+
+test-packages: all static deb need-packages ## what is slow about packaging, as root: chroots, the package, the static build, the Dockerfile
+	@$(RUN_TESTS) --pytest tests/packages
 
 # UNIT_LEFT_OUT: suites that are not run.
 unit_runs = $(foreach program,$(unit_programs),"$(program) $(UNIT_LEFT_OUT:%=-%)")
@@ -217,7 +243,13 @@ format: need-lint ## put all C files into the shape of .clang-format
 docs: $(B)/gen_docs ## write the tables of the README from the tables of the code
 	tests/lint/docs --write $<
 
-$(B)/gen_docs: $(B)/tests/lint/gen_docs.o $(filter %.a,$(call with,cmd))
+man: $(B)/man/weir.1 $(B)/man/weir-endpoint.5 ## the manual pages, from the same tables, in build/man
+
+$(B)/man/%: app/deploy/man/%.in app/deploy/man/render $(B)/gen_man app/deploy/debian/changelog
+	@mkdir -p $(@D)
+	$(call say,man,$@)app/deploy/man/render $< $(B)/gen_man $(VERSION) $(RELEASED) > $@
+
+$(B)/gen_docs $(B)/gen_man: $(B)/%: $(B)/tests/lint/%.o $(filter %.a,$(call with,cmd))
 	$(call say,ld,$@)$(link) $< $(call with,cmd) -o $@
 
 # ---- Bench -------------------------------------------------------------------
@@ -241,22 +273,56 @@ $(B)/bench/seed: $(B)/tests/bench/seed.o $(filter %.a,$(call with,runtime))
 
 # ---- Install, clean, help ----------------------------------------------------
 
-install: all ## install under DESTDIR and PREFIX (default /usr/local)
+# Files that tell of the binary or of each other say /usr; they are given PREFIX on the way.  Settings of an earlier
+# installation are left as they are.
+prefixed  = sed 's|/usr/bin/weir|$(PREFIX)/bin/weir|g; s|/usr/local/share/weir|$(PREFIX)/share/weir|g' $1 > $2 && chmod 0644 $2
+web_files := $(wildcard nginx/*.conf apache/*)
+units     := weir.service weir.socket
+
+install: all man ## install under DESTDIR and PREFIX (default /usr/local)
 	install -D -m 0755 $(B)/weir $(DESTDIR)$(PREFIX)/bin/weir
-	install -D -m 0644 -t $(DESTDIR)$(PREFIX)/share/weir/nginx nginx/fastcgi_weir.conf nginx/server_weir.conf nginx/weir.conf
+	install -D -m 0644 -t $(DESTDIR)$(PREFIX)/share/man/man1 $(B)/man/weir.1
+	install -D -m 0644 -t $(DESTDIR)$(PREFIX)/share/man/man5 $(B)/man/weir-endpoint.5
+	@for file in $(web_files); do \
+	    install -d $(DESTDIR)$(PREFIX)/share/weir/$${file%/*} && \
+	    $(call prefixed,$$file,$(DESTDIR)$(PREFIX)/share/weir/$$file) || exit 1; done
 	install -m 0755 -t $(DESTDIR)$(PREFIX)/share/weir/nginx nginx/adapt
 	install -D -m 0644 -t $(DESTDIR)$(PREFIX)/share/weir/deploy app/deploy/*.yaml
-	install -D -m 0644 -t $(DESTDIR)$(PREFIX)/share/weir/apache apache/weir.conf apache/proxy_fcgi.conf apache/htaccess
 	install -D -m 0644 -t $(DESTDIR)$(PREFIX)/share/weir/handlers/atlas handlers/atlas/*.sql
 	install -D -m 0644 -t $(DESTDIR)$(PREFIX)/share/weir/handlers/atlas/schema handlers/atlas/schema/*
-	install -D -m 0644 -t $(DESTDIR)$(PREFIX)/share/doc/weir README.md CHANGES.md LICENSE
-	install -d -m 0755 $(DESTDIR)$(sysconfdir)/weir/handlers
+	install -D -m 0644 -t $(DESTDIR)$(PREFIX)/share/weir/handlers/example app/deploy/handlers/*.sql
+	install -D -m 0644 -t $(DESTDIR)$(PREFIX)/share/doc/weir README.md CHANGES.md
+	install -d -m 0755 $(DESTDIR)$(unitdir) $(DESTDIR)$(sysconfdir)/weir/handlers
+	@for unit in $(units); do \
+	    $(call prefixed,app/deploy/systemd/$$unit,$(DESTDIR)$(unitdir)/$$unit) || exit 1; done
+	install -D -m 0644 app/deploy/systemd/weir.tmpfiles $(DESTDIR)$(PREFIX)/lib/tmpfiles.d/weir.conf
+	install -D -m 0644 app/deploy/logrotate/weir $(DESTDIR)$(sysconfdir)/logrotate.d/weir
+	@test -e $(DESTDIR)$(sysconfdir)/weir/weir.env || \
+	    install -m 0640 app/deploy/weir.env $(DESTDIR)$(sysconfdir)/weir/weir.env
+
+uninstall: ## remove what was installed; settings, endpoint files, state and log stay
+	rm -rf $(DESTDIR)$(PREFIX)/bin/weir $(DESTDIR)$(PREFIX)/share/weir $(DESTDIR)$(PREFIX)/share/doc/weir \
+	    $(DESTDIR)$(PREFIX)/share/man/man1/weir.1 $(DESTDIR)$(PREFIX)/share/man/man5/weir-endpoint.5 \
+	    $(units:%=$(DESTDIR)$(unitdir)/%) $(DESTDIR)$(PREFIX)/lib/tmpfiles.d/weir.conf \
+	    $(DESTDIR)$(sysconfdir)/logrotate.d/weir
+
+# Debian's tools want a folder debian/ at the top of the source, and write their packages beside that: so the source is
+# copied to where both may be.
+DEB := $(B)/deb
+
+deb: need-deb $(uplot) ## build the Debian package, in build/deb
+	@rm -rf $(DEB) && mkdir -p $(DEB)/weir
+	@tar -c --exclude-from=.gitignore --exclude=./build --exclude=./var --exclude=./.git . | tar -x -C $(DEB)/weir
+	@cp -r app/deploy/debian $(DEB)/weir/debian
+	cd $(DEB)/weir && MAKEFLAGS= MAKELEVEL=0 NPM=$(abspath $(NPM)) dpkg-buildpackage --build=binary --no-sign -j$(shell nproc)
+	@rm -rf $(DEB)/weir
+	@ls $(DEB)/*.deb
 
 clean: ## remove what was built (var/, the state of `make run`, stays)
 	rm -rf $(B)
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
 need-%:
 	@.ci/packages $*

@@ -1,6 +1,7 @@
 /*
- * weir: one binary.  The commands are one table; what each does is in app/cmd/.
+ * weir: one binary.  The commands are one table, cmd/commands.inc; what each does is in app/cmd/.
  */
+#include <nss.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/prctl.h>
@@ -10,22 +11,10 @@
 #include "client/cgi.h"
 #include "client/fcgi.h"
 #include "cmd/command.h"
+#include "cmd/version.h"
 
 static const struct command *const commands[] = {
-	&command_serve,
-	&command_worker,
-	&command_consume,
-	&command_check,
-	&command_config,
-	&command_migrate,
-	&command_status,
-	&command_top,
-	&command_purge,
-	&command_dlq,
-	&command_breaker,
-	&command_key,
-	&command_limit,
-	&command_doctor,
+#include "cmd/commands.inc"
 };
 
 enum { COMMANDS = sizeof commands / sizeof *commands };
@@ -36,7 +25,8 @@ usage(FILE *out)
 	(void)fprintf(out, "usage: weir COMMAND [options]\n\n");
 	for (size_t i = 0; i < COMMANDS; i++)
 		(void)fprintf(out, "  %-9s %s\n", commands[i]->name, commands[i]->summary);
-	(void)fprintf(out, "\n`weir COMMAND --help` explains each.\n");
+	(void)fprintf(out, "\n`weir COMMAND --help` explains each, `weir --version` what this weir "
+			   "is built with.\n");
 	return out == stdout ? EXIT_CODE_DONE : EXIT_CODE_USAGE;
 }
 
@@ -55,12 +45,24 @@ unknown(const char *name)
 	return usage(stderr);
 }
 
+/* A static glibc has these lookups built in.  For any other it would load the modules of this host, which fit another
+ * glibc: what comes of that is a crash. */
+static void
+keep_to_built_in_lookups(void)
+{
+	(void)__nss_configure_lookup("hosts", "files dns");
+	(void)__nss_configure_lookup("group", "files");
+	(void)__nss_configure_lookup("services", "files");
+}
+
 int
 main(int argc, char *argv[])
 {
 	static char worker[] = "worker";
 	char *alone[] = { worker, NULL };
 
+	if (WEIR_STATIC)
+		keep_to_built_in_lookups();
 	(void)prctl(PR_SET_NAME, "weir"); /* children are started as /proc/self/exe */
 	if (argc < 2 && fcgi_is_listening(STDIN_FILENO))
 		return (int)command_run(&command_worker, 1, alone);
@@ -71,6 +73,8 @@ main(int argc, char *argv[])
 		return (int)usage(stderr);
 	if (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0)
 		return (int)usage(stdout);
+	if (strcmp(argv[1], "--version") == 0)
+		return (int)version_print();
 	for (size_t i = 0; i < COMMANDS; i++)
 		if (strcmp(argv[1], commands[i]->name) == 0)
 			return (int)command_run(commands[i], argc - 1, argv + 1);

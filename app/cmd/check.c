@@ -9,6 +9,7 @@
 
 #include "base/arena.h"
 #include "base/clock.h"
+#include "base/engines.h"
 #include "base/fault.h"
 #include "client/redis.h"
 #include "cmd/begin.h"
@@ -160,7 +161,7 @@ check_endpoints(const struct command_line *line, const struct config *c, struct 
 		check_database(c, catalog, CONFIG_KEY_db_write_url, c->db_write_url, true, faults);
 		if (c->redis_url != NULL)
 			check_redis(c, faults);
-		if (c->kafka_brokers != NULL)
+		if (ENGINE_KAFKA && c->kafka_brokers != NULL)
 			check_kafka(c, catalog, faults);
 	}
 	catalog_release(&catalog);

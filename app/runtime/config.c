@@ -152,6 +152,12 @@ where_of(const struct loading *l, enum config_key key, unsigned *line_out)
 	return e == NULL ? config_infos[key].name : config_entry_where(&l->entries, e);
 }
 
+static const char *const reasons[] = {
+	[CONFIG_BAD] = "",
+	[CONFIG_LATER] = "which comes with a later version, ",
+	[CONFIG_ABSENT] = "which this weir is built without (weir --version), ",
+};
+
 /* A secret's value must not reach a log through its fault. */
 static void
 report(struct loading *l, enum config_key key, const char *value, enum config_verdict v)
@@ -162,9 +168,7 @@ report(struct loading *l, enum config_key key, const char *value, enum config_ve
 	const char *where = where_of(l, key, &line);
 
 	fault_add(l->faults, where, line, "%s is \"%s\", %sexpected %s", info->name,
-	    config_shown(info, value, a),
-	    v == CONFIG_LATER ? "which comes with a later version, " : "",
-	    config_expected(info, a));
+	    config_shown(info, value, a), reasons[v], config_expected(info, a));
 }
 
 static const char *

@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/engines.h"
 #include "base/fault.h"
 #include "client/kafka.h"
 #include "runtime/config_source.h"
@@ -61,7 +62,10 @@ check(const struct config_entries *all, const struct config_entry *e, const char
 {
 	char why[WHY_BYTES];
 
-	if (kafka_check_setting(s, why, sizeof why) != ERR_OK)
+	if (!ENGINE_KAFKA)
+		fault_add(faults, config_entry_where(all, e), e->line,
+		    "%s is for Kafka, which this weir is built without (weir --version)", ours);
+	else if (kafka_check_setting(s, why, sizeof why) != ERR_OK)
 		fault_add(faults, config_entry_where(all, e), e->line,
 		    "%s is %s for librdkafka, which refuses it (%s)", ours, s->name, why);
 }

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/engines.h"
 #include "base/fault.h"
 #include "runtime/config_source.h"
 #include "service/otel_settings.h"
@@ -63,6 +64,10 @@ config_otel(const struct config_entries *all, struct arena *a, struct fault_list
 			continue; /* had already, said, or empty */
 		v->where = config_entry_where(all, e);
 		v->line = e->line;
+		if (!ENGINE_OTLP && strstr(v->name, "OTLP") != NULL)
+			fault_add(faults, v->where, v->line,
+			    "%s is for OTLP, which this weir is built without (weir --version)",
+			    v->name);
 		count++;
 	}
 	*settings_out = settings;

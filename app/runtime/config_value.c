@@ -14,6 +14,7 @@
 #include <string.h>
 #include <sys/un.h>
 
+#include "base/engines.h"
 #include "base/units.h"
 #include "http/address.h"
 #include "service/pg_url.h"
@@ -156,6 +157,8 @@ parse_database(struct reading *r, struct slice text)
 	const char *path, *why;
 	size_t count;
 
+	if (!ENGINE_POSTGRESQL && pg_url_fits(text))
+		return CONFIG_ABSENT;
 	if (pg_url_fits(text)) {
 		if (pg_urls_parse(text, r->a, urls, &count, &why) != ERR_OK)
 			return CONFIG_BAD;
@@ -198,6 +201,8 @@ parse_brokers(struct reading *r, struct slice text)
 	struct slice rest = text, host, port;
 	int64_t n;
 
+	if (!ENGINE_KAFKA)
+		return CONFIG_ABSENT;
 	while (rest.ptr != NULL)
 		if (!split_host(slice_trim(slice_cut(&rest, ',')), &host, &port) ||
 		    slice_to_i64(port, &n) != ERR_OK || n < 1 || n > 65535)
@@ -339,7 +344,8 @@ expect_database(const struct config_info *info, struct arena *a)
 {
 	(void)info;
 	(void)a;
-	return "sqlite:PATH or postgres://user:pass@host:port/database";
+	return ENGINE_POSTGRESQL ? "sqlite:PATH or postgres://user:pass@host:port/database"
+				 : "sqlite:PATH";
 }
 
 static const char *
@@ -356,7 +362,7 @@ expect_brokers(const struct config_info *info, struct arena *a)
 {
 	(void)info;
 	(void)a;
-	return "HOST:PORT, several separated by commas";
+	return ENGINE_KAFKA ? "HOST:PORT, several separated by commas" : "nothing";
 }
 
 static const char *

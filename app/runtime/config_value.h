@@ -9,8 +9,9 @@
  */
 enum config_verdict {
 	CONFIG_GOOD,
-	CONFIG_BAD,  /* not what config_expected() says */
-	CONFIG_LATER /* understood, but it comes with a later version */
+	CONFIG_BAD,   /* not what config_expected() says */
+	CONFIG_LATER, /* understood, but it comes with a later version */
+	CONFIG_ABSENT /* for an engine that this weir is built without (base/engines.h) */
 };
 
 /* Writes ${info}'s field at ${field} and *${resolved_out}, the text as it counts (absolute paths).

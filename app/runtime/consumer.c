@@ -14,6 +14,7 @@
 #include <stdlib.h>
 
 #include "base/clock.h"
+#include "base/engines.h"
 #include "base/lock.h"
 #include "base/log.h"
 #include "base/thread.h"
@@ -69,8 +70,9 @@ open_source(struct runtime *rt, struct source **out)
 		.buffer_max = 4 * BATCH_MAX,
 	};
 
-	return rt->config->kafka_brokers == NULL ? source_spool_open(rt->queue, out)
-						 : source_kafka_open(&o, out);
+	return ENGINE_KAFKA && rt->config->kafka_brokers != NULL
+		   ? source_kafka_open(&o, out)
+		   : source_spool_open(rt->queue, out);
 }
 
 static void

@@ -11,6 +11,7 @@
 #include <stdlib.h>
 
 #include "base/clock.h"
+#include "base/engines.h"
 #include "base/lock.h"
 #include "base/log.h"
 #include "base/thread.h"
@@ -147,7 +148,7 @@ forwarder_start(struct runtime *rt, struct forwarder **out)
 	struct forwarder *f;
 
 	*out = NULL;
-	if (rt->config->kafka_brokers == NULL)
+	if (!ENGINE_KAFKA || rt->config->kafka_brokers == NULL)
 		return ERR_OK;
 	f = calloc(1, sizeof *f);
 	if (f == NULL)

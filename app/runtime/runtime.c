@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "base/engines.h"
 #include "base/fault.h"
 #include "base/hash.h"
 #include "base/log.h"
@@ -332,9 +333,9 @@ runtime_database_open(const struct config *c, const struct regions *regions, str
 	enum err rc = ERR_OK;
 
 	*out = (struct database){ .options.url = c->db_write_url };
-	if (pg_url_fits(slice_of(c->db_write_url)))
+	if (ENGINE_POSTGRESQL && config_on_postgresql(c))
 		rc = primary_open(&options, &out->primary);
-	if (out->primary != NULL)
+	if (ENGINE_POSTGRESQL && out->primary != NULL)
 		primary_wait(out->primary, clock_mono_ms() + RESOLVE_WAIT_MS);
 	out->options.primary = out->primary;
 	return rc;
@@ -343,7 +344,8 @@ runtime_database_open(const struct config *c, const struct regions *regions, str
 void
 runtime_database_close(struct database *d)
 {
-	primary_close(&d->primary);
+	if (ENGINE_POSTGRESQL)
+		primary_close(&d->primary);
 }
 
 static enum err

@@ -12,6 +12,7 @@
 
 #include "base/arena.h"
 #include "base/clock.h"
+#include "base/engines.h"
 #include "base/thread.h"
 #include "service/ledger_driver.h"
 #include "service/writer_driver.h"
@@ -32,8 +33,12 @@ struct ledger {
 	size_t idle_count, open_count, max;
 };
 
-static const struct ledger_driver *const drivers[] = { &ledger_driver_sqlite,
-	&ledger_driver_postgresql };
+static const struct ledger_driver *const drivers[] = {
+	&ledger_driver_sqlite,
+#if ENGINE_POSTGRESQL
+	&ledger_driver_postgresql,
+#endif
+};
 
 enum err
 ledger_open_driver(const struct ledger_driver *driver, const struct writer_options *o,

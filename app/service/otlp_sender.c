@@ -9,6 +9,7 @@
 #include <time.h>
 
 #include "base/clock.h"
+#include "base/engines.h"
 #include "base/log.h"
 #include "base/rand.h"
 #include "base/wake.h"
@@ -187,7 +188,9 @@ try_once(struct otlp_sender *s, int64_t deadline_ms, const struct otlp_stop *sto
     struct http_reply *r, int64_t *wait_ms_out, enum err *rc_out)
 {
 	*wait_ms_out = -1;
-	*rc_out = http_post_send(s->post, strbuf_slice(&s->body), deadline_ms, stop->all, r);
+	*rc_out = ENGINE_OTLP
+		      ? http_post_send(s->post, strbuf_slice(&s->body), deadline_ms, stop->all, r)
+		      : ERR_UNAVAILABLE;
 	if (*rc_out == ERR_UNAVAILABLE)
 		return OTLP_AGAIN;
 	if (*rc_out != ERR_OK)
@@ -270,18 +273,19 @@ otlp_sender_open(const struct otel_endpoint *e, const char *what, struct otlp_se
 		headers[n++] = e->grpc ? "grpc-encoding: gzip" : "Content-Encoding: gzip";
 	for (size_t i = 0; i < e->header_count && n < HEADERS_MAX; i++)
 		headers[n++] = e->headers[i];
-	rc = http_post_open(
-	    &(struct http_post_options){
-		.url = e->url,
-		.version = e->grpc ? HTTP_POST_2 : HTTP_POST_1_1,
-		.headers = headers,
-		.header_count = n,
-		.ca_file = e->ca_file,
-		.client_cert_file = e->client_cert_file,
-		.client_key_file = e->client_key_file,
-		.reply_bytes_max = REPLY_BYTES_MAX,
-	    },
-	    &s->post);
+	rc = !ENGINE_OTLP ? ERR_UNAVAILABLE
+			  : http_post_open(
+				&(struct http_post_options){
+				    .url = e->url,
+				    .version = e->grpc ? HTTP_POST_2 : HTTP_POST_1_1,
+				    .headers = headers,
+				    .header_count = n,
+				    .ca_file = e->ca_file,
+				    .client_cert_file = e->client_cert_file,
+				    .client_key_file = e->client_key_file,
+				    .reply_bytes_max = REPLY_BYTES_MAX,
+				},
+				&s->post);
 	if (rc == ERR_OK)
 		*out = s;
 	else
@@ -297,7 +301,8 @@ otlp_sender_close(struct otlp_sender **sp)
 	if (s == NULL)
 		return;
 	*sp = NULL;
-	http_post_close(&s->post);
+	if (ENGINE_OTLP)
+		http_post_close(&s->post);
 	strbuf_free(&s->packed);
 	strbuf_free(&s->body);
 	free(s);

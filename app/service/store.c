@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "base/clock.h"
+#include "base/engines.h"
 #include "http/endpoint.h"
 #include "service/store_driver.h"
 
@@ -18,8 +19,12 @@ struct store {
 	void *state;
 };
 
-static const struct store_driver *const drivers[] = { &store_driver_sqlite,
-	&store_driver_postgresql };
+static const struct store_driver *const drivers[] = {
+	&store_driver_sqlite,
+#if ENGINE_POSTGRESQL
+	&store_driver_postgresql,
+#endif
+};
 
 enum err
 store_open_driver(const struct store_driver *driver, const char *address,

@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/engines.h"
 #include "http/endpoint.h"
 #include "service/writer_driver.h"
 
@@ -16,8 +17,12 @@ struct writer {
 	void *state;
 };
 
-static const struct writer_driver *const drivers[] = { &writer_driver_sqlite,
-	&writer_driver_postgresql };
+static const struct writer_driver *const drivers[] = {
+	&writer_driver_sqlite,
+#if ENGINE_POSTGRESQL
+	&writer_driver_postgresql,
+#endif
+};
 
 /* A whole code before its class. */
 static const struct {

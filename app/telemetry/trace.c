@@ -163,17 +163,6 @@ trace_begin(struct trace_context *t, struct slice traceparent, unsigned tracepar
 	make_id(t->span_id, sizeof t->span_id);
 }
 
-void
-trace_take_id(struct trace_context *t, struct slice request_id)
-{
-	uint8_t id[TRACE_ID_BYTES];
-
-	if (t->has_parent || request_id.len != 2 * sizeof id ||
-	    !read_hex(request_id.ptr, id, sizeof id) || is_zero(id, sizeof id))
-		return;
-	memcpy(t->trace_id, id, sizeof id);
-}
-
 bool
 trace_read(struct slice traceparent, struct trace_context *t)
 {
@@ -198,6 +187,17 @@ trace_child(struct trace_context *t)
 	memcpy(t->parent_id, t->span_id, sizeof t->parent_id);
 	t->has_parent = true;
 	trace_new_span(t);
+}
+
+void
+trace_take_id(struct trace_context *t, struct slice request_id)
+{
+	uint8_t id[TRACE_ID_BYTES];
+
+	if (t->has_parent || request_id.len != 2 * sizeof id ||
+	    !read_hex(request_id.ptr, id, sizeof id) || is_zero(id, sizeof id))
+		return;
+	memcpy(t->trace_id, id, sizeof id);
 }
 
 char *

@@ -34,12 +34,6 @@ void trace_begin(struct trace_context *t, struct slice traceparent, unsigned tra
     struct slice tracestate);
 
 /*
- * A new trace may take the id that the front server gave the request: ${request_id} when it is 32 lower-case hex
- * digits, as nginx makes them, of 16 random bytes.  So the front's log knows the trace too.  Anything else changes nothing.
- */
-void trace_take_id(struct trace_context *t, struct slice request_id);
-
-/*
  * Reads a traceparent that weir itself has stored (in the spool, in Kafka): trace_id, parent_id, flags; the rest of
  * ${t} is zero, and has_parent is true.  False: it is none, and ${t} is zero.
  */
@@ -48,6 +42,12 @@ bool trace_read(struct slice traceparent, struct trace_context *t);
 /* A new id for ${t}'s own span; of a child: the span that was its own becomes the parent. */
 void trace_new_span(struct trace_context *t);
 void trace_child(struct trace_context *t);
+
+/*
+ * A new trace may take the id that the front server gave the request: ${request_id} when it is 32 lower-case hex
+ * digits, as nginx makes them, of 16 random bytes.  So the front's log knows the trace too.  Anything else changes nothing.
+ */
+void trace_take_id(struct trace_context *t, struct slice request_id);
 
 /* The traceparent of what this request calls, of version 00; returns ${out}. */
 char *trace_format(const struct trace_context *t, char out[TRACEPARENT_BYTES]);

@@ -189,6 +189,27 @@ test_our_own_output_is_a_valid_parent(void)
 }
 
 static void
+test_what_was_stored_is_read_again_as_a_parent(void)
+{
+	static const uint8_t zero[SPAN_ID_BYTES];
+	struct trace_context t;
+	char text[2 * SPAN_ID_BYTES + 1];
+
+	CU_ASSERT_TRUE(trace_read(SLICE(PARENT), &t));
+	CHECK_TEXT("parent", hex(t.parent_id, SPAN_ID_BYTES, text), PARENT_ID);
+	CU_ASSERT_TRUE(t.has_parent && t.sampled);
+	CU_ASSERT_EQUAL(memcmp(t.span_id, zero, sizeof zero), 0);
+	trace_new_span(&t);
+	CU_ASSERT_NOT_EQUAL(memcmp(t.span_id, zero, sizeof zero), 0);
+	memcpy(text, t.span_id, SPAN_ID_BYTES);
+	trace_child(&t);
+	CU_ASSERT_EQUAL(memcmp(t.parent_id, text, SPAN_ID_BYTES), 0);
+	CU_ASSERT_NOT_EQUAL(memcmp(t.span_id, text, SPAN_ID_BYTES), 0);
+	CU_ASSERT_FALSE(trace_read(SLICE(""), &t));
+	CU_ASSERT_FALSE(t.has_parent || t.sampled);
+}
+
+static void
 test_a_new_trace_may_be_named_as_the_request(void)
 {
 	static const char *const never[] = { "", "4bf92f3577b34da6a3ce929d0e0e473",
@@ -210,27 +231,6 @@ test_a_new_trace_may_be_named_as_the_request(void)
 	    (struct slice){ NULL, 0 });
 	trace_take_id(&t, SLICE("4bf92f3577b34da6a3ce929d0e0e4736")); /* the caller's stays */
 	CU_ASSERT_EQUAL(t.trace_id[0], 0xaa);
-}
-
-static void
-test_what_was_stored_is_read_again_as_a_parent(void)
-{
-	static const uint8_t zero[SPAN_ID_BYTES];
-	struct trace_context t;
-	char text[2 * SPAN_ID_BYTES + 1];
-
-	CU_ASSERT_TRUE(trace_read(SLICE(PARENT), &t));
-	CHECK_TEXT("parent", hex(t.parent_id, SPAN_ID_BYTES, text), PARENT_ID);
-	CU_ASSERT_TRUE(t.has_parent && t.sampled);
-	CU_ASSERT_EQUAL(memcmp(t.span_id, zero, sizeof zero), 0);
-	trace_new_span(&t);
-	CU_ASSERT_NOT_EQUAL(memcmp(t.span_id, zero, sizeof zero), 0);
-	memcpy(text, t.span_id, SPAN_ID_BYTES);
-	trace_child(&t);
-	CU_ASSERT_EQUAL(memcmp(t.parent_id, text, SPAN_ID_BYTES), 0);
-	CU_ASSERT_NOT_EQUAL(memcmp(t.span_id, text, SPAN_ID_BYTES), 0);
-	CU_ASSERT_FALSE(trace_read(SLICE(""), &t));
-	CU_ASSERT_FALSE(t.has_parent || t.sampled);
 }
 
 UNIT_SUITE(trace, TEST(test_a_new_trace_may_be_named_as_the_request),
