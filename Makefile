@@ -57,7 +57,10 @@ stands_on_cmd       := runtime handlers $(stands_on_handlers)
 
 # Other people's libraries, at the floor of their home.
 libs_base   := -lxxhash -lnettle -lm
-libs_client := -lfcgi -lhiredis -lsqlite3 -llmdb -lpq -lrdkafka -lzstd
+libs_client := -lfcgi -lhiredis -lsqlite3 -llmdb -lpq -lrdkafka -lzstd -lcurl -lz
+
+# What no source stands for.
+made_runtime := $(B)/app/status/page.o
 
 sources = $(sort $(wildcard $(if $(filter handlers,$1),handlers,app/$1)/*.c))
 objects = $(patsubst %.c,$(B)/%.o,$1)
@@ -88,13 +91,31 @@ $(B)/%.o: %.c Makefile | need-build
 	$(call say,cc,$<)$(compile) -MMD -MP -c $< -o $@
 
 define floor_library
-$(call library,$1): $(call objects,$(call sources,$1))
+$(call library,$1): $(call objects,$(call sources,$1)) $(made_$1)
 	@mkdir -p $$(@D) && rm -f $$@
 	$$(call say,ar,$$@)ar rcs $$@ $$^
 endef
 $(foreach floor,$(FLOORS) cmd,$(eval $(call floor_library,$(floor))))
 
 -include $(patsubst %.c,$(B)/%.d,$(all_sources))
+
+# The status page: one C array, made of app/status/ and of what npm fetches for it, once, into build/npm.
+NPM ?= $(B)/npm
+export NPM
+uplot       := $(NPM)/node_modules/.package-lock.json
+status_page := $(filter-out %.json,$(wildcard app/status/*))
+
+$(uplot): app/status/package.json app/status/package-lock.json | need-build
+	@mkdir -p $(NPM) && cp $^ $(NPM)
+	$(call say,npm,$(NPM))npm ci --prefix $(NPM) --ignore-scripts --no-audit --no-fund --prefer-offline --loglevel=error >$(NPM)/log
+	@touch $@
+
+$(B)/app/status/page.c: $(status_page) $(uplot)
+	@mkdir -p $(@D)
+	$(call say,page,$@)node app/status/embed.mjs $(NPM)/node_modules > $@
+
+$(B)/app/status/page.o: $(B)/app/status/page.c app/runtime/status_page.h Makefile
+	$(call say,cc,$<)$(compile) -c $< -o $@
 
 # ---- Run ---------------------------------------------------------------------
 
@@ -140,14 +161,14 @@ asan: need-test ## unit tests and the kill storm under address and undefined-beh
 # librdkafka: it starts its threads by thrd_create(), which this sanitizer does not know, and crashes in them.
 tsan: need-test ## unit tests under the thread sanitizer
 	@$(MAKE) unit B=$(B)/tsan OPTIMIZE='-O1 -g' HARDEN= HARDEN_LINK= SANITIZE='-fsanitize=thread' \
-	    UNIT_WRAPPER='--under "setarch --addr-no-randomize"' UNIT_LEFT_OUT='$(SLOW_WALKS) kafka'
+	    UNIT_WRAPPER='--under "setarch --addr-no-randomize"' UNIT_LEFT_OUT='$(SLOW_WALKS) kafka kafka_steps'
 
 # Without the suites that step through a child instruction by instruction: they would step through valgrind.  Without
 # store_postgresql: a read that is as slow as under valgrind leaves its server for another one.
 # A forked child may end while it holds memory: only what is lost for certain counts, and it says nothing.
 VALGRIND     := valgrind --quiet --fair-sched=yes --child-silent-after-fork=yes --leak-check=full \
                 --show-leak-kinds=definite --errors-for-leak-kinds=definite --error-exitcode=99
-WALKS        := $(SLOW_WALKS) flight_walk key_cache_walk l1_crash limiter_steps
+WALKS        := $(SLOW_WALKS) flight_walk key_cache_walk l1_crash limiter_steps retry_budget_walk
 
 memcheck: need-test need-memcheck ## unit tests under valgrind
 	@$(MAKE) unit UNIT_WRAPPER='--under "$(VALGRIND)"' UNIT_LEFT_OUT='$(WALKS) store_postgresql'
@@ -195,13 +216,18 @@ $(B)/gen_docs: $(B)/tests/lint/gen_docs.o $(filter %.a,$(call with,cmd))
 
 # ---- Bench -------------------------------------------------------------------
 
-bench: all need-bench $(B)/bench/floor_a $(B)/bench/floor_b $(B)/bench/seed ## weir beside two bare floors; ROUNDS=5 SECONDS=4
+bench: all need-bench $(B)/bench/floor_a $(B)/bench/floor_b $(B)/bench/seed $(B)/bench/open_loop ## weir beside two bare floors; ROUNDS=5 SECONDS=4
 	$(PYTHON) -B tests/bench/bench.py --build $(B)
 	$(PYTHON) -B tests/bench/fleet.py --build $(B)
+	$(PYTHON) -B tests/bench/overload.py --build $(B)
 
 $(B)/bench/floor_%: $(B)/tests/bench/floor_%.o
 	@mkdir -p $(@D)
 	$(call say,ld,$@)$(link) $< -lfcgi -o $@
+
+$(B)/bench/open_loop: $(B)/tests/bench/open_loop.o
+	@mkdir -p $(@D)
+	$(call say,ld,$@)$(link) $< -o $@
 
 $(B)/bench/seed: $(B)/tests/bench/seed.o $(filter %.a,$(call with,runtime))
 	@mkdir -p $(@D)
@@ -213,6 +239,7 @@ install: all ## install under DESTDIR and PREFIX (default /usr/local)
 	install -D -m 0755 $(B)/weir $(DESTDIR)$(PREFIX)/bin/weir
 	install -D -m 0644 -t $(DESTDIR)$(PREFIX)/share/weir/nginx nginx/fastcgi_weir.conf
 	install -D -m 0644 -t $(DESTDIR)$(PREFIX)/share/weir/apache apache/weir.conf apache/proxy_fcgi.conf apache/htaccess
+	install -D -m 0644 -t $(DESTDIR)$(PREFIX)/share/weir/deploy app/deploy/*.yaml
 	install -D -m 0644 -t $(DESTDIR)$(PREFIX)/share/weir/handlers/atlas handlers/atlas/*.sql
 	install -D -m 0644 -t $(DESTDIR)$(PREFIX)/share/weir/handlers/atlas/schema handlers/atlas/schema/*
 	install -D -m 0644 -t $(DESTDIR)$(PREFIX)/share/doc/weir README.md CHANGES.md LICENSE

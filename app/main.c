@@ -19,11 +19,13 @@ static const struct command *const commands[] = {
 	&command_config,
 	&command_migrate,
 	&command_status,
+	&command_top,
 	&command_purge,
 	&command_dlq,
 	&command_breaker,
 	&command_key,
 	&command_limit,
+	&command_doctor,
 };
 
 enum { COMMANDS = sizeof commands / sizeof *commands };

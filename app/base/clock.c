@@ -6,6 +6,7 @@
  */
 #include "base/clock.h"
 
+#include <string.h>
 #include <time.h>
 
 enum {
@@ -99,4 +100,51 @@ clock_rfc3339(int64_t wall_us, char out[CLOCK_RFC3339_BYTES])
 	at = put(at, (unsigned)(shifted % US_PER_SECOND), 6, 'Z');
 	*at = '\0';
 	return out;
+}
+
+/* The inverse of date_of(); of what is no date, a number of days all the same. */
+static int64_t
+days_of(struct date d)
+{
+	const int64_t year = (int64_t)d.year + 400 - (d.month < 3); /* never negative */
+	const int64_t month = d.month < 3 ? (int64_t)d.month + 9 : (int64_t)d.month - 3;
+
+	return 365 * year + year / 4 - year / 100 + year / 400 + (153 * month + 2) / 5 + d.day - 1 -
+	       DAYS_TO_1970 - DAYS_PER_400_YEARS;
+}
+
+static bool
+has_shape(const char *text, const char *shape)
+{
+	for (; *shape != '\0'; shape++, text++)
+		if (*shape == '0' ? *text < '0' || *text > '9' : *text != *shape)
+			return false;
+	return true;
+}
+
+static unsigned
+number(const char *at, unsigned digits)
+{
+	unsigned n = 0;
+
+	for (unsigned i = 0; i < digits; i++)
+		n = 10 * n + (unsigned)(at[i] - '0');
+	return n;
+}
+
+bool
+clock_rfc3339_parse(const char *text, size_t len, int64_t *wall_us_out)
+{
+	char again[CLOCK_RFC3339_BYTES];
+	struct date d;
+	int64_t seconds;
+
+	if (len != CLOCK_RFC3339_BYTES - 1 || !has_shape(text, "0000-00-00T00:00:00.000000Z"))
+		return false;
+	d = (struct date){ number(text, 4), number(text + 5, 2), number(text + 8, 2) };
+	seconds = days_of(d) * SECONDS_PER_DAY + number(text + 11, 2) * 3600 +
+		  number(text + 14, 2) * 60 + number(text + 17, 2);
+	*wall_us_out = seconds * US_PER_SECOND + number(text + 20, 6);
+	/* A day or an hour that does not exist comes out as another. */
+	return memcmp(clock_rfc3339(*wall_us_out, again), text, len) == 0;
 }

@@ -1,6 +1,8 @@
 #ifndef BASE_CLOCK_H
 #define BASE_CLOCK_H
 
+#include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 /*
@@ -16,5 +18,7 @@ enum { CLOCK_RFC3339_BYTES = 28 }; /* "2026-11-24T04:09:44.123456Z" and NUL */
 
 /* Writes UTC RFC 3339 with six decimals and returns ${out}. */
 char *clock_rfc3339(int64_t wall_us, char out[CLOCK_RFC3339_BYTES]);
+/* Back from ${len} bytes; false: not exactly what clock_rfc3339() writes for any moment. */
+bool clock_rfc3339_parse(const char *text, size_t len, int64_t *wall_us_out);
 
 #endif

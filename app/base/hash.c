@@ -35,3 +35,26 @@ hex_encode(const void *bytes, size_t len, char *out)
 	}
 	out[2 * len] = '\0';
 }
+
+static int
+hex_digit(char c)
+{
+	if (c >= '0' && c <= '9')
+		return c - '0';
+	return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
+}
+
+bool
+hex_decode(const char *text, size_t len, void *out)
+{
+	uint8_t *p = out;
+
+	for (size_t i = 0; i < len; i++) {
+		const int high = hex_digit(text[2 * i]), low = hex_digit(text[2 * i + 1]);
+
+		if (high < 0 || low < 0)
+			return false;
+		p[i] = (uint8_t)(high << 4 | low);
+	}
+	return true;
+}

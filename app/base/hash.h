@@ -30,5 +30,7 @@ enum { DIGEST_SHA1_CHARS = 40 };
 void digest_sha1(struct slice text, char out[DIGEST_SHA1_CHARS + 1]);
 
 void hex_encode(const void *bytes, size_t len, char *out); /* 2*len characters and NUL */
+/* Back from 2*${len} characters; false: not lower-case hex. */
+bool hex_decode(const char *text, size_t len, void *out);
 
 #endif

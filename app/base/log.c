@@ -62,12 +62,16 @@ struct line {
 	char bytes[LINE_BYTES];
 };
 
+static int
+open_file(const char *path)
+{
+	return open(path, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC | O_NOCTTY, 0600);
+}
+
 static enum err
 move_output(const char *path)
 {
-	const int fd = path == NULL
-			   ? STDERR_FILENO
-			   : open(path, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC | O_NOCTTY, 0600);
+	const int fd = path == NULL ? STDERR_FILENO : open_file(path);
 	const int old = atomic_load(&out_fd);
 	bool moved;
 
@@ -118,10 +122,8 @@ log_enabled(enum log_level level)
 }
 
 static void
-write_all(const char *bytes, size_t len)
+write_all(int fd, const char *bytes, size_t len)
 {
-	const int fd = atomic_load(&out_fd);
-
 	while (len > 0) {
 		const ssize_t n = write(fd, bytes, len);
 
@@ -339,7 +341,7 @@ end_line(struct line *l)
 static void
 flush(void)
 {
-	write_all(hold.bytes, hold.len);
+	write_all(atomic_load(&out_fd), hold.bytes, hold.len);
 	hold.len = 0;
 }
 
@@ -347,13 +349,23 @@ static void
 emit(const struct line *l)
 {
 	if (!hold.on) {
-		write_all(l->bytes, l->len);
+		write_all(atomic_load(&out_fd), l->bytes, l->len);
 		return;
 	}
 	if (l->len > HOLD_BYTES - hold.len)
 		flush();
 	memcpy(hold.bytes + hold.len, l->bytes, l->len);
 	hold.len += l->len;
+}
+
+static void
+make_line(struct line *l, enum log_level level, const char *event, const struct log_field *fields,
+    size_t n)
+{
+	begin_line(l, level, event);
+	for (size_t i = 0; i < n; i++)
+		add_field(l, &fields[i]);
+	end_line(l);
 }
 
 void
@@ -364,11 +376,75 @@ log_write(enum log_level level, const char *event, const struct log_field *field
 
 	if (!log_enabled(level))
 		return;
-	begin_line(&l, level, event);
-	for (size_t i = 0; i < n; i++)
-		add_field(&l, &fields[i]);
-	end_line(&l);
+	make_line(&l, level, event, fields, n);
 	emit(&l);
+	errno = saved;
+}
+
+/*
+ * A second file.
+ */
+struct log_file {
+	int fd; /* for life, as that of the log */
+	char *path;
+};
+
+enum err
+log_file_open(const char *path, struct log_file **out)
+{
+	struct log_file *f = calloc(1, sizeof *f);
+
+	if (f != NULL)
+		f->path = strdup(path);
+	if (f == NULL || f->path == NULL) {
+		free(f);
+		return ERR_NOMEM;
+	}
+	f->fd = open_file(path);
+	if (f->fd == -1) {
+		free(f->path);
+		free(f);
+		return ERR_IO;
+	}
+	*out = f;
+	return ERR_OK;
+}
+
+enum err
+log_file_reopen(struct log_file *f)
+{
+	const int fd = open_file(f->path);
+	bool moved;
+
+	if (fd == -1)
+		return ERR_IO;
+	moved = dup3(fd, f->fd, O_CLOEXEC) != -1;
+	(void)close(fd);
+	return moved ? ERR_OK : ERR_IO;
+}
+
+void
+log_file_close(struct log_file **fp)
+{
+	struct log_file *f = *fp;
+
+	if (f == NULL)
+		return;
+	*fp = NULL;
+	(void)close(f->fd);
+	free(f->path);
+	free(f);
+}
+
+void
+log_file_write(struct log_file *f, enum log_level level, const char *event,
+    const struct log_field *fields, size_t n)
+{
+	const int saved = errno;
+	struct line l;
+
+	make_line(&l, level, event, fields, n);
+	write_all(f->fd, l.bytes, l.len);
 	errno = saved;
 }
 

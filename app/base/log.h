@@ -46,6 +46,15 @@ bool log_enabled(enum log_level level);
 
 void log_write(enum log_level level, const char *event, const struct log_field *fields, size_t n);
 
+/* A second file beside the log, in the same format, for lines of one kind.  Any thread may write; one opens, reopens
+ * and closes. */
+struct log_file;
+enum err log_file_open(const char *path, struct log_file **out); /* ERR_IO */
+enum err log_file_reopen(struct log_file *f);			 /* keeps the old one on failure */
+void log_file_close(struct log_file **fp);
+void log_file_write(struct log_file *f, enum log_level level, const char *event,
+    const struct log_field *fields, size_t n);
+
 #define LOG_FIELDS_(...)                                                                           \
 	(const struct log_field[])                                                                 \
 	{                                                                                          \

@@ -59,6 +59,10 @@ struct kafka_producer_options {
 	 * (no time-out): its report comes when a broker answers, or the producer has failed. */
 	bool idempotent;
 	int64_t give_up_ms; /* of a producer that is not idempotent: reports are ERR_TIMEOUT then */
+	/* Where messages will go: their partitions are asked for at once.  For others librdkafka asks once a
+	 * second, and their first messages wait for it.  Lent for the opening. */
+	const char *const *topics;
+	size_t topic_count;
 	/* ERR_OK: all in-sync replicas have it.  ERR_TOO_LARGE: never will be taken as it is. */
 	void (*delivered)(void *ctx, uint64_t ticket, enum err result);
 	void *ctx;
@@ -66,6 +70,10 @@ struct kafka_producer_options {
 enum err kafka_producer_open(const struct kafka_producer_options *o, struct kafka_producer **out);
 /* What was not delivered is forgotten without a report; waits for no broker. */
 void kafka_producer_close(struct kafka_producer **pp);
+
+/* Asks a broker where the partitions of all ${topics} are; with ERR_OK their messages can go.  ERR_NOT_FOUND: one
+ * has none yet; a broker that makes topics by itself does so when it is asked, and a moment later has. */
+enum err kafka_producer_prepare(struct kafka_producer *p, int64_t timeout_ms);
 
 /* ERR_OVERLOADED: its queue is full, poll.  ERR_TOO_LARGE: larger than message.max.bytes.  ERR_UNAVAILABLE: the producer
  * has failed for good, as kafka_producer_failed() says. */
@@ -137,5 +145,8 @@ void kafka_consumer_pause(struct kafka_consumer *c, bool pause);
  * ERR_UNAVAILABLE; ERR_FULL: more than ${max}. */
 enum err kafka_places(struct kafka_consumer *c, const char *const *topics, size_t topic_count,
     int64_t timeout_ms, struct kafka_place *places_out, size_t max, size_t *count_out);
+/* How many members the group has, on all hosts.  ERR_TIMEOUT, ERR_UNAVAILABLE. */
+enum err kafka_members(
+    struct kafka_consumer *c, const char *group, int64_t timeout_ms, size_t *count_out);
 
 #endif

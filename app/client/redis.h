@@ -63,6 +63,7 @@ enum err redis_call(struct redis *r, const struct slice *argv, size_t argc, int6
  * as every connection that has sent it. */
 struct redis_script {
 	const char *name, *text;
+	bool repeatable; /* run twice, it does what it does once */
 };
 enum err redis_eval(struct redis *r, const struct redis_script *s, const struct slice *keys,
     size_t key_count, const struct slice *args, size_t arg_count, int64_t deadline_ms,

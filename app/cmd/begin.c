@@ -44,6 +44,22 @@ begin_log(const struct config *c, struct fault_list *faults)
 	return rc == ERR_OK ? ERR_OK : ERR_INVALID;
 }
 
+/* Only whether it can be: the workers open it themselves. */
+static enum err
+try_slow_log(const struct config *c, struct fault_list *faults)
+{
+	struct log_file *f = NULL;
+	enum err rc = ERR_OK;
+
+	if (c->slow_log != NULL && c->slow_ms > 0)
+		rc = log_file_open(c->slow_log, &f);
+	if (rc != ERR_OK)
+		fault_add(faults, "WEIR_SLOW_LOG", 0, "%s cannot be opened for writing (%s)",
+		    c->slow_log, strerror(errno));
+	log_file_close(&f);
+	return rc == ERR_OK ? ERR_OK : ERR_INVALID;
+}
+
 enum exit_code
 begin_command(const struct command_line *line, const struct config_override *overrides,
     size_t override_count, struct config **out)
@@ -55,6 +71,8 @@ begin_command(const struct command_line *line, const struct config_override *ove
 	rc = begin_load(line, overrides, override_count, &faults, out);
 	if (rc == ERR_OK)
 		rc = begin_log(*out, &faults);
+	if (rc == ERR_OK)
+		rc = try_slow_log(*out, &faults);
 	if (rc == ERR_OK) {
 		fault_print(&faults, STDERR_FILENO); /* warnings */
 		fault_free(&faults);

@@ -7,8 +7,8 @@
 #include "base/clock.h"
 #include "base/fault.h"
 #include "cmd/begin.h"
-#include "cmd/breakers.h"
 #include "cmd/command.h"
+#include "runtime/breakers.h"
 #include "runtime/runtime.h"
 #include "service/guard.h"
 
@@ -142,7 +142,9 @@ const struct command command_breaker = {
 	.name = "breaker",
 	.operands = "list|open|close|auto [NAME]",
 	.summary = "Looks at and overrides the breakers of this host",
-	.help = "list        every breaker, with its calls of the last 10 s\n"
+	.help = "list        every breaker, with its calls of the last 10 s and the share of calls "
+		"that it\n"
+		"            admits: after it was open, that grows from 10 % to all\n"
 		"open NAME   no call passes, until it is given back\n"
 		"close NAME  every call passes, until it is given back\n"
 		"auto NAME   gives it back: failures open it, and probes close it\n",

@@ -10,24 +10,20 @@
 #include "base/arena.h"
 #include "base/clock.h"
 #include "base/fault.h"
-#include "client/kafka.h"
 #include "client/redis.h"
 #include "cmd/begin.h"
 #include "cmd/command.h"
+#include "cmd/reach.h"
 #include "handlers/handlers.h"
 #include "runtime/config.h"
 #include "runtime/runtime.h"
 #include "service/catalog.h"
-#include "service/guard.h"
 #include "service/shards.h"
 #include "service/store.h"
-#include "service/topics.h"
 
 enum { OPTION_CONNECT };
 
-enum { KAFKA_PLACES = 4096, KAFKA_WAIT_MS = 5000 };
-
-enum { MAX_RESPONSE_BYTES = 1 << 20, RESOLVE_WAIT_MS = 5000, GUARDS_ALIGN = 64 };
+enum { MAX_RESPONSE_BYTES = 1 << 20, RESOLVE_WAIT_MS = 5000 };
 
 /* Prepares those of the endpoints that read, or those that write, on the one database at ${url}. */
 static void
@@ -77,69 +73,40 @@ check_database(const struct config *c, const struct catalog *catalog, enum confi
 	}
 }
 
-/* The guards are this process's own: what it finds suspends nothing on the host. */
 static void
 check_redis(const struct config *c, struct fault_list *faults)
 {
-	const struct breaker_rules rules = runtime_breaker_rules(c);
-	struct shards_options o = { .urls = c->redis_url,
-		.timeout_ms = c->redis_timeout_ms,
-		.guards = aligned_alloc(GUARDS_ALIGN, guards_size()),
-		.rules = &rules,
-		.max_connections = 1 };
 	const struct slice ping = SLICE("PING");
-	struct shards *s = NULL;
 	struct redis_reply *reply;
-	enum err rc = ERR_NOMEM;
+	struct reach_redis redis;
+	const enum err rc = reach_redis_open(c, &redis);
 
-	if (o.guards != NULL) {
-		guards_init(o.guards);
-		rc = shards_open(&o, &s);
-	}
-	if (rc == ERR_OK)
-		(void)shards_wait(s, clock_mono_ms() + RESOLVE_WAIT_MS);
-	else
+	if (rc != ERR_OK)
 		fault_add(faults, "REDIS_URL", 0, "cannot be tried (%s)", err_name(rc));
-	for (size_t i = 0; rc == ERR_OK && i < shards_count(s); i++) {
-		const enum err pinged = shards_call(s, i, &ping, 1, clock_mono_ms(), &reply);
+	for (size_t i = 0; rc == ERR_OK && i < shards_count(redis.shards); i++) {
+		const enum err pinged =
+		    shards_call(redis.shards, i, &ping, 1, clock_mono_ms(), &reply);
 
 		if (pinged != ERR_OK)
 			fault_add(faults, "REDIS_URL", 0,
 			    "%s does not answer (%s), expected a Redis within REDIS_TIMEOUT",
-			    shards_url(s, i), err_name(pinged));
+			    shards_url(redis.shards, i), err_name(pinged));
 		redis_reply_free(&reply);
 	}
-	shards_close(&s);
-	free(o.guards);
+	reach_redis_close(&redis);
 }
 
 /* Whether the brokers answer, and know the topics or may make them. */
 static void
 check_kafka(const struct config *c, const struct catalog *catalog, struct fault_list *faults)
 {
-	const struct kafka_consumer_options o = {
-		.common = { .brokers = c->kafka_brokers,
-		    .client_id = "weir-check",
-		    .settings = c->kafka_settings,
-		    .setting_count = c->kafka_setting_count },
-		.group = c->kafka_group,
-	};
-	struct kafka_place *places = calloc(KAFKA_PLACES, sizeof *places);
-	struct kafka_consumer *k = NULL;
-	struct topics topics;
-	size_t count;
-	enum err rc = topics_make(catalog, c->kafka_topic, &topics);
+	struct kafka_place *places;
+	size_t count, members;
+	const enum err rc = reach_kafka(c, catalog, &places, &count, &members);
 
-	if (rc == ERR_OK)
-		rc = places == NULL ? ERR_NOMEM : kafka_consumer_open(&o, &k);
-	if (rc == ERR_OK)
-		rc = kafka_places(
-		    k, topics.names, topics.count, KAFKA_WAIT_MS, places, KAFKA_PLACES, &count);
 	if (rc != ERR_OK)
 		fault_add(faults, "KAFKA_BROKERS", 0, "%s does not answer (%s), expected a Kafka",
 		    c->kafka_brokers, err_name(rc));
-	kafka_consumer_close(&k, 0);
-	topics_free(&topics);
 	free(places);
 }
 
@@ -163,7 +130,8 @@ static void
 check_places(const struct config *c, struct fault_list *faults)
 {
 	const char *state_dir = c->texts[CONFIG_KEY_state_dir].value,
-		   *log_file = c->texts[CONFIG_KEY_log_file].value;
+		   *log_file = c->texts[CONFIG_KEY_log_file].value,
+		   *slow_log = c->texts[CONFIG_KEY_slow_log].value;
 
 	if (*state_dir != '\0' && !can_be_written(state_dir, &faults->arena))
 		fault_add(faults, "WEIR_STATE_DIR", 0,
@@ -172,6 +140,9 @@ check_places(const struct config *c, struct fault_list *faults)
 	if (*log_file != '\0' && !can_be_written(log_file, &faults->arena))
 		fault_add(faults, "LOG_FILE", 0, "%s cannot be opened for writing (%s)", log_file,
 		    strerror(errno));
+	if (*slow_log != '\0' && !can_be_written(slow_log, &faults->arena))
+		fault_add(faults, "WEIR_SLOW_LOG", 0, "%s cannot be opened for writing (%s)",
+		    slow_log, strerror(errno));
 }
 
 static void

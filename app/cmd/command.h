@@ -57,7 +57,7 @@ enum exit_code command_usage_error(const struct command *c, const char *fmt, ...
 enum exit_code command_answer_cgi(void);
 
 extern const struct command command_serve, command_worker, command_consume, command_check,
-    command_config, command_migrate, command_status, command_purge, command_dlq, command_breaker,
-    command_key, command_limit;
+    command_config, command_migrate, command_status, command_top, command_purge, command_dlq,
+    command_breaker, command_key, command_limit, command_doctor;
 
 #endif

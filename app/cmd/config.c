@@ -8,6 +8,7 @@
 #include "base/str.h"
 #include "cmd/begin.h"
 #include "cmd/command.h"
+#include "service/otel_settings.h"
 
 enum { OPTION_JSON };
 
@@ -50,6 +51,33 @@ add_json(struct strbuf *b, const struct config_info *info, const struct config_t
 	strbuf_add_char(b, '}');
 }
 
+/* OpenTelemetry's variables, those that are set. */
+static void
+add_otel(struct strbuf *b, const struct otel_variable *v, bool json, struct arena *a)
+{
+	const struct slice name = slice_of(v->name);
+	const struct otel_doc *doc = otel_doc_of(name);
+	const char *help = doc == NULL ? "weir does not know it." : doc->help;
+	const char *shown = otel_is_secret(name) ? "***" : v->value;
+	const char *origin = v->line == 0 ? v->where : arena_printf(a, "%s:%u", v->where, v->line);
+
+	if (!json) {
+		strbuf_addf(b, "%s = %s  (%s)\n    %s\n", v->name, shown, origin, help);
+		return;
+	}
+	strbuf_add_cstr(b, ",\n {");
+	add_member(b, "name", v->name);
+	strbuf_add_char(b, ',');
+	add_member(b, "value", shown);
+	strbuf_add_char(b, ',');
+	add_member(b, "origin", origin);
+	strbuf_add_char(b, ',');
+	add_member(b, "default", doc == NULL ? "" : doc->fallback);
+	strbuf_add_char(b, ',');
+	add_member(b, "meaning", help);
+	strbuf_add_char(b, '}');
+}
+
 static enum exit_code
 print(const struct config *c, bool json)
 {
@@ -61,6 +89,8 @@ print(const struct config *c, bool json)
 	for (size_t i = 0; i < CONFIG_KEY__COUNT; i++)
 		(json ? add_json : add_text)(&b, &config_infos[i], &c->texts[i],
 		    config_shown(&config_infos[i], c->texts[i].value, &a), &a);
+	for (size_t i = 0; i < c->otel_variable_count; i++)
+		add_otel(&b, &c->otel_variables[i], json, &a);
 	strbuf_add_cstr(&b, json ? "]\n" : "");
 	if (!a.overflowed)
 		rc = command_print(&b);

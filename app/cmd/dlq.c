@@ -37,15 +37,20 @@ struct action {
 	enum exit_code (*run)(const struct call *call);
 };
 
+/* The write database as it may be shown. */
+static const char *
+database_shown(const struct config *c, struct arena *a)
+{
+	return config_shown(&config_infos[CONFIG_KEY_db_write_url], c->db_write_url, a);
+}
+
 static void
 say_failure(enum err rc, const struct config *c)
 {
 	struct arena a;
 
 	arena_init(&a, URL_BYTES_MAX);
-	(void)fprintf(stderr, "weir dlq: %s: failed (%s)\n",
-	    config_shown(&config_infos[CONFIG_KEY_db_write_url], c->db_write_url, &a),
-	    err_name(rc));
+	(void)fprintf(stderr, "weir dlq: %s: failed (%s)\n", database_shown(c, &a), err_name(rc));
 	arena_free(&a);
 }
 
@@ -80,13 +85,27 @@ print(enum err rc, struct strbuf *out, const struct call *call)
 	return code;
 }
 
+static void
+add_nothing_there(struct strbuf *out, const struct config *c)
+{
+	struct arena a;
+
+	arena_init(&a, URL_BYTES_MAX);
+	strbuf_addf(out, "no dead letters in %s\n", database_shown(c, &a));
+	arena_free(&a);
+}
+
+/* As JSON, nothing is no line. */
 static enum exit_code
 list(const struct call *call)
 {
 	struct strbuf out = STRBUF_INIT(OUTPUT_BYTES_MAX);
 	const bool json = call->line->given[OPTION_JSON].count > 0;
+	const enum err rc = dead_letters_list(&call->database.options, json, &out);
 
-	return print(dead_letters_list(&call->database.options, json, &out), &out, call);
+	if (rc == ERR_OK && out.len == 0 && !out.failed && !json)
+		add_nothing_there(&out, call->config);
+	return print(rc, &out, call);
 }
 
 static enum exit_code

@@ -1,5 +1,6 @@
 /*
- * Accept: weir speaks JSON only, so the one question is whether the client can take it.
+ * Accept: an endpoint speaks JSON only, so the one question is whether the client can take it.  A page for people
+ * is for who names it.
  */
 #include "http/accept.h"
 
@@ -61,4 +62,16 @@ accept_allows_json(struct slice accept)
 		}
 	}
 	return allowed;
+}
+
+bool
+accept_names(struct slice accept, const char *type)
+{
+	while (accept.ptr != NULL) {
+		struct slice parameters = slice_cut(&accept, ',');
+
+		if (slice_eq_nocase(slice_trim(slice_cut(&parameters, ';')), type))
+			return !forbids(parameters);
+	}
+	return false;
 }

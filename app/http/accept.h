@@ -12,4 +12,7 @@
  */
 bool accept_allows_json(struct slice accept);
 
+/* Whether ${accept} names ${type} ("text/html") itself, not only by a star, and its weight does not forbid it. */
+bool accept_names(struct slice accept, const char *type);
+
 #endif

@@ -62,6 +62,8 @@ struct template
 	size_t count;
 };
 
+enum endpoint_priority { PRIORITY_NORMAL, PRIORITY_CRITICAL, PRIORITY_BULK };
+
 enum auth_rule { AUTH_NONE, AUTH_OPTIONAL, AUTH_REQUIRED };
 
 /* Where a statement's placeholder number i+1 comes from. */
@@ -136,6 +138,7 @@ struct endpoint {
 	bool uses_tenant;  /* the statement binds :tenant, or auth is not none: varies by tenant */
 	bool key_optional; /* idempotency: optional */
 	bool read_primary; /* read: primary */
+	enum endpoint_priority priority;
 	bool never_shed;   /* health */
 	const char *topic; /* queue: where its writes go; NULL: KAFKA_TOPIC */
 	struct slice

@@ -176,14 +176,26 @@ make_request_id(struct arena *a, struct slice *out)
 	return ERR_OK;
 }
 
-/* nginx's $msec, "1764000000.123", in microseconds; 0 for anything else. */
+/* As people's fronts tell it: nginx's $msec "1764000000.123", Apache's "t=%t" in microseconds, Heroku's milliseconds.  0
+ * for anything else. */
 static int64_t
 parse_start(struct slice s)
 {
-	const struct slice seconds = slice_cut(&s, '.');
+	enum { SECONDS_DIGITS = 10, MS_DIGITS = 13, US_DIGITS = 16 }; /* until the year 2286 */
+	struct slice seconds;
 	int64_t whole, us = 0;
 
-	if (seconds.len > 12 || s.len > 6 || slice_to_i64(seconds, &whole) != ERR_OK)
+	if (s.len > 2 && memcmp(s.ptr, "t=", 2) == 0)
+		s = (struct slice){ s.ptr + 2, s.len - 2 };
+	seconds = slice_cut(&s, '.');
+	if (seconds.len > US_DIGITS || s.len > 6 || slice_to_i64(seconds, &whole) != ERR_OK ||
+	    whole < 0)
+		return 0;
+	if (seconds.len == US_DIGITS)
+		return s.len == 0 ? whole : 0;
+	if (seconds.len == MS_DIGITS)
+		return s.len == 0 ? whole * 1000 : 0;
+	if (seconds.len > SECONDS_DIGITS)
 		return 0;
 	for (size_t i = 0; i < 6; i++) {
 		const char c = i < s.len ? s.ptr[i] : '0';
@@ -192,7 +204,7 @@ parse_start(struct slice s)
 			return 0;
 		us = us * 10 + (c - '0');
 	}
-	return whole < 0 ? 0 : whole * 1000000 + us;
+	return whole * 1000000 + us;
 }
 
 static void

@@ -32,7 +32,9 @@ struct request {
 	struct slice
 	    request_id; /* REQUEST_ID of the front; made by weir when absent or not [A-Za-z0-9_.-]{1,128} */
 	bool request_id_from_front;
-	int64_t start_us;	    /* REQUEST_START (sec.ms) as wall time, 0 unknown */
+	/* REQUEST_START as wall time, 0 unknown: seconds with up to six decimals, or whole milliseconds or microseconds, each
+	 * also behind "t=". */
+	int64_t start_us;
 	struct slice accept;	    /* lines joined by ", " */
 	struct slice if_none_match; /* the same */
 	struct slice consistency;   /* X-Weir-Consistency, the same */

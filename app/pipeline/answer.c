@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "base/clock.h"
+#include "base/rand.h"
 #include "http/problem.h"
 #include "pipeline/pipeline.h"
 #include "pipeline/step.h"
@@ -19,6 +20,16 @@ answer_problem(struct exchange *x, const struct problem *p)
 	problem_respond(p, x->request.path, x->request.request_id, &x->arena, &x->response);
 	x->source = SOURCE_NONE;
 	return STEP_ANSWERED;
+}
+
+enum step_result
+answer_shed(struct exchange *x, enum shed_reason why)
+{
+	struct problem p = PROBLEM(503, shed_reason_detail(why));
+
+	x->shed = why;
+	p.retry_after_s = admission_retry_after_s(rand_u64());
+	return answer_problem(x, &p);
 }
 
 enum step_result
@@ -240,7 +251,8 @@ header_server_timing(struct exchange *x)
 		text_add(&t, ", ");
 	}
 	text_add(&t, "total;dur=");
-	text_ms(&t, clock_mono_ns() - x->start_ns);
+	x->answered_ns = clock_mono_ns();
+	text_ms(&t, x->answered_ns - x->start_ns);
 	text_header(&t, x, "Server-Timing");
 }
 

@@ -11,11 +11,13 @@
 #include "http/response.h"
 #include "http/router.h"
 #include "pipeline/handler.h"
+#include "policy/waiting.h"
 #include "service/cache.h"
 #include "service/copy.h"
 #include "service/event.h"
 #include "service/queue.h"
 #include "service/quota.h"
+#include "telemetry/span.h"
 #include "telemetry/trace.h"
 
 struct catalog;
@@ -23,6 +25,7 @@ struct consistency;
 struct exchange;
 struct idempotency_claim;
 struct l2_fill;
+struct slow_line; /* service/slow_log.h */
 struct pipeline_env;
 struct tenant_check; /* service/tenant.h */
 
@@ -84,12 +87,22 @@ struct exchange {
 	struct slice tenant, ip;    /* who calls; tenant empty when nobody is authenticated */
 	struct tenant_check *check; /* of the API key; NULL: none was sent */
 	struct trace_context trace;
+	struct span_recorder spans;	 /* of what it spent its time on; in its arena */
 	int64_t start_ns, start_us;	 /* monotonic, wall */
+	int64_t answered_ns;		 /* monotonic: the answer stood ready; 0: none does */
 	int64_t deadline_ms;		 /* monotonic, of the whole request */
 	int64_t handed_ns;		 /* when it was handed to a lane */
+	int64_t parked_ns;		 /* since when it is parked; 0: it is not */
 	int64_t lane_wait_ns, handle_ns; /* spent waiting for one, and in the handler */
 	struct slice base_path;		 /* was taken off the path */
-	bool shed;
+	uint64_t front;			 /* which front server brought it; 0: one on this host */
+	int64_t lost_us; /* was gone when it was seen: in the front's queue, and in ours */
+	enum shed_reason shed;
+	struct waiter waiter; /* in the queue before the lane */
+	bool calls;	      /* what is next is a call to the database: it needs room there */
+	bool asked;	      /* its client's share was charged, with asked_us */
+	int64_t asked_us;
+	uint64_t client; /* a hash: tenant, else address; with asked */
 
 	/* What steps have taken and finish gives back. */
 	struct quota_verdict quota;
@@ -112,10 +125,14 @@ struct exchange {
 	struct slice block;	  /* a copy block: call.block's bytes or the arena's */
 	struct slice spare_block; /* an error-only copy, should the database fail */
 	int64_t age_ms, spare_age_ms;
-	bool stored;	/* what the handler gave is in the cache now */
-	bool refresh;	/* stale was served */
-	bool ask_again; /* about the API key, behind the reply */
+	bool stored;	     /* what the handler gave is in the cache now */
+	bool refresh;	     /* stale was served, or what will be soon */
+	int64_t replaces_ms; /* that one is still fresh: see service/cache.h */
+	bool ask_again;	     /* about the API key, behind the reply */
 	struct response response;
+	int64_t slow_us;	/* took longer than WEIR_SLOW: so long; else 0 */
+	bool explain;		/* its line waits for a plan, behind the reply */
+	struct slow_line *slow; /* what was left behind for that; NULL: nothing */
 };
 
 #endif

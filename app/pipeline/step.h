@@ -52,8 +52,22 @@ enum step_result step_fetch(struct exchange *x);
 void l2_keep(struct exchange *x);
 void l2_give_up(struct exchange *x);
 
+/* slow.c */
+bool slow_may_be(
+    const struct exchange *x); /* cheap; false: it was answered without waiting for anything */
+void slow_finish(struct exchange *x, int64_t end_ns); /* after the reply */
+void slow_end(
+    struct exchange *x); /* what was left behind for a plan writes its line, with it or without */
+enum step_result step_explain(struct exchange *x);
+
+/* exchange.c: what the statement is given, into ${to}'s own arena. */
+bool exchange_copy_values(struct exchange *to, const struct exchange *from);
+
 /* steps_handle.c */
 enum step_result step_handle(struct exchange *x);
+
+/* tell.c: what a trace says of ${x}, when it is exported at all; only with an exporter. */
+void tell(struct exchange *x, int64_t end_ns);
 
 /* pipeline.c: the row of a step, where what is done in the background begins. */
 size_t pipeline_step(enum step_result (*run)(struct exchange *x));
@@ -61,6 +75,8 @@ size_t pipeline_step(enum step_result (*run)(struct exchange *x));
 /* answer.c */
 enum step_result answer_problem(struct exchange *x, const struct problem *p);
 enum step_result answer_error(struct exchange *x, int status, const char *detail);
+/* 503 with a Retry-After that differs from the others'. */
+enum step_result answer_shed(struct exchange *x, enum shed_reason why);
 /* From x->block: 200 or 304, projected to x->fields. */
 enum step_result answer_block(struct exchange *x);
 /* The headers that every answer has. */

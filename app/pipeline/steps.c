@@ -9,7 +9,9 @@
 #include "pipeline/pipeline.h"
 #include "pipeline/step.h"
 #include "service/catalog.h"
+#include "service/exporter.h"
 #include "service/web_root.h"
+#include "telemetry/limit_stats.h"
 #include "telemetry/scoreboard.h"
 
 enum { FRONT_VALUE_BYTES_MAX = 4096 };
@@ -23,9 +25,13 @@ step_read(struct exchange *x)
 	x->start_us = clock_wall_us();
 	if (request_read(&x->request, x->envp, &x->arena, &p) != ERR_OK)
 		return answer_problem(x, &p);
+	if (x->env->fronts != NULL)
+		x->lost_us = front_clocks_lost_us(x->env->fronts, x->front, x->request.start_us,
+		    x->start_us, x->start_ns / 1000000);
 	x->response.head_only = x->request.method == HTTP_HEAD;
-	trace_begin(
-	    &x->trace, x->request.traceparent, x->request.traceparent_lines, x->request.tracestate);
+	trace_begin(&x->trace, x->request.traceparent,
+	    x->env->ignores_traces ? 0 : x->request.traceparent_lines, x->request.tracestate);
+	exporter_sample(x->env->exporter, &x->trace);
 	return STEP_NEXT;
 }
 
@@ -161,21 +167,24 @@ step_route(struct exchange *x)
 		return answer_error(x, 406, "Accept: the answer is application/json");
 	x->endpoint = x->route->endpoint;
 	/* One timeout for the statement, and once more for all that comes before and after it. */
-	x->deadline_ms = x->start_ns / 1000000 + 2 * x->endpoint->timeout_ms;
+	x->deadline_ms = x->start_ns / 1000000 - x->lost_us / 1000 + 2 * x->endpoint->timeout_ms;
 	return STEP_NEXT;
 }
 
+/* A read is not refused yet for the time that it lost: a copy in L1 costs no wait.  A write is, before anything of it is
+ * durable. */
 enum step_result
 step_admit(struct exchange *x)
 {
 	const uint32_t in_hand = atomic_load_explicit(x->env->in_hand, memory_order_relaxed);
 
-	if (in_hand <= x->env->max_in_hand || x->endpoint->never_shed)
+	if (x->endpoint->never_shed)
 		return STEP_NEXT;
-	x->shed = true;
-	return answer_problem(
-	    x, &(struct problem){
-		   .status = 503, .detail = "too many requests are in hand", .retry_after_s = 1 });
+	if (in_hand > x->env->max_in_hand)
+		return answer_shed(x, SHED_IN_HAND);
+	if (http_method_writes(x->endpoint->method) && x->start_ns / 1000000 >= x->deadline_ms)
+		return answer_shed(x, SHED_DEADLINE);
+	return STEP_NEXT;
 }
 
 static enum step_result
@@ -237,12 +246,20 @@ step_bind(struct exchange *x)
 static void
 count_limits(const struct exchange *x)
 {
-	struct scoreboard *s = x->env->scoreboard;
+	const struct quota_verdict *v = &x->quota;
 
-	if (x->quota.observed > 0)
-		scoreboard_count(s, x->env->member, METRIC_LIMIT_OBSERVED, 1);
-	if (x->quota.overflow)
-		scoreboard_count(s, x->env->member, METRIC_LIMIT_OVERFLOW, 1);
+	for (size_t i = 0; i < x->endpoint->limit_count; i++) {
+		const struct limit_rule *rule = &x->endpoint->limits[i];
+
+		if (v->refused >= 0 && v->refused != (int)i)
+			continue; /* nothing was taken from it */
+		limit_stats_count(x->env->limits, x->env->member, rule->name,
+		    v->refused == (int)i		? LIMIT_REFUSED
+		    : (v->observed_rules >> i & 1) != 0 ? LIMIT_OBSERVED
+							: LIMIT_ALLOWED);
+	}
+	if (v->overflow)
+		scoreboard_count(x->env->scoreboard, x->env->member, METRIC_LIMIT_OVERFLOW, 1);
 }
 
 static enum step_result
@@ -271,7 +288,8 @@ step_limit(struct exchange *x)
 	if (rc == ERR_CONFLICT)
 		return STEP_BLOCKS;
 	x->quota_known = x->endpoint->limit_count > 0;
-	count_limits(x);
+	if (rc == ERR_OK || rc == ERR_LIMITED)
+		count_limits(x);
 	if (rc == ERR_OK)
 		return STEP_NEXT;
 	if (rc == ERR_LIMITED)

@@ -7,11 +7,14 @@
 #include <string.h>
 
 #include "base/clock.h"
+#include "base/rand.h"
 #include "http/problem.h"
 #include "pipeline/pipeline.h"
 #include "pipeline/step.h"
+#include "policy/refresh.h"
 #include "service/catalog.h"
 #include "telemetry/scoreboard.h"
+#include "telemetry/span.h"
 
 enum {
 	VARY_BYTES_MAX = 256, /* of one header's value */
@@ -72,6 +75,11 @@ look_up(struct exchange *x, int64_t now_ms, enum exchange_source as)
 	const enum l1_answer found =
 	    cache_lookup(x->env->cache, x->key, now_ms, 0, &x->arena, &hit);
 
+	if (found == L1_FRESH && refresh_is_near(hit.fresh_ms, hit.cost_us) &&
+	    refresh_is_due(hit.fresh_ms, hit.cost_us, (uint32_t)rand_u64())) {
+		x->refresh = true;
+		x->replaces_ms = hit.stored_ms;
+	}
 	return take_hit(x, found, &hit, as);
 }
 
@@ -213,6 +221,21 @@ step_lookup(struct exchange *x)
 	return join(x, now_ms);
 }
 
+static void
+say_found(enum l1_answer found)
+{
+	static const char *const words[] = {
+		[L1_MISS] = "miss",
+		[L1_FRESH] = "fresh",
+		[L1_STALE] = "stale",
+		[L1_ERROR_ONLY] = "if-error",
+		[L1_BUSY] = "busy",
+	};
+
+	span_str(span_here(), SPAN_KEY_WEIR_CACHE_LEVEL, SLICE("l1"));
+	span_str(span_here(), SPAN_KEY_WEIR_CACHE_RESULT, slice_of(words[found]));
+}
+
 enum step_result
 step_recheck(struct exchange *x)
 {
@@ -223,6 +246,7 @@ step_recheck(struct exchange *x)
 		return STEP_NEXT;
 	found = cache_begin(x->env->cache, &x->fill, x->endpoint, x->values, clock_mono_ms(),
 	    LOCK_WAIT_MS, &x->arena, &hit);
+	say_found(found);
 	if (x->must_show != NULL) {
 		if (found != L1_FRESH || !consistency_allows(x, hit.age_ms))
 			return STEP_NEXT;
@@ -240,9 +264,11 @@ step_recheck(struct exchange *x)
 enum step_result
 step_keep(struct exchange *x)
 {
+	const int64_t cost_us = x->handle_ns / 1000;
 	uint32_t evicted = 0;
 	enum err rc;
 
+	x->fill.cost_us = cost_us < UINT32_MAX ? (uint32_t)cost_us : UINT32_MAX;
 	if (is_cached_read(x) && x->key.len > 0 && !consistency_is_pending(x)) {
 		rc = cache_fill_land(x->env->cache, &x->fill, &x->endpoint->cache, x->block,
 		    x->call.seen, clock_mono_ms(), LOCK_WAIT_MS, &evicted);
@@ -277,21 +303,6 @@ pipeline_has_news(struct exchange *x, int64_t now_ms)
 	       leader_is_lost(x, now_ms);
 }
 
-static bool
-copy_values(struct exchange *to, const struct exchange *from)
-{
-	const size_t n = from->endpoint->param_count;
-
-	to->values = arena_alloc(&to->arena, (n + 1) * sizeof *to->values);
-	for (size_t i = 0; to->values != NULL && i < n; i++) {
-		to->values[i] = from->values[i];
-		to->values[i].text = arena_slice(&to->arena, from->values[i].text);
-	}
-	to->tenant = arena_slice(&to->arena, from->tenant);
-	to->key = arena_slice(&to->arena, from->key);
-	return !to->arena.overflowed;
-}
-
 bool
 pipeline_refresh(const struct exchange *from, struct exchange *x)
 {
@@ -300,17 +311,23 @@ pipeline_refresh(const struct exchange *from, struct exchange *x)
 	if (!cache_lead(from->env->cache, from->key, now_ms, cache_lease_ms(from), &x->fill))
 		return false;
 	x->endpoint = from->endpoint;
-	if (!copy_values(x, from)) {
+	x->key = arena_slice(&x->arena, from->key);
+	if (!exchange_copy_values(x, from)) {
 		cache_give_up(from->env->cache, &x->fill);
 		return false;
 	}
 	x->fill.key = x->key;
+	x->fill.replaces_ms = from->replaces_ms;
+	count(from, METRIC_CACHE_REFRESHES);
+	if (from->replaces_ms > 0)
+		count(from, METRIC_CACHE_REFRESHES_EARLY);
 	x->catalog = catalog_hold(from->catalog);
 	x->start_ns = clock_mono_ns();
 	x->start_us = clock_wall_us();
 	x->deadline_ms = now_ms + x->endpoint->timeout_ms;
 	x->trace = from->trace;
 	x->trace.tracestate = (struct slice){ 0 };
+	trace_child(&x->trace);
 	x->step = pipeline_step(step_recheck);
 	return true;
 }

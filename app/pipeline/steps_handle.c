@@ -6,6 +6,7 @@
 #include "base/clock.h"
 #include "pipeline/pipeline.h"
 #include "pipeline/step.h"
+#include "policy/fair_share.h"
 #include "telemetry/scoreboard.h"
 
 static int64_t
@@ -117,6 +118,9 @@ step_handle(struct exchange *x)
 	}
 	r = x->endpoint->handler->run(&x->call);
 	x->handle_ns += clock_mono_ns() - began_ns;
+	if (x->asked)
+		fair_share_served(x->env->fair_share, x->client, x->handle_ns / 1000, x->asked_us,
+		    (began_ns + x->handle_ns) / 1000000);
 	if (x->endpoint->handler->lane == HANDLER_BLOCKING)
 		count(x, METRIC_QUERIES);
 	if (r == HANDLER_PROBLEM && http_method_writes(x->endpoint->method) && !x->call.resumed)

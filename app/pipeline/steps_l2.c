@@ -10,12 +10,14 @@
 #include "pipeline/step.h"
 #include "service/cache_l2.h"
 #include "telemetry/scoreboard.h"
+#include "telemetry/span.h"
 
 enum {
 	L1_LOCK_WAIT_MS = 50,
 	LOCK_SPARE_MS = 250, /* of a lock, beyond the statement's timeout */
 	TURN_MIN_MS = 3,
 	TURN_MAX_MS = 30,
+	NEWER_MS = 200, /* more than two clocks and their rounding make of one time */
 };
 
 static void
@@ -98,6 +100,34 @@ begin(struct exchange *x, int64_t now_ms)
 	return true;
 }
 
+/* A refresh was begun because what there is is stale, or soon will be: then only what somebody else has made since will
+ * do, which has its whole time before it. */
+static int64_t
+least_ms(const struct exchange *x)
+{
+	if (x->transport != NULL)
+		return L2_STALE_DOES;
+	return x->fill.replaced_left_ms > 0 ? x->fill.replaced_left_ms + NEWER_MS : 0;
+}
+
+static enum l2_answer
+look(struct exchange *x, int64_t now_ms, struct l2_hit *hit)
+{
+	static const char *const words[] = {
+		[L2_OFF] = "off",
+		[L2_FRESH] = "fresh",
+		[L2_STALE] = "stale",
+		[L2_LEAD] = "miss",
+		[L2_WAIT] = "wait",
+	};
+	const enum l2_answer found =
+	    l2_get(x->env->l2, x->l2, least_ms(x), lock_ms(x), now_ms, &x->arena, hit);
+
+	span_str(span_here(), SPAN_KEY_WEIR_CACHE_LEVEL, SLICE("l2"));
+	span_str(span_here(), SPAN_KEY_WEIR_CACHE_RESULT, slice_of(words[found]));
+	return found;
+}
+
 enum step_result
 step_fetch(struct exchange *x)
 {
@@ -109,9 +139,7 @@ step_fetch(struct exchange *x)
 	now_ms = clock_mono_ms();
 	if (!begin(x, now_ms))
 		return STEP_NEXT;
-	/* A refresh was begun because what there is is stale. */
-	switch (
-	    l2_get(x->env->l2, x->l2, x->transport == NULL, lock_ms(x), now_ms, &x->arena, &hit)) {
+	switch (look(x, now_ms, &hit)) {
 	case L2_OFF:
 		count(x, METRIC_L2_FAILURES);
 		return STEP_NEXT;
@@ -134,6 +162,7 @@ l2_keep(struct exchange *x)
 
 	if (x->l2 == NULL || !x->l2->leading)
 		return;
+	x->l2->cost_us = x->fill.cost_us;
 	rc = l2_put(x->env->l2, x->l2, &x->endpoint->cache, x->block, clock_mono_ms());
 	if (rc == ERR_OK)
 		count(x, METRIC_L2_FILLS);

@@ -85,6 +85,7 @@ make_event(struct exchange *x, struct slice key)
 	ev->key = arena_slice(&x->arena, key);
 	ev->accepted_us = x->start_us;
 	ev->traceparent = slice_of(trace_format(&x->trace, traceparent));
+	ev->tracestate = x->trace.tracestate;
 	if (x->arena.overflowed)
 		return ERR_NOMEM;
 	event_id_make(ev->tenant, ev->endpoint, ev->key, ev->id);

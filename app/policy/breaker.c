@@ -18,8 +18,8 @@ enum {
 	CACHE_LINE_BYTES = 64,
 };
 
-/* control: state, force, serial, and a moment (ms; 42 bits are 139 years). */
-enum { FORCE_AT = 2, SERIAL_AT = 4, SERIAL_MASK = (1 << 18) - 1, MOMENT_AT = 22 };
+/* control: state, force, serial, whether it is on its ramp, and a moment (ms; 41 bits are 69 years). */
+enum { FORCE_AT = 2, SERIAL_AT = 4, SERIAL_MASK = (1 << 18) - 1, RAMPS_AT = 22, MOMENT_AT = 23 };
 
 /* A second's word: which one (modulo 2^32), its calls, and how many of them failed. */
 enum { SECOND_AT = 32, CALLS_AT = 16 };
@@ -28,7 +28,8 @@ struct breaker {
 	_Alignas(CACHE_LINE_BYTES) _Atomic uint64_t control;
 	/* Written by who has changed the state, after that; only looked at. */
 	_Atomic int64_t left_closed_ms;
-	_Atomic uint64_t opened;
+	_Atomic int64_t ramp_end_ms;
+	_Atomic uint64_t opened, entered[BREAKER__COUNT];
 	_Alignas(CACHE_LINE_BYTES) _Atomic uint64_t seconds[SECONDS];
 	_Atomic uint64_t slow[SECONDS]; /* which second, and its slow calls; only looked at */
 };
@@ -39,6 +40,8 @@ struct control {
 	uint32_t serial;
 	/* CLOSED, OPEN: since then.  HALF_OPEN, SUSPENDED: from then on the next probe is due. */
 	int64_t moment_ms;
+	bool
+	    ramps; /* CLOSED: since a half-open one's probe, so the rules' ramp counts from the moment on */
 };
 
 #define BIT(state) (1u << (state))
@@ -70,7 +73,8 @@ static uint64_t
 pack(struct control c)
 {
 	return (uint64_t)c.state | (uint64_t)c.force << FORCE_AT |
-	       (uint64_t)(c.serial & SERIAL_MASK) << SERIAL_AT | (uint64_t)c.moment_ms << MOMENT_AT;
+	       (uint64_t)(c.serial & SERIAL_MASK) << SERIAL_AT | (uint64_t)c.ramps << RAMPS_AT |
+	       (uint64_t)c.moment_ms << MOMENT_AT;
 }
 
 static struct control
@@ -83,6 +87,7 @@ read_control(const struct breaker *b)
 		.force = (enum breaker_force)(word >> FORCE_AT & 3),
 		.serial = (uint32_t)(word >> SERIAL_AT & SERIAL_MASK),
 		.moment_ms = (int64_t)(word >> MOMENT_AT),
+		.ramps = (word >> RAMPS_AT & 1) != 0,
 	};
 }
 
@@ -98,11 +103,14 @@ static bool
 move(struct breaker *b, struct control seen, enum breaker_state to, int64_t moment_ms,
     int64_t now_ms)
 {
-	const struct control next = { to, seen.force, seen.serial + 1, moment_ms };
+	const bool ramps = to == BREAKER_CLOSED && seen.state == BREAKER_HALF_OPEN;
+	const struct control next = { to, seen.force, seen.serial + 1, moment_ms, ramps };
 
 	assert(allowed_next[seen.state] & BIT(to));
 	if (!swap(b, seen, next))
 		return false;
+	if (seen.state != to)
+		atomic_fetch_add(&b->entered[to], 1);
 	if (seen.state == BREAKER_CLOSED) {
 		atomic_store(&b->left_closed_ms, now_ms);
 		atomic_fetch_add(&b->opened, 1);
@@ -226,6 +234,34 @@ breaker_allow(const struct breaker *b, struct breaker_ticket *out)
 	return c.state == BREAKER_CLOSED;
 }
 
+/* Of 100. */
+static unsigned
+ramp_pct(int64_t from_ms, int64_t end_ms, int64_t now_ms)
+{
+	const int64_t more = 100 - BREAKER_RAMP_LEAST_PCT;
+
+	if (now_ms >= end_ms)
+		return 100;
+	if (now_ms <= from_ms)
+		return BREAKER_RAMP_LEAST_PCT;
+	return BREAKER_RAMP_LEAST_PCT + (unsigned)(more * (now_ms - from_ms) / (end_ms - from_ms));
+}
+
+bool
+breaker_admits(
+    const struct breaker *b, const struct breaker_rules *r, int64_t now_ms, uint32_t random32)
+{
+	const struct control c = read_control(b);
+	unsigned pct;
+
+	if (c.force != BREAKER_AUTO)
+		return c.force == BREAKER_FORCED_CLOSED;
+	if (c.state != BREAKER_CLOSED || !c.ramps)
+		return c.state == BREAKER_CLOSED;
+	pct = ramp_pct(c.moment_ms, c.moment_ms + r->ramp_ms, now_ms);
+	return (uint64_t)random32 * 100 >> 32 < pct;
+}
+
 static bool
 probe_is_due(struct control c, const struct breaker_rules *r, int64_t now_ms)
 {
@@ -302,6 +338,8 @@ breaker_report(struct breaker *b, const struct breaker_rules *r, const struct br
 		if (v.to == c.state && !t->probe)
 			return no_change(c);
 	} while (!move(b, c, v.to, v.moment_ms, now_ms));
+	if (v.to == BREAKER_CLOSED)
+		atomic_store(&b->ramp_end_ms, now_ms + r->ramp_ms);
 	return change(c, v.to, w);
 }
 
@@ -328,8 +366,20 @@ breaker_force(struct breaker *b, enum breaker_force force, int64_t now_ms)
 		next.force = force;
 		if (c.force == BREAKER_FORCED_CLOSED && force == BREAKER_AUTO &&
 		    c.state != BREAKER_CLOSED)
-			next = (struct control){ BREAKER_CLOSED, force, c.serial + 1, now_ms };
+			next =
+			    (struct control){ BREAKER_CLOSED, force, c.serial + 1, now_ms, false };
 	} while (!swap(b, c, next));
+}
+
+static unsigned
+admitted_pct(const struct breaker *b, struct control c, int64_t now_ms)
+{
+	const bool all =
+	    c.force == BREAKER_AUTO ? c.state == BREAKER_CLOSED : c.force == BREAKER_FORCED_CLOSED;
+
+	if (all && c.force == BREAKER_AUTO && c.ramps)
+		return ramp_pct(c.moment_ms, atomic_load(&b->ramp_end_ms), now_ms);
+	return all ? 100 : 0;
 }
 
 void
@@ -347,7 +397,10 @@ breaker_look(const struct breaker *b, int64_t now_ms, struct breaker_view *out)
 		.failures = w.failures,
 		.slow = w.slow,
 		.opened = atomic_load(&b->opened),
+		.admitted_pct = admitted_pct(b, c, now_ms),
 	};
+	for (size_t i = 0; i < BREAKER__COUNT; i++)
+		out->entered[i] = atomic_load(&b->entered[i]);
 }
 
 const char *

@@ -16,6 +16,11 @@
  *    | +--- a probe has answered ---+                                                        |
  *    +----- a deadline missed ---> SUSPENDED <------------------ the probe missed its deadline
  *
+ * Closed by the probe of a half-open one, it is on its ramp: a server that failed under its load gets that load back by
+ * and by, 10 % of the calls at once and all of them after ramp_ms (breaker_admits()).  There is none after SUSPENDED:
+ * that one did not fail under load but was silent for a moment, the next missed deadline stops everybody at once, and
+ * what it lets wait until then is bounded by the connections; a ramp would only make a stall of 20 ms longer.
+ *
  * Pure: time is an argument, no lock, no clock, no allocation.  What decides is one atomic word, so a process may be
  * killed at any instruction.  A probe is a lease: after probe_lease_ms another is sent, and a report of the first
  * no longer counts.  Calls that were begun before the last change of state never count.  An answer opens nothing.
@@ -28,14 +33,22 @@ struct breaker_rules {
 	unsigned
 	    volume; /* CIRCUIT_BREAKER_VOLUME_THRESHOLD: calls in the window before it may open */
 	int64_t probe_lease_ms; /* how long a probe may take before another is sent */
+	int64_t ramp_ms;	/* from closed again to all calls; 0: all at once */
 };
 
 enum {
 	BREAKER_WINDOW_MS = 10000, /* rolls by the second */
-	BREAKER_PAUSE_MS = 500	   /* between the probes of a suspended downstream */
+	BREAKER_PAUSE_MS = 500,	   /* between the probes of a suspended downstream */
+	BREAKER_RAMP_LEAST_PCT = 10
 };
 
-enum breaker_state { BREAKER_CLOSED, BREAKER_OPEN, BREAKER_HALF_OPEN, BREAKER_SUSPENDED };
+enum breaker_state {
+	BREAKER_CLOSED,
+	BREAKER_OPEN,
+	BREAKER_HALF_OPEN,
+	BREAKER_SUSPENDED,
+	BREAKER__COUNT
+};
 /* What a person has ordered: no call passes, not even a probe; or each passes. */
 enum breaker_force { BREAKER_AUTO, BREAKER_FORCED_OPEN, BREAKER_FORCED_CLOSED };
 
@@ -64,6 +77,11 @@ void breaker_init(void *mem); /* ${mem} aligned to 64 bytes; closed, and nothing
 /* Whether a call may pass without being a probe. */
 bool breaker_allow(const struct breaker *b, struct breaker_ticket *out);
 
+/* Whether one of the many calls that come by themselves may be made: as above, and on the ramp only a share of them,
+ * drawn by ${random32}, any random word.  Leaves nothing behind: ask once for each call. */
+bool breaker_admits(
+    const struct breaker *b, const struct breaker_rules *r, int64_t now_ms, uint32_t random32);
+
 /* Whether a probe is due, and is ours to send: open for reset_ms, suspended since the last one's pause, or
  * the lease of another is over.  *${change_out} is filled in both cases. */
 bool breaker_probe(struct breaker *b, const struct breaker_rules *r, int64_t now_ms,
@@ -82,9 +100,11 @@ void breaker_force(struct breaker *b, enum breaker_force force, int64_t now_ms);
 struct breaker_view {
 	enum breaker_state state;
 	enum breaker_force force;
-	int64_t since_ms;		/* it became closed, or left that state; 0: never */
-	uint64_t calls, failures, slow; /* in the window; slow ones are failures as well */
-	uint64_t opened;		/* times it left closed, ever */
+	int64_t since_ms;		  /* it became closed, or left that state; 0: never */
+	uint64_t calls, failures, slow;	  /* in the window; slow ones are failures as well */
+	uint64_t opened;		  /* times it left closed, ever */
+	uint64_t entered[BREAKER__COUNT]; /* times it came to that state, ever */
+	unsigned admitted_pct;		  /* of the calls that breaker_admits() is asked for */
 };
 void breaker_look(const struct breaker *b, int64_t now_ms, struct breaker_view *out);
 

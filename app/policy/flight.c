@@ -478,3 +478,15 @@ flight_sweep(struct flights *f, unsigned member, uint64_t ring_out[FLIGHT_MEMBER
 			collect_waiters(s, pair_serial(p), ring_out);
 	}
 }
+
+uint32_t
+flight_usage(const struct flights *f, uint32_t *flying_out)
+{
+	*flying_out = 0;
+	for (uint32_t i = 0; i < f->count; i++) {
+		const enum slot_state state = pair_state(slot_read(&f->slots[i]));
+
+		*flying_out += state == SLOT_CLAIMED || state == SLOT_FLYING;
+	}
+	return f->count;
+}

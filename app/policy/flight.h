@@ -78,4 +78,7 @@ bool flight_take_over(struct flights *f, uint64_t key, struct flight_ticket *t, 
 bool flight_land(struct flights *f, uint64_t key, const struct flight_ticket *t,
     enum flight_state outcome, uint8_t reason, uint64_t ring_out[FLIGHT_MEMBER_WORDS]);
 
+/* How many fly now; returns how many may.  Looks at all slots. */
+uint32_t flight_usage(const struct flights *f, uint32_t *flying_out);
+
 #endif

@@ -268,3 +268,12 @@ key_cache_claim(struct key_cache *c, const uint8_t digest[KEY_CACHE_DIGEST_BYTES
 	return atomic_compare_exchange_strong(
 	    &h.heads[slot].lease, &until, (uint64_t)(now_ms + lease_ms));
 }
+
+uint32_t
+key_cache_usage(const struct key_cache *c, uint32_t *used_out)
+{
+	*used_out = 0;
+	for (uint32_t i = 0; i < 2 * c->count; i++)
+		*used_out += word(&c->heads[i].proof[0]) != 0;
+	return 2 * c->count;
+}

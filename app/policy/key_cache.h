@@ -49,4 +49,7 @@ void key_cache_keep(
 bool key_cache_claim(struct key_cache *c, const uint8_t digest[KEY_CACHE_DIGEST_BYTES],
     int64_t now_ms, int64_t lease_ms);
 
+/* How many slots say something, of good keys and of others; returns how many there are.  Looks at all. */
+uint32_t key_cache_usage(const struct key_cache *c, uint32_t *used_out);
+
 #endif

@@ -38,6 +38,7 @@ struct l1_tags {
  * database fails. */
 struct l1_times {
 	int64_t stored, fresh_until, stale_until, error_until;
+	uint32_t cost_us; /* what making it has taken; 0: not known */
 };
 
 enum l1_answer {

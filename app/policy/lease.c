@@ -427,3 +427,22 @@ lease_reclaim(struct leases *l, uint64_t key, int64_t now_ms)
 		return 0;
 	return wide_swap(&s->at, word, pack(&(struct state){ .name = p.name })) ? state.left : 0;
 }
+
+uint64_t
+lease_reclaim_early(struct leases *l, uint64_t key)
+{
+	const struct place p = place_of(l, key);
+	struct slot *s = find_own(l, &p);
+
+	while (s != NULL) {
+		const wide word = wide_load(&s->at);
+		const struct state state = unpack(word);
+
+		if (state.name != p.name || state.left == 0)
+			return 0;
+		/* Others may be taking tokens meanwhile. */
+		if (wide_swap(&s->at, word, pack(&(struct state){ .name = p.name })))
+			return state.left;
+	}
+	return 0;
+}

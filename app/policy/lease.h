@@ -75,5 +75,7 @@ void lease_tell(struct leases *l, uint64_t key, uint64_t remaining, int64_t rese
 
 /* Takes what is left of a lease that has ended, to be given back to its bucket; once. */
 uint64_t lease_reclaim(struct leases *l, uint64_t key, int64_t now_ms);
+/* As lease_reclaim(), also of a lease that goes on: nothing is known of ${key} then, and who comes next asks. */
+uint64_t lease_reclaim_early(struct leases *l, uint64_t key);
 
 #endif

@@ -39,6 +39,8 @@
 
 enum { NEIGHBOURS = 16, OVERFLOW_SLOTS = 4096, NAME_SHIFT = LIMITER_STATE_BITS, TAG_SHIFT = 17 };
 
+enum { USAGE_LINES = 16, SLOTS_A_LINE = 2 }; /* of which one line is looked at */
+
 static const uint64_t pending_bit = 1;
 static const uint64_t rest_ns = 1000000000;
 static const int64_t second_ns = 1000000000;
@@ -341,4 +343,20 @@ limiter_look(struct limiter *l, const struct limiter_rule *r, uint64_t key, int6
 		return;
 	(void)hood_look(&shared, r, now, out);
 	out->overflow = true;
+}
+
+uint32_t
+limiter_usage(const struct limiter *l, int64_t now_ns, uint32_t *used_out)
+{
+	const uint64_t now = limiter_clock(now_ns);
+	uint32_t used = 0;
+
+	for (uint32_t i = 0; i < l->slot_count; i += USAGE_LINES * SLOTS_A_LINE)
+		for (uint32_t k = 0; k < SLOTS_A_LINE; k++) {
+			const struct slot *s = &l->slots[i + k];
+
+			used += !slot_is_reusable(s, slot_name(s), now);
+		}
+	*used_out = used * USAGE_LINES;
+	return l->slot_count;
 }

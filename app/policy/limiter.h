@@ -65,4 +65,8 @@ void limiter_give_back(struct limiter *l, const struct limiter_rule *r, uint64_t
 void limiter_look(struct limiter *l, const struct limiter_rule *r, uint64_t key, int64_t now_ns,
     struct limiter_state *out);
 
+/* How many of the slots are somebody's whose bucket is not full; an estimate, for one of 16 lines is looked at.  Returns
+ * how many there are. */
+uint32_t limiter_usage(const struct limiter *l, int64_t now_ns, uint32_t *used_out);
+
 #endif

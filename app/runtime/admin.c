@@ -13,23 +13,29 @@
 
 #include "base/clock.h"
 #include "client/fcgi.h"
+#include "client/gzip.h"
 #include "client/shm.h"
+#include "http/negotiate.h"
 #include "http/problem.h"
 #include "http/request.h"
 #include "http/response.h"
 #include "pipeline/exchange.h"
 #include "runtime/config.h"
+#include "runtime/exposition.h"
 #include "runtime/reactor.h"
 #include "runtime/regions.h"
 #include "runtime/runtime.h"
+#include "runtime/snapshot.h"
+#include "runtime/status.h"
 #include "service/ingest.h"
 #include "service/queue.h"
 
 enum {
 	WAITING_TOO_LONG_S = 60,
 	ARRIVE_MS = 5000,
-	ARENA_BYTES = 64 * 1024,
+	ARENA_BYTES = 4 << 20, /* /status?json&full; grows only when it is asked for */
 	BODY_BYTES_MAX = 4096,
+	HEADER_BYTES_MAX = 1024,
 };
 
 static void
@@ -90,7 +96,8 @@ admin_answer(const struct admin_facts *f, struct slice path, struct arena *a, st
 		return respond(out, 200, SLICE("{\"status\":\"live\"}"), a);
 	if (slice_eq_cstr(path, "/ready"))
 		return answer_ready(f, a, out);
-	problem_respond(&PROBLEM(404, "the admin socket has only /live and /ready"), path,
+	problem_respond(
+	    &PROBLEM(404, "the admin socket has only /live, /ready, /status and /metrics"), path,
 	    (struct slice){ 0 }, a, out);
 	return ERR_NOT_FOUND;
 }
@@ -160,6 +167,69 @@ gone(void *ctx, struct exchange *x)
 	(void)x;
 }
 
+static enum err
+answer_status(struct admin *admin, struct exchange *x)
+{
+	bool full;
+	const enum status_form form = status_form_of(x->request.query, x->request.accept, &full);
+
+	if (form != STATUS_PAGE)
+		snapshot_gather(admin->rt, admin->snapshot);
+	return status_answer(admin->snapshot, form, full, &x->arena, &x->response);
+}
+
+static bool
+takes_gzip(struct exchange *x)
+{
+	struct slice header;
+
+	return request_header(x->envp, SLICE("HTTP_ACCEPT_ENCODING"), HEADER_BYTES_MAX, &x->arena,
+		   &header) == ERR_OK &&
+	       negotiate_gzip(header);
+}
+
+/* It varies by what the scraper can take, also where it is packed. */
+static enum err
+answer_metrics(struct admin *admin, struct exchange *x)
+{
+	const enum prometheus_form form =
+	    negotiate_openmetrics(x->request.accept) ? PROMETHEUS_OPENMETRICS : PROMETHEUS_TEXT;
+	const bool packs = takes_gzip(x);
+	struct response *r = &x->response;
+	struct strbuf b = STRBUF_INIT(EXPOSITION_BYTES_MAX),
+		      packed = STRBUF_INIT(EXPOSITION_BYTES_MAX);
+
+	snapshot_gather(admin->rt, admin->snapshot);
+	exposition_write(admin->rt, admin->snapshot, form, &b);
+	if (packs && gzip_pack(strbuf_slice(&b), &packed) == ERR_OK) {
+		r->body = arena_slice(&x->arena, strbuf_slice(&packed));
+		response_header(r, &x->arena, "Content-Encoding", SLICE("gzip"));
+	} else {
+		r->body = arena_slice(&x->arena, strbuf_slice(&b));
+	}
+	r->status = 200;
+	response_header(r, &x->arena, "Content-Type", slice_of(prometheus_content_type(form)));
+	response_header(r, &x->arena, "Cache-Control", SLICE("no-store"));
+	response_header(r, &x->arena, "Vary", SLICE("Accept, Accept-Encoding"));
+	if (b.failed)
+		r->body.ptr = NULL;
+	strbuf_free(&b);
+	strbuf_free(&packed);
+	return r->body.ptr == NULL || x->arena.overflowed ? ERR_NOMEM : ERR_OK;
+}
+
+static enum err
+answer(struct admin *admin, struct exchange *x)
+{
+	const struct slice path = x->request.path;
+
+	if (slice_eq_cstr(path, "/status"))
+		return answer_status(admin, x);
+	if (slice_eq_cstr(path, "/metrics"))
+		return answer_metrics(admin, x);
+	return admin_answer(admin->facts, path, &x->arena, &x->response);
+}
+
 static void
 request(void *ctx, struct exchange *x)
 {
@@ -175,7 +245,7 @@ request(void *ctx, struct exchange *x)
 		rc = ERR_INVALID;
 	}
 	if (rc == ERR_OK)
-		rc = admin_answer(admin->facts, r->path, &x->arena, &x->response);
+		rc = answer(admin, x);
 	else
 		problem_respond(&problem, r->path, r->request_id, &x->arena, &x->response);
 	if (rc == ERR_NOMEM) /* the arena is full: the bare status still fits */
@@ -185,7 +255,7 @@ request(void *ctx, struct exchange *x)
 }
 
 enum err
-admin_open(const struct admin_facts *facts, struct admin *out)
+admin_open(const struct admin_facts *facts, const struct runtime *rt, struct admin *out)
 {
 	static const struct reactor_ops ops = {
 		.take = take, .request = request, .gone = gone, .give = give
@@ -194,7 +264,11 @@ admin_open(const struct admin_facts *facts, struct admin *out)
 
 	fcgi_init();
 	out->facts = facts;
+	out->rt = rt;
 	out->reactor = NULL;
+	out->snapshot = snapshot_new();
+	if (out->snapshot == NULL)
+		return ERR_NOMEM;
 	return reactor_open(&o, &out->reactor);
 }
 
@@ -203,4 +277,5 @@ admin_close(struct admin *a)
 {
 	if (a->reactor != NULL)
 		reactor_close(&a->reactor);
+	snapshot_free(&a->snapshot);
 }

@@ -11,9 +11,10 @@
 struct reactor;
 struct response;
 struct runtime;
+struct snapshot; /* runtime/snapshot.h */
 
 /*
- * The admin socket: /live and /ready, answered by the supervisor itself, so also when every worker is busy.
+ * The admin socket: /live, /ready, /status and /metrics, answered by the supervisor itself, so also when every worker is busy.
  */
 struct admin_facts {
 	unsigned workers_up; /* have joined and beat */
@@ -32,12 +33,14 @@ void admin_look(const struct runtime *rt, struct admin_facts *f);
 enum err admin_answer(
     const struct admin_facts *f, struct slice path, struct arena *a, struct response *out);
 
-/* The same over FastCGI: options for a reactor of the supervisor.  ${facts} is lent and may change. */
+/* The same, /status and /metrics, over FastCGI, on a reactor of the supervisor.  ${facts} and ${rt} are lent and may change. */
 struct admin {
 	const struct admin_facts *facts;
+	const struct runtime *rt; /* for /status and /metrics */
+	struct snapshot *snapshot;
 	struct reactor *reactor;
 };
-enum err admin_open(const struct admin_facts *facts, struct admin *out);
+enum err admin_open(const struct admin_facts *facts, const struct runtime *rt, struct admin *out);
 void admin_close(struct admin *a);
 
 #endif

@@ -319,6 +319,20 @@ check_together(struct loading *l)
 	check_ack(l);
 }
 
+/* What the supervisor has said is not said again by its children. */
+static enum err
+load_otel(struct loading *l)
+{
+	struct fault_list said;
+	enum err rc;
+
+	fault_init(&said);
+	rc = config_otel(&l->entries, &l->c->arena, l->entries.supervised ? &said : l->faults,
+	    &l->c->otel, &l->c->otel_variables, &l->c->otel_variable_count);
+	fault_free(&said);
+	return rc;
+}
+
 static enum err
 load_all(struct loading *l, const struct config_input *in)
 {
@@ -334,6 +348,8 @@ load_all(struct loading *l, const struct config_input *in)
 		load_key(l, (enum config_key)key);
 	rc = config_kafka(&l->entries, &l->c->arena, l->faults, &l->c->kafka_settings,
 	    &l->c->kafka_setting_count);
+	if (rc == ERR_OK)
+		rc = load_otel(l);
 	if (rc != ERR_OK || l->c->arena.overflowed)
 		return ERR_NOMEM;
 	if (l->faults->errors == errors_before)

@@ -12,6 +12,8 @@
 struct cidr; /* http/address.h */
 struct fault_list;
 struct kafka_setting; /* client/kafka.h */
+struct otel_settings; /* service/otel_settings.h */
+struct otel_variable;
 
 /*
  * The settings of one process, read once, checked whole, then never changed.
@@ -91,6 +93,9 @@ struct config {
 #undef CONFIG
 	struct kafka_setting *kafka_settings; /* KAFKA_CONFIG_*, by librdkafka's names */
 	size_t kafka_setting_count;
+	const struct otel_settings *otel;     /* OTEL_* */
+	struct otel_variable *otel_variables; /* as they were set */
+	size_t otel_variable_count;
 	struct config_text texts[CONFIG_KEY__COUNT];
 	int files_fd; /* the endpoint files, as the supervisor has read them; -1: there is none */
 	struct arena arena; /* everything above lives here */

@@ -12,6 +12,7 @@
 #include "client/kafka.h"
 #include "runtime/config_source.h"
 #include "runtime/worker_env.h"
+#include "service/otel_settings.h"
 
 enum { ENVIRONMENT_BYTES_MAX = 16 << 20 };
 
@@ -29,7 +30,7 @@ is_setting(struct slice name)
 	       (name.len > suffix.len &&
 		   memcmp(name.ptr + plain.len, suffix.ptr, suffix.len) == 0 &&
 		   config_find(plain) != NULL) ||
-	       config_is_kafka(name.ptr);
+	       config_is_kafka(name.ptr) || config_is_otel(name.ptr);
 }
 
 static bool
@@ -88,7 +89,7 @@ char **
 config_environment(const struct config *c, const char *const *base)
 {
 	struct strbuf b = STRBUF_INIT(ENVIRONMENT_BYTES_MAX);
-	size_t count = CONFIG_KEY__COUNT + c->kafka_setting_count + 1;
+	size_t count = CONFIG_KEY__COUNT + c->kafka_setting_count + c->otel_variable_count + 1;
 	char **list = NULL;
 
 	for (size_t i = 0; base[i] != NULL; i++) {
@@ -101,6 +102,8 @@ config_environment(const struct config *c, const char *const *base)
 		add(&b, config_infos[i].name, c->texts[i].value);
 	for (size_t i = 0; i < c->kafka_setting_count; i++)
 		add_kafka(&b, &c->kafka_settings[i]);
+	for (size_t i = 0; i < c->otel_variable_count; i++)
+		add(&b, c->otel_variables[i].name, c->otel_variables[i].value);
 	add(&b, WORKER_ENV_LIFELINE, WORKER_LIFELINE_TEXT);
 	if (!b.failed)
 		list = as_list(strbuf_slice(&b), count);

@@ -1,8 +1,7 @@
 /*
  * Where settings come from: command line over environment over `.env`.
  *
- * A name that is misspelt, or that comes with a later version, is found here, so that no
- * setting is ever silently ignored.  What values mean is config_value.c's.
+ * A name that is misspelt is found here, so that no setting is ever silently ignored.  What values mean is config_value.c's.
  */
 #include "runtime/config_source.h"
 
@@ -19,9 +18,6 @@
 #include "runtime/worker_env.h"
 
 enum { FILE_BYTES_MAX = 256 * 1024 };
-
-/* Of the contract, and nothing reads them yet: said once, and weir starts. */
-static const char later_prefix[] = "OTEL_";
 
 struct gathering {
 	struct config_entries *all;
@@ -282,7 +278,8 @@ without_file_suffix(const char *name)
 static bool
 is_setting(const char *name)
 {
-	return config_is_kafka(name) || config_find(slice_of(name)) != NULL ||
+	return config_is_kafka(name) || config_is_otel(name) ||
+	       config_find(slice_of(name)) != NULL ||
 	       config_find(without_file_suffix(name)) != NULL;
 }
 
@@ -330,13 +327,7 @@ config_check_names(const struct config_entries *all, struct fault_list *faults)
 	for (size_t i = 0; i < all->count; i++) {
 		const struct config_entry *e = &all->items[i];
 
-		if (is_setting(e->name) || is_overruled(all, i))
-			continue;
-		if (strncmp(e->name, later_prefix, strlen(later_prefix)) != 0)
+		if (!is_setting(e->name) && !is_overruled(all, i))
 			check_unknown(all, e, faults);
-		else if (*e->value != '\0')
-			fault_warn(faults, config_entry_where(all, e), e->line,
-			    "%s is set, but comes with a later version: it does nothing yet",
-			    e->name);
 	}
 }

@@ -9,6 +9,8 @@
 #include "runtime/config.h"
 
 struct fault_list;
+struct otel_settings; /* service/otel_settings.h */
+struct otel_variable;
 
 /*
  * Where settings come from, before anybody knows what they mean: command line, environment and `.env`
@@ -51,6 +53,12 @@ bool config_is_kafka(const char *name);
 /* All of them that count.  Faults: what librdkafka does not take. */
 enum err config_kafka(const struct config_entries *all, struct arena *a, struct fault_list *faults,
     struct kafka_setting **settings_out, size_t *count_out);
+
+/* OTEL_*: variables of OpenTelemetry, and no lines of the table either.  Faults are warnings. */
+bool config_is_otel(const char *name);
+enum err config_otel(const struct config_entries *all, struct arena *a, struct fault_list *faults,
+    const struct otel_settings **settings_out, struct otel_variable **variables_out,
+    size_t *count_out);
 
 /* Names that mean nothing here, and what comes with a later version. */
 void config_check_names(const struct config_entries *all, struct fault_list *faults);

@@ -89,6 +89,8 @@ open_job(struct runtime *rt, const struct catalog *catalog, struct job *j)
 		.source = j->source,
 		.catalog = catalog,
 		.cache = &rt->cache,
+		.exporter = rt->exporter,
+		.topics = rt->config->kafka_brokers == NULL ? NULL : &rt->topics,
 		.scoreboard = rt->scoreboard,
 		.member = rt->member,
 		.key_ttl_ms = rt->config->idempotency_ttl_ms,

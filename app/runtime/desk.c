@@ -8,14 +8,20 @@
 #include <stdatomic.h>
 #include <stdlib.h>
 
+#include "base/clock.h"
 #include "base/container.h"
+#include "policy/refresh.h"
 #include "runtime/doorbell.h"
 #include "runtime/lane.h"
+#include "service/store.h"
+#include "telemetry/activity.h"
 #include "telemetry/scoreboard.h"
 
 enum {
 	ARRIVE_MS = 30000, /* a request must have come whole, a reply gone */
 	QUEUE_PER_THREAD = 64,
+	SWEEP_MS = 3,
+	NS_PER_MS = 1000000,
 	POOL_MAX = 256,	   /* idle exchanges that are kept */
 	WOKEN_A_TURN = 256 /* of those that wait for a flight; the others get their turn */
 };
@@ -25,9 +31,12 @@ struct held {
 	struct desk *desk;
 	struct timer timer;
 	enum place { PLACE_RUNS, PLACE_LANE, PLACE_QUEUE, PLACE_FLIGHT, PLACE_TURN } place;
+	struct held *older, *newer; /* in hand */
 	enum pipeline_result lane_result;
+	bool put_out; /* by the lane, in place of a result */
 	bool replied,
 	    item_pending; /* an orphan is let go when it is replied and its item is done */
+	bool refreshes;	  /* or explains: counts in desk.refreshing */
 };
 
 static void run(struct held *h);
@@ -87,6 +96,7 @@ held_release(struct held *h)
 	struct desk *d = h->desk;
 
 	d->out_count--;
+	d->refreshing -= h->refreshes;
 	reactor_timer_stop(d->reactor, &h->timer);
 	if (d->pool_count >= POOL_MAX) {
 		exchange_clear(&h->x);
@@ -94,7 +104,7 @@ held_release(struct held *h)
 		return;
 	}
 	exchange_reset(&h->x);
-	h->replied = h->item_pending = false;
+	h->replied = h->item_pending = h->refreshes = false;
 	h->place = PLACE_RUNS;
 	h->x.next = d->pool;
 	d->pool = &h->x;
@@ -117,6 +127,77 @@ uint32_t
 desk_in_hand(const struct desk *d)
 {
 	return atomic_load_explicit(&d->in_hand, memory_order_relaxed);
+}
+
+/*
+ * In hand: from a request's arrival until its reply has gone.
+ */
+static void
+came(struct held *h)
+{
+	struct desk *d = h->desk;
+
+	h->older = d->newest;
+	h->newer = NULL;
+	*(d->newest == NULL ? &d->oldest : &d->newest->newer) = h;
+	d->newest = h;
+	in_hand_add(d, 1);
+}
+
+static void
+went(struct held *h)
+{
+	struct desk *d = h->desk;
+
+	*(h->older == NULL ? &d->oldest : &h->older->newer) = h->newer;
+	*(h->newer == NULL ? &d->newest : &h->newer->older) = h->older;
+	in_hand_add(d, -1);
+}
+
+static enum activity_place
+place_shown(const struct held *h)
+{
+	switch (h->place) {
+	case PLACE_RUNS:
+		return ACTIVITY_RUNS;
+	case PLACE_LANE:
+		return ACTIVITY_LANE;
+	case PLACE_QUEUE:
+		return ACTIVITY_QUEUE;
+	case PLACE_FLIGHT:
+		return ACTIVITY_FLIGHT;
+	case PLACE_TURN:
+		return ACTIVITY_TURN;
+	}
+	return ACTIVITY_NOWHERE;
+}
+
+/* Of an exchange on a lane only what was written before it went there is looked at. */
+static struct slice
+endpoint_name(const struct exchange *x)
+{
+	return x->endpoint == NULL ? (struct slice){ NULL, 0 } : x->endpoint->name;
+}
+
+void
+desk_publish(const struct desk *d)
+{
+	const struct held *first = d->oldest;
+	struct activity_counts c = { .connections = (uint32_t)reactor_connections(d->reactor) };
+	struct lane_state lane;
+
+	lane_look(d->lane, &lane);
+	c.threads = (uint32_t)lane.threads;
+	c.threads_max = (uint32_t)lane.threads_max;
+	c.busy = (uint32_t)lane.busy;
+	c.waiting = (uint32_t)lane.waiting;
+	c.waiting_max = (uint32_t)lane.waiting_max;
+	c.bodies = (uint32_t)lane.bodies;
+	for (const struct held *h = first; h != NULL; h = h->newer)
+		c.at[place_shown(h)]++;
+	activity_publish(d->activity, &c, first == NULL ? ACTIVITY_NOWHERE : place_shown(first),
+	    first == NULL ? 0 : first->x.start_ns / NS_PER_MS,
+	    first == NULL ? (struct slice){ NULL, 0 } : endpoint_name(&first->x));
 }
 
 /*
@@ -249,20 +330,59 @@ reply(struct held *h)
 		reactor_reply(h->desk->reactor, &h->x);
 }
 
+/* Linked by next, with their reasons; they are on no lane (any more). */
+static void
+shed(struct waiter *list)
+{
+	struct waiter *next;
+
+	for (struct waiter *w = list; w != NULL; w = next) {
+		struct held *h = held_of(CONTAINER_OF(w, struct exchange, waiter));
+
+		next = w->next;
+		w->next = NULL;
+		reactor_timer_stop(h->desk->reactor, &h->timer);
+		h->place = PLACE_RUNS;
+		pipeline_shed(&h->x, w->shed);
+		reply(h);
+	}
+}
+
+/* Who waits in vain is told so in time, also when nobody comes and no call ends. */
+static void
+sweep(struct timer *t)
+{
+	struct desk *d = CONTAINER_OF(t, struct desk, sweep);
+	size_t waiting;
+	struct waiter *out = lane_sweep(d->lane, &waiting);
+
+	if (waiting > 0)
+		(void)reactor_timer(d->reactor, &d->sweep, reactor_now_ms(d->reactor) + SWEEP_MS);
+	d->sweeps = waiting > 0;
+	shed(out);
+}
+
 static void
 to_lane(struct held *h, bool body)
 {
 	struct desk *d = h->desk;
+	struct waiter *out;
+	size_t waiting;
 
 	h->place = PLACE_LANE;
+	h->put_out = false;
 	if (body)
 		(void)reactor_timer(d->reactor, &h->timer, reactor_now_ms(d->reactor) + ARRIVE_MS);
-	if (lane_submit(d->lane, &h->x, body))
-		return;
-	reactor_timer_stop(d->reactor, &h->timer);
-	h->place = PLACE_RUNS;
-	pipeline_shed(&h->x);
-	reply(h);
+	out = lane_submit(d->lane, &h->x,
+	    body	 ? LANE_BODY
+	    : h->x.calls ? LANE_CALL
+			 : LANE_OTHER,
+	    &waiting);
+	if (waiting > 0 && !d->sweeps) {
+		d->sweeps = true;
+		(void)reactor_timer(d->reactor, &d->sweep, reactor_now_ms(d->reactor) + SWEEP_MS);
+	}
+	shed(out);
 }
 
 static void
@@ -291,14 +411,43 @@ run(struct held *h)
 	after(h, pipeline_run(&h->x, PIPELINE_ON_REACTOR));
 }
 
-/* On a lane's thread. */
-static void
-lane_run(void *ctx, struct exchange *x)
+/* On a lane's thread, as the next three. */
+static int64_t
+lane_run(void *ctx, struct exchange *x, size_t thread, bool body)
 {
 	struct desk *d = ctx;
+	int64_t call_ns;
 
+	activity_begin(d->activity, thread, body ? ACTIVITY_BODY : ACTIVITY_STEPS, endpoint_name(x),
+	    clock_mono_ms());
 	held_of(x)->lane_result = pipeline_run(x, PIPELINE_ON_LANE);
+	activity_end(d->activity, thread);
+	call_ns = x->calls && x->source == SOURCE_DATABASE ? x->handle_ns : 0;
 	mailbox_post(&d->mailbox, x);
+	return call_ns;
+}
+
+static size_t
+lane_room(void *ctx)
+{
+	const struct desk *d = ctx;
+
+	return store_room(d->env->store);
+}
+
+static void
+lane_put_out(void *ctx, struct waiter *list)
+{
+	struct desk *d = ctx;
+	struct waiter *next;
+
+	for (struct waiter *w = list; w != NULL; w = next) {
+		struct exchange *x = CONTAINER_OF(w, struct exchange, waiter);
+
+		next = w->next;
+		held_of(x)->put_out = true;
+		mailbox_post(&d->mailbox, x);
+	}
 }
 
 /* On the committer's thread. */
@@ -346,6 +495,11 @@ mail_came(struct source *s, uint32_t events)
 
 		next = x->mail_next;
 		reactor_timer_stop(d->reactor, &h->timer);
+		if (h->place == PLACE_LANE && h->put_out) {
+			x->waiter.next = NULL;
+			shed(&x->waiter);
+			continue;
+		}
 		if (h->place == PLACE_LANE) {
 			h->place = PLACE_RUNS;
 			after(h, h->lane_result);
@@ -383,7 +537,7 @@ on_take(void *ctx)
 	if (h == NULL)
 		return NULL;
 	h->x.transport = &transport;
-	in_hand_add(d, 1);
+	came(h);
 	return &h->x;
 }
 
@@ -408,18 +562,42 @@ on_gone(void *ctx, struct exchange *x)
 }
 
 /* Work that a request leaves behind its reply. */
-static void
+static bool
 leave(struct desk *d, const struct exchange *x,
     bool (*make)(const struct exchange *x, struct exchange *into))
 {
 	struct held *h = held_take(d);
 
 	if (h == NULL)
-		return;
-	if (make(x, &h->x))
-		run(h);
-	else
+		return false;
+	if (!make(x, &h->x)) {
 		held_release(h);
+		return false;
+	}
+	h->refreshes = make != pipeline_ask_again;
+	d->refreshing += h->refreshes;
+	run(h);
+	return true;
+}
+
+/* What nobody waits for is begun only where it takes nothing from those who do. */
+static bool
+has_room(struct desk *d)
+{
+	struct lane_state lane;
+
+	lane_look(d->lane, &lane);
+	return refresh_has_room(d->refreshing, d->threads, lane.waiting);
+}
+
+static void
+refresh(struct desk *d, const struct exchange *x)
+{
+	if (has_room(d))
+		(void)leave(d, x, pipeline_refresh);
+	else
+		scoreboard_count(
+		    d->env->scoreboard, d->env->member, METRIC_CACHE_REFRESHES_HELD, 1);
 }
 
 static void
@@ -429,11 +607,13 @@ on_give(void *ctx, struct exchange *x)
 	struct held *h = held_of(x);
 
 	pipeline_finish(x);
-	in_hand_add(d, -1);
+	went(h);
 	if (x->refresh)
-		leave(d, x, pipeline_refresh);
+		refresh(d, x);
 	if (x->ask_again)
-		leave(d, x, pipeline_ask_again);
+		(void)leave(d, x, pipeline_ask_again);
+	if (x->explain && (!has_room(d) || !leave(d, x, pipeline_explain)))
+		pipeline_slow(x);
 	h->replied = true;
 	if (!h->item_pending)
 		held_release(h);
@@ -468,13 +648,20 @@ desk_open(const struct desk_options *o, struct desk *d)
 	const struct lane_options lane = { .threads = o->threads,
 		.queue = o->threads * QUEUE_PER_THREAD,
 		.run = lane_run,
+		.room = lane_room,
+		.put_out = lane_put_out,
 		.ctx = d };
-	const struct reactor_options reactor = { .ops = &ops, .ctx = d, .arrive_ms = ARRIVE_MS };
+	const struct reactor_options reactor = {
+		.ops = &ops, .ctx = d, .arrive_ms = ARRIVE_MS, .activity = o->activity
+	};
 	enum err rc;
 
 	d->env = o->env;
+	d->threads = o->threads;
 	d->doorbell = o->doorbell;
+	d->activity = o->activity;
 	d->look.fire = look_at_flights;
+	d->sweep.fire = sweep;
 	rc = reactor_open(&reactor, &d->reactor);
 	if (rc == ERR_OK)
 		rc = mailbox_open(&d->mailbox);

@@ -11,8 +11,10 @@
 #include "runtime/mailbox.h"
 #include "runtime/reactor.h"
 
+struct activity_row;
 struct doorbell;
 struct lane;
+struct held; /* an exchange and where it is: desk.c */
 struct scoreboard;
 
 /*
@@ -38,9 +40,15 @@ struct desk {
 	struct exchange *look_at; /* of them: the next to look at; NULL: nothing has happened */
 	bool look_again;	  /* something has happened since the look began */
 	struct timer look;
-	struct exchange *pool;	      /* idle */
+	struct timer sweep; /* of those that wait for a lane, while there are some */
+	bool sweeps;
+	struct exchange *pool; /* idle */
+	size_t threads,
+	    refreshing; /* of the lane; refreshes and plans that it is to make behind replies */
 	size_t pool_count, out_count; /* not idle: in hand, refreshing behind a reply, or orphans */
 	_Atomic uint32_t in_hand;
+	struct held *oldest, *newest;  /* in hand, in the order in which they came */
+	struct activity_row *activity; /* lent */
 };
 
 struct desk_options {
@@ -49,6 +57,7 @@ struct desk_options {
 	struct scoreboard *scoreboard;
 	unsigned member;
 	size_t threads;
+	struct activity_row *activity; /* ours, in the segment */
 };
 
 enum err desk_open(const struct desk_options *o, struct desk *out);
@@ -56,6 +65,8 @@ void desk_close(struct desk *d); /* what is on a lane is waited for */
 
 void desk_resume(struct exchange *x); /* pipeline_env.resume */
 uint32_t desk_in_hand(const struct desk *d);
+/* Says in the segment what is in hand and where: a look at every exchange. */
+void desk_publish(const struct desk *d);
 bool desk_is_empty(const struct desk *d); /* no exchange is anywhere: desk_close() will not wait */
 
 #endif

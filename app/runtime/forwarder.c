@@ -63,8 +63,10 @@ forward(struct forwarder *f)
 		.catalog = f->rt->catalog,
 		.queue = f->rt->queue,
 		.shared = f->rt->forward,
+		.exporter = f->rt->exporter,
 		.guard = &guard,
 		.stalled_ms = f->rt->config->circuit_breaker_timeout_ms,
+		.prompt = f->rt->config->ack == CONFIG_ACK_KAFKA,
 	};
 	struct forward *forward = NULL;
 

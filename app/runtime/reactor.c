@@ -23,9 +23,11 @@
 
 #include "base/clock.h"
 #include "base/container.h"
+#include "base/hash.h"
 #include "base/log.h"
 #include "client/fcgi.h"
 #include "pipeline/exchange.h"
+#include "telemetry/activity.h"
 
 enum {
 	EVENTS_A_TURN = 64,
@@ -51,11 +53,12 @@ struct connection {
 	struct exchange *x;
 	struct timer timer; /* ARRIVING, REPLYING and LINGERING only */
 	enum phase phase;
-	bool last;    /* no request can come after this one */
-	bool parts;   /* none shall: it closes after the next reply ... */
-	bool parting; /* ... which is this one */
-	bool gone;    /* told to ops->gone() */
-	bool rang;    /* an edge came while we were busy: look again */
+	uint64_t front; /* as in the exchange */
+	bool last;	/* no request can come after this one */
+	bool parts;	/* none shall: it closes after the next reply ... */
+	bool parting;	/* ... which is this one */
+	bool gone;	/* told to ops->gone() */
+	bool rang;	/* an edge came while we were busy: look again */
 	struct connection *next, **prev;
 };
 
@@ -133,6 +136,8 @@ connection_close(struct connection *c)
 	struct reactor *r = c->reactor;
 
 	timers_stop(&r->timers, &c->timer);
+	/* A child that is just being forked has the descriptor too, so closing ours does not yet end its events. */
+	reactor_unwatch(r, &c->source);
 	fcgi_close(&c->fcgi);
 	c->phase = PHASE_CLOSED;
 	connection_unlink(c);
@@ -346,6 +351,7 @@ begin(struct connection *c, bool large)
 	c->x = x;
 	x->owner = c;
 	x->body_is_large = large;
+	x->front = c->front;
 	c->phase = PHASE_IN_HAND;
 	if (fcgi_accept(c->fcgi, &x->envp) != ERR_OK) {
 		give_exchange(c);
@@ -442,13 +448,28 @@ connection_ready(struct source *s, uint32_t events)
 }
 
 static bool
-peer_allowed(const struct listener *l, int fd)
+is_loopback(const struct sockaddr_storage *ss)
+{
+	const struct sockaddr_in *v4 = (const struct sockaddr_in *)ss;
+	const struct sockaddr_in6 *v6 = (const struct sockaddr_in6 *)ss;
+
+	if (ss->ss_family == AF_INET)
+		return ntohl(v4->sin_addr.s_addr) >> 24 == IN_LOOPBACKNET;
+	return IN6_IS_ADDR_LOOPBACK(&v6->sin6_addr) ||
+	       (IN6_IS_ADDR_V4MAPPED(&v6->sin6_addr) &&
+		   v6->sin6_addr.s6_addr[12] == IN_LOOPBACKNET);
+}
+
+/* *${front_out}: which front server it is, 0 when it is on this host and so has our clock. */
+static bool
+peer_allowed(const struct listener *l, int fd, uint64_t *front_out)
 {
 	struct sockaddr_storage ss;
 	socklen_t len = sizeof ss;
 	char text[INET6_ADDRSTRLEN];
 	const void *address;
 
+	*front_out = 0;
 	if (!l->tcp)
 		return true;
 	if (getpeername(fd, (struct sockaddr *)&ss, &len) == -1)
@@ -457,11 +478,13 @@ peer_allowed(const struct listener *l, int fd)
 					   : (const void *)&((struct sockaddr_in *)&ss)->sin_addr;
 	if (inet_ntop(ss.ss_family, address, text, sizeof text) == NULL)
 		return false;
+	if (!is_loopback(&ss))
+		*front_out = hash64(0, text, strlen(text)) | 1;
 	return cidr_list_has(l->allow, l->allow_count, slice_of(text));
 }
 
 static void
-connection_open(struct listener *l, int fd)
+connection_open(struct listener *l, int fd, uint64_t front)
 {
 	struct reactor *r = l->reactor;
 	struct connection *c = calloc(1, sizeof *c);
@@ -476,6 +499,7 @@ connection_open(struct listener *l, int fd)
 		(void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
 	c->source = (struct source){ .ready = connection_ready, .fd = fd };
 	c->reactor = r;
+	c->front = front;
 	c->timer.fire = timed_out;
 	connection_link(&r->connections, c);
 	r->connection_count++;
@@ -490,7 +514,7 @@ static void
 listener_ready(struct source *s, uint32_t events)
 {
 	struct listener *l = CONTAINER_OF(s, struct listener, source);
-	uint64_t held;
+	uint64_t held, front;
 
 	(void)events;
 	for (int i = 0; i < ACCEPTS_A_TURN; i++) {
@@ -508,8 +532,8 @@ listener_ready(struct source *s, uint32_t events)
 			}
 			return;
 		}
-		if (peer_allowed(l, fd)) {
-			connection_open(l, fd);
+		if (peer_allowed(l, fd, &front)) {
+			connection_open(l, fd, front);
 		} else {
 			l->reactor->o.ops->refused(l->reactor->o.ctx);
 			(void)close(fd);
@@ -591,13 +615,23 @@ free_closed(struct reactor *r)
 	}
 }
 
+static void
+say_whether_waiting(const struct reactor *r, bool waits)
+{
+	if (r->o.activity != NULL)
+		activity_waits(r->o.activity, waits);
+}
+
 void
 reactor_turn(struct reactor *r, int64_t most_ms)
 {
 	struct epoll_event events[EVENTS_A_TURN];
 	const int wait = (int)timers_wait_ms(&r->timers, clock_mono_ms(), most_ms);
-	const int n = epoll_wait(r->ep, events, EVENTS_A_TURN, wait);
+	int n;
 
+	say_whether_waiting(r, true);
+	n = epoll_wait(r->ep, events, EVENTS_A_TURN, wait);
+	say_whether_waiting(r, false);
 	r->now_ms = clock_mono_ms();
 	log_hold();
 	for (int i = 0; i < n; i++) {

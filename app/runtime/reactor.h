@@ -9,6 +9,7 @@
 #include "http/address.h"
 #include "runtime/timer.h"
 
+struct activity_row;
 struct exchange;
 
 /*
@@ -31,6 +32,7 @@ struct reactor_ops {
 struct reactor_options {
 	const struct reactor_ops *ops;
 	void *ctx;
+	struct activity_row *activity; /* says whether the thread waits; NULL: nobody looks */
 	int64_t arrive_ms; /* a whole request must have come within this; a reply must have gone */
 };
 

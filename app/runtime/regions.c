@@ -10,15 +10,19 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/clock.h"
 #include "base/hash.h"
 #include "base/log.h"
 #include "base/rand.h"
 #include "base/str.h"
 #include "client/shm.h"
+#include "policy/concurrency.h"
+#include "policy/fair_share.h"
 #include "policy/flight.h"
 #include "policy/l1.h"
 #include "policy/lease.h"
 #include "policy/limiter.h"
+#include "policy/pace.h"
 #include "policy/positions.h"
 #include "policy/tickets.h"
 #include "service/fleet.h"
@@ -27,7 +31,13 @@
 #include "service/ingest.h"
 #include "service/purges.h"
 #include "service/queue.h"
+#include "service/retries.h"
 #include "service/tenant.h"
+#include "telemetry/activity.h"
+#include "telemetry/call_stats.h"
+#include "telemetry/endpoint_stats.h"
+#include "telemetry/history.h"
+#include "telemetry/limit_stats.h"
 #include "telemetry/scoreboard.h"
 
 enum {
@@ -40,57 +50,60 @@ enum {
 	ALIGN_BYTES = 64,     /* cache lines are not shared by two regions */
 };
 
+/* A region is always the same, or follows the options or the seeds. */
 struct region {
 	const char *name;
 	uint32_t version; /* to be raised when its layout changes and its size does not */
-	size_t (*size)(const struct regions_options *o);
-	void (*init)(void *mem, const struct regions_options *o, const struct region_seeds *seeds);
-	size_t field; /* of struct regions: where its address goes */
+	size_t field;	  /* of struct regions: where its address goes */
+	size_t bytes;	  /* 0: size() or size_for() tells */
+	size_t (*size)(void);
+	void (*init)(
+	    void *mem); /* none at all: zeros, as a new segment has them, are its beginning */
+	size_t (*size_for)(const struct regions_options *o);
+	void (*init_for)(
+	    void *mem, const struct regions_options *o, const struct region_seeds *seeds);
 };
 
-static size_t
-seeds_size(const struct regions_options *o)
-{
-	(void)o;
-	return sizeof(struct region_seeds);
-}
-
 static void
-seeds_init(void *mem, const struct regions_options *o, const struct region_seeds *seeds)
+seeds_init(void *mem)
 {
-	(void)o;
-	(void)seeds;
 	rand_bytes(mem, sizeof(struct region_seeds));
 }
 
-static size_t
-members_size(const struct regions_options *o)
+static void
+endpoints_init(void *mem)
 {
-	(void)o;
-	return scoreboard_size();
+	endpoint_stats_init(mem, clock_mono_ms());
 }
 
 static void
-members_init(void *mem, const struct regions_options *o, const struct region_seeds *seeds)
+calls_init(void *mem)
 {
-	(void)o;
-	(void)seeds;
-	scoreboard_init(mem);
+	call_table_init(mem);
 }
 
 static size_t
-limits_size(const struct regions_options *o)
+slots_size(void)
 {
-	(void)o;
 	return limiter_size(LIMITER_SLOTS);
 }
 
 static void
-limits_init(void *mem, const struct regions_options *o, const struct region_seeds *seeds)
+slots_init(void *mem)
 {
-	(void)o;
-	(void)seeds;
 	limiter_init(mem, LIMITER_SLOTS);
+}
+
+static size_t
+flights_size(void)
+{
+	return flight_size(FLIGHT_SLOTS);
+}
+
+static void
+flights_init(void *mem)
+{
+	flight_init(mem, FLIGHT_SLOTS);
 }
 
 static uint32_t
@@ -100,191 +113,84 @@ lease_slots(const struct regions_options *o)
 }
 
 static size_t
-leases_region_size(const struct regions_options *o)
+leases_size_for(const struct regions_options *o)
 {
 	return leases_size(lease_slots(o));
 }
 
 static void
-leases_region_init(void *mem, const struct regions_options *o, const struct region_seeds *seeds)
+leases_init_for(void *mem, const struct regions_options *o, const struct region_seeds *seeds)
 {
 	(void)seeds;
 	leases_init(mem, lease_slots(o));
 }
 
 static size_t
-fleet_size(const struct regions_options *o)
-{
-	(void)o;
-	return fleet_shared_size();
-}
-
-static void
-fleet_init(void *mem, const struct regions_options *o, const struct region_seeds *seeds)
-{
-	(void)o;
-	(void)seeds;
-	fleet_shared_init(mem);
-}
-
-static size_t
-copies_size(const struct regions_options *o)
+copies_size_for(const struct regions_options *o)
 {
 	return l1_size((size_t)o->cache_bytes);
 }
 
 static void
-copies_init(void *mem, const struct regions_options *o, const struct region_seeds *seeds)
+copies_init_for(void *mem, const struct regions_options *o, const struct region_seeds *seeds)
 {
 	l1_init(mem, (size_t)o->cache_bytes, seeds->l1);
 }
 
 static size_t
-flights_size(const struct regions_options *o)
-{
-	(void)o;
-	return flight_size(FLIGHT_SLOTS);
-}
-
-static void
-flights_init(void *mem, const struct regions_options *o, const struct region_seeds *seeds)
-{
-	(void)o;
-	(void)seeds;
-	flight_init(mem, FLIGHT_SLOTS);
-}
-
-static size_t
-guards_region_size(const struct regions_options *o)
-{
-	(void)o;
-	return guards_size();
-}
-
-static void
-guards_region_init(void *mem, const struct regions_options *o, const struct region_seeds *seeds)
-{
-	(void)o;
-	(void)seeds;
-	guards_init(mem);
-}
-
-static size_t
-spool_size(const struct regions_options *o)
+spool_size_for(const struct regions_options *o)
 {
 	return queue_shared_size(o->spool_bytes);
 }
 
 static void
-spool_init(void *mem, const struct regions_options *o, const struct region_seeds *seeds)
+spool_init_for(void *mem, const struct regions_options *o, const struct region_seeds *seeds)
 {
 	(void)seeds;
 	queue_shared_init(mem, o->spool_bytes);
 }
 
-static size_t
-purges_size(const struct regions_options *o)
-{
-	(void)o;
-	return purges_shared_size();
-}
-
 static void
-purges_init(void *mem, const struct regions_options *o, const struct region_seeds *seeds)
-{
-	(void)o;
-	(void)seeds;
-	purges_shared_init(mem);
-}
-
-static size_t
-positions_region_size(const struct regions_options *o)
-{
-	(void)o;
-	return positions_size();
-}
-
-static void
-positions_region_init(void *mem, const struct regions_options *o, const struct region_seeds *seeds)
-{
-	(void)o;
-	(void)seeds;
-	positions_init(mem);
-}
-
-static size_t
-ingest_size(const struct regions_options *o)
-{
-	(void)o;
-	return sizeof(struct ingest_shared);
-}
-
-static void
-leave_zeroed(void *mem, const struct regions_options *o, const struct region_seeds *seeds)
-{
-	(void)mem; /* a new segment is zeroed, which is a consumer or forwarder that does nothing */
-	(void)o;
-	(void)seeds;
-}
-
-static size_t
-keys_size(const struct regions_options *o)
-{
-	(void)o;
-	return tenant_shared_size();
-}
-
-static void
-keys_init(void *mem, const struct regions_options *o, const struct region_seeds *seeds)
+keys_init_for(void *mem, const struct regions_options *o, const struct region_seeds *seeds)
 {
 	(void)o;
 	tenant_shared_init(mem, seeds->keys);
 }
 
-static size_t
-forward_size(const struct regions_options *o)
-{
-	(void)o;
-	return sizeof(struct forward_shared);
-}
+#define AT(f) .field = offsetof(struct regions, f)
 
-static size_t
-tickets_region_size(const struct regions_options *o)
-{
-	(void)o;
-	return tickets_size();
-}
-
-static void
-tickets_region_init(void *mem, const struct regions_options *o, const struct region_seeds *seeds)
-{
-	(void)o;
-	(void)seeds;
-	tickets_init(mem);
-}
-
-/* The seeds come first: the others are made from them. */
+/* The seeds come first: others are made from them. */
 static const struct region table[] = {
-	{ "seeds", 1, seeds_size, seeds_init, offsetof(struct regions, seeds) },
-	{ "scoreboard", 1, members_size, members_init, offsetof(struct regions, scoreboard) },
-	{ "limiter", 1, limits_size, limits_init, offsetof(struct regions, limiter) },
-	{ "leases", 1, leases_region_size, leases_region_init, offsetof(struct regions, leases) },
-	{ "fleet", 1, fleet_size, fleet_init, offsetof(struct regions, fleet) },
-	{ "l1", 1, copies_size, copies_init, offsetof(struct regions, l1) },
-	{ "flights", 1, flights_size, flights_init, offsetof(struct regions, flights) },
-	{ "guards", 1, guards_region_size, guards_region_init, offsetof(struct regions, guards) },
-	{ "read tickets", 1, tickets_region_size, tickets_region_init,
-	    offsetof(struct regions, read_tickets) },
-	{ "write tickets", 1, tickets_region_size, tickets_region_init,
-	    offsetof(struct regions, write_tickets) },
-	{ "queue", 2, spool_size, spool_init, offsetof(struct regions, queue) },
-	{ "purges", 1, purges_size, purges_init, offsetof(struct regions, purges) },
-	{ "positions", 1, positions_region_size, positions_region_init,
-	    offsetof(struct regions, positions) },
-	{ "ingest", 1, ingest_size, leave_zeroed, offsetof(struct regions, ingest) },
-	{ "forward", 1, forward_size, leave_zeroed, offsetof(struct regions, forward) },
-	{ "api keys", 1, keys_size, keys_init, offsetof(struct regions, tenants) },
+	{ "seeds", 1, AT(seeds), .bytes = sizeof(struct region_seeds), .init = seeds_init },
+	{ "scoreboard", 1, AT(scoreboard), .size = scoreboard_size, .init = scoreboard_init },
+	{ "endpoints", 1, AT(endpoints), .size = endpoint_stats_size, .init = endpoints_init },
+	{ "limits", 1, AT(limits), .size = limit_stats_size, .init = limit_stats_init },
+	{ "redis calls", 1, AT(redis_calls), .bytes = sizeof(struct call_table),
+	    .init = calls_init },
+	{ "activity", 1, AT(activity), .size = activity_size, .init = activity_init },
+	{ "history", 1, AT(history), .size = history_size, .init = history_init },
+	{ "limiter", 1, AT(limiter), .size = slots_size, .init = slots_init },
+	{ "leases", 1, AT(leases), .size_for = leases_size_for, .init_for = leases_init_for },
+	{ "fleet", 1, AT(fleet), .size = fleet_shared_size, .init = fleet_shared_init },
+	{ "l1", 2, AT(l1), .size_for = copies_size_for, .init_for = copies_init_for },
+	{ "flights", 1, AT(flights), .size = flights_size, .init = flights_init },
+	{ "guards", 2, AT(guards), .size = guards_size, .init = guards_init },
+	{ "retries", 1, AT(retries), .size = retries_size, .init = retries_init },
+	{ "read tickets", 1, AT(read_tickets), .size = tickets_size, .init = tickets_init },
+	{ "write tickets", 1, AT(write_tickets), .size = tickets_size, .init = tickets_init },
+	{ "concurrency", 1, AT(concurrencies), .size = concurrencies_size,
+	    .init = concurrencies_init },
+	{ "fair share", 1, AT(fair_share), .size = fair_share_size, .init = fair_share_init },
+	{ "queue", 2, AT(queue), .size_for = spool_size_for, .init_for = spool_init_for },
+	{ "purges", 1, AT(purges), .size = purges_shared_size, .init = purges_shared_init },
+	{ "positions", 1, AT(positions), .size = positions_size, .init = positions_init },
+	{ "ingest", 1, AT(ingest), .bytes = sizeof(struct ingest_shared) },
+	{ "forward", 1, AT(forward), .bytes = sizeof(struct forward_shared) },
+	{ "plans", 1, AT(plans), .bytes = sizeof(struct pace) },
+	{ "api keys", 1, AT(tenants), .size = tenant_shared_size, .init_for = keys_init_for },
 };
+
+#undef AT
 
 enum { REGIONS = sizeof table / sizeof *table };
 
@@ -299,6 +205,14 @@ struct filling {
 	const struct layout *layout;
 };
 
+static size_t
+size_of(const struct region *r, const struct regions_options *o)
+{
+	if (r->bytes != 0)
+		return r->bytes;
+	return r->size != NULL ? r->size() : r->size_for(o);
+}
+
 static enum err
 lay_out(const struct regions_options *o, struct layout *out)
 {
@@ -307,7 +221,7 @@ lay_out(const struct regions_options *o, struct layout *out)
 
 	out->bytes = 0;
 	for (size_t i = 0; i < REGIONS; i++) {
-		const size_t size = table[i].size(o);
+		const size_t size = size_of(&table[i], o);
 
 		if (size == 0)
 			rc = ERR_INVALID;
@@ -359,9 +273,14 @@ fill(void *ctx, void *mem)
 	struct queue_shared *spool = NULL;
 
 	for (size_t i = 0; i < REGIONS; i++) {
-		table[i].init(region_of(mem, f->layout, i), f->o, mem);
-		if (table[i].init == spool_init)
-			spool = region_of(mem, f->layout, i);
+		void *at = region_of(mem, f->layout, i);
+
+		if (table[i].init != NULL)
+			table[i].init(at);
+		if (table[i].init_for != NULL)
+			table[i].init_for(at, f->o, mem);
+		if (table[i].init_for == spool_init_for)
+			spool = at;
 	}
 	return rebuild_hints(f->o, spool);
 }

@@ -7,19 +7,27 @@
 
 #include "base/err.h"
 
+struct endpoint_stats;
+struct activity;
+struct call_table;
+struct concurrencies;
+struct fair_share;
 struct fleet_shared;
 struct flights;
 struct guards;
 struct forward_shared;
+struct history;
 struct ingest_shared;
 struct l1;
 struct leases;
+struct limit_stats;
 struct limiter;
 struct positions;
 struct purges_shared;
 struct queue_shared;
 struct scoreboard;
 struct shm;
+struct pace;
 struct tenant_shared;
 struct tickets;
 
@@ -35,6 +43,11 @@ struct regions {
 	struct shm *shm;
 	const struct region_seeds *seeds;
 	struct scoreboard *scoreboard;
+	struct endpoint_stats *endpoints;
+	struct limit_stats *limits;
+	struct call_table *redis_calls;
+	struct activity *activity;
+	struct history *history;
 	struct limiter *limiter;
 	struct leases *leases; /* tiny without a fleet */
 	struct fleet_shared *fleet;
@@ -44,10 +57,14 @@ struct regions {
 	struct purges_shared *purges;
 	struct positions *positions;
 	struct tickets *read_tickets, *write_tickets;
+	struct concurrencies *concurrencies;
+	struct fair_share *fair_share;
 	struct queue_shared *queue;
 	struct ingest_shared *ingest;
 	struct tenant_shared *tenants;
 	struct forward_shared *forward;
+	void *retries; /* service/retries.h */
+	struct pace *plans;
 };
 
 struct regions_options {

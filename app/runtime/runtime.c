@@ -17,21 +17,28 @@
 #include "base/log.h"
 #include "client/shm.h"
 #include "pipeline/handler.h"
+#include "policy/concurrency.h"
 #include "runtime/config.h"
 #include "runtime/doorbell.h"
+#include "runtime/exposition.h"
 #include "runtime/regions.h"
+#include "runtime/snapshot.h"
 #include "runtime/state_dir.h"
 #include "service/catalog.h"
+#include "service/exporter.h"
 #include "service/fleet.h"
 #include "service/handler_files.h"
 #include "service/idempotency.h"
 #include "service/ledger.h"
+#include "service/metrics_exporter.h"
 #include "service/pg_url.h"
 #include "service/primary.h"
 #include "service/purges.h"
 #include "service/queue.h"
+#include "service/retries.h"
 #include "service/shards.h"
 #include "service/store.h"
+#include "telemetry/activity.h"
 #include "telemetry/scoreboard.h"
 
 enum { LEDGER_CONNECTIONS = 2 }; /* of one process: a look at one row by its key */
@@ -126,7 +133,9 @@ open_member(struct opening *o)
 		scoreboard_leave(r->scoreboard, r->member);
 		return rc;
 	}
+	activity_clear(activity_of(r->regions->activity, r->member));
 	r->cache.member = r->member;
+	concurrencies_forget(r->regions->concurrencies, r->member); /* what a forerunner had */
 	cache_sweep(&r->cache);
 	return ERR_OK;
 }
@@ -224,16 +233,21 @@ open_catalog(struct opening *o)
 	return topics_make(r->catalog, o->c->kafka_topic, &r->topics);
 }
 
-/* What a probe may take before another is sent: slower, its answer would count as a failure anyway. */
+/* What a probe may take before another is sent: slower, its answer would count as a failure anyway.  A server gets its
+ * load back over the time that it was left alone for. */
 struct breaker_rules
 runtime_breaker_rules(const struct config *c)
 {
+	enum { RAMP_MAX_MS = 10000 };
+	const int64_t reset_ms = c->circuit_breaker_reset_timeout_ms;
+
 	return (struct breaker_rules){
 		.slow_ms = c->circuit_breaker_timeout_ms,
 		.failure_pct = (unsigned)c->circuit_breaker_threshold_pct,
-		.reset_ms = c->circuit_breaker_reset_timeout_ms,
+		.reset_ms = reset_ms,
 		.volume = (unsigned)c->circuit_breaker_volume_threshold,
 		.probe_lease_ms = c->circuit_breaker_timeout_ms,
+		.ramp_ms = reset_ms < RAMP_MAX_MS ? reset_ms : RAMP_MAX_MS,
 	};
 }
 
@@ -256,9 +270,30 @@ share_of_pool(const struct config *c)
 	return (size_t)(share < c->threads ? share : c->threads);
 }
 
+/* What all workers together can have going on at once: the limits that are learnt begin there. */
+static uint32_t
+most_calls(const struct config *c)
+{
+	const int64_t all = c->workers * c->threads;
+
+	return (uint32_t)(all < c->db_read_pool_max ? all : c->db_read_pool_max);
+}
+
+/* Of the host, where there is a segment; counted where there is a member. */
+static struct retries
+retries_of(const struct opening *o, enum retry_kind kind)
+{
+	const struct regions *g = o->r->regions;
+
+	return (struct retries){ .budget = g == NULL ? NULL : retries_budget(g->retries, kind),
+		.scoreboard = (o->needs & RUNTIME_MEMBER) != 0 ? o->r->scoreboard : NULL,
+		.member = o->r->member };
+}
+
 static enum err
 open_store(struct opening *o)
 {
+	const struct retries retries = retries_of(o, RETRY_DATABASE);
 	const struct breaker_rules rules = runtime_breaker_rules(o->c);
 	const struct store_options options = {
 		.url = o->c->db_read_url,
@@ -272,6 +307,10 @@ open_store(struct opening *o)
 		.host_connections = (size_t)o->c->db_read_pool_max,
 		.guards = o->r->guards,
 		.rules = &rules,
+		.concurrencies = o->needs & RUNTIME_MEMBER ? o->r->regions->concurrencies : NULL,
+		.member = o->r->member,
+		.most_calls = most_calls(o->c),
+		.retries = &retries,
 	};
 	const enum err rc = store_open(&options, &o->r->store);
 
@@ -347,13 +386,16 @@ open_queue(struct opening *o)
 static enum err
 open_shards(struct opening *o)
 {
+	const struct retries retries = retries_of(o, RETRY_REDIS);
 	const struct breaker_rules rules = runtime_breaker_rules(o->c);
 	const struct shards_options options = {
 		.urls = o->c->redis_url,
 		.timeout_ms = o->c->redis_timeout_ms,
 		.guards = o->r->guards,
 		.rules = &rules,
+		.retries = &retries,
 		.max_connections = (size_t)o->c->threads + BACKGROUND_CALLS,
+		.calls = o->r->regions->redis_calls,
 	};
 	const enum err rc = shards_open(&options, &o->r->shards);
 
@@ -433,6 +475,42 @@ open_redis(struct opening *o)
 	return rc == ERR_OK ? open_idempotency(o) : rc;
 }
 
+/* On the exporter's thread. */
+static void
+write_metrics(void *ctx, struct strbuf *out)
+{
+	const struct runtime *r = ctx;
+	struct snapshot *s = snapshot_new();
+
+	if (s == NULL) {
+		out->failed = true;
+		return;
+	}
+	snapshot_gather(r, s);
+	exposition_otlp(r, s, out);
+	snapshot_free(&s);
+}
+
+static enum err
+open_exporters(struct opening *o)
+{
+	const struct exporter_options options = {
+		.settings = o->c->otel,
+		.role = o->kind == MEMBER_WORKER ? "worker" : "consumer",
+		.scoreboard = o->r->scoreboard,
+		.member = o->r->member,
+	};
+	const struct metrics_exporter_options metrics = {
+		.settings = o->c->otel,
+		.write = write_metrics,
+		.ctx = o->r,
+		.state_dir_fd = o->r->state_dir_fd,
+	};
+	const enum err rc = exporter_open(&options, &o->r->exporter);
+
+	return rc == ERR_OK ? metrics_exporter_open(&metrics, &o->r->metrics_exporter) : rc;
+}
+
 /* In this order. */
 static const struct part {
 	unsigned need; /* 0: always */
@@ -448,6 +526,7 @@ static const struct part {
 	{ RUNTIME_KEYS, "the API keys", open_tenants },
 	{ RUNTIME_QUEUE, "the spool", open_queue },
 	{ RUNTIME_REDIS, "the shards of REDIS_URL", open_redis },
+	{ RUNTIME_TRACES, "the exporters of OTLP", open_exporters },
 };
 
 enum err
@@ -476,6 +555,8 @@ runtime_open(const struct config *c, const struct handler_set *handlers, unsigne
 void
 runtime_close(struct runtime *r)
 {
+	exporter_close(&r->exporter);
+	metrics_exporter_close(&r->metrics_exporter);
 	queue_close(&r->queue); /* its committer settles keys */
 	idempotency_close(&r->idempotency);
 	purges_close(&r->purges);

@@ -23,12 +23,14 @@ struct config;
 struct fault_list;
 struct fleet;
 struct guards;
+struct exporter; /* service/exporter.h */
 struct forward_shared;
 struct idempotency;
 struct handler_files;
 struct handler_set; /* pipeline/handler.h */
 struct ingest_shared;
 struct ledger;
+struct metrics_exporter; /* service/metrics_exporter.h */
 struct queue;
 struct regions;
 struct scoreboard;
@@ -43,8 +45,9 @@ enum runtime_need {	     /* bits: what this process is going to use */
 	RUNTIME_QUEUE = 16,
 	RUNTIME_REDIS = 64,	/* the shards of REDIS_URL, when it is set; needs RUNTIME_SEGMENT */
 	RUNTIME_DATABASE = 128, /* the write database; connects to nothing yet */
-	RUNTIME_KEEP = 512,	/* the segment stays when we leave it last */
+	RUNTIME_KEEP = 1024,	/* the segment stays when we leave it last */
 	RUNTIME_KEYS = 256,	/* API keys; needs RUNTIME_SEGMENT and RUNTIME_DATABASE */
+	RUNTIME_TRACES = 512,	/* the exporters of OTLP, when the settings want them */
 	RUNTIME_JOIN =
 	    32 /* only look: make neither state folder nor segment; ERR_NOT_FOUND without a
 	                       * fault when there is none */
@@ -81,6 +84,8 @@ struct runtime {
 	struct kafka_options kafka;	 /* when KAFKA_BROKERS is set */
 	struct topics topics;
 	char kafka_instance[RUNTIME_INSTANCE_BYTES]; /* of this state folder: static membership */
+	struct exporter *exporter;		     /* NULL: none is wanted */
+	struct metrics_exporter *metrics_exporter;   /* the same */
 	struct cache cache;
 	struct quota quota;
 	struct tenants tenants;

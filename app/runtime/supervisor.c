@@ -32,11 +32,14 @@
 #include "runtime/notify.h"
 #include "runtime/pool.h"
 #include "runtime/reactor.h"
+#include "runtime/regions.h"
 #include "runtime/reload.h"
 #include "runtime/runtime.h"
 #include "runtime/server_socket.h"
 #include "runtime/signals.h"
+#include "runtime/snapshot.h"
 #include "runtime/state_dir.h"
+#include "telemetry/endpoint_stats.h"
 
 enum {
 	TICK_MS = 1000,
@@ -308,14 +311,24 @@ may_judge(struct supervisor *s, int64_t now_ms)
 	return now_ms >= s->lenient_until_ms;
 }
 
+/* A row a second: a newcomer at /status has a curve at once. */
+static void
+keep_history(struct supervisor *s)
+{
+	snapshot_gather(&s->rt, s->admin.snapshot);
+	history_add(s->rt.regions->history, &s->admin.snapshot->row);
+}
+
 static void
 tick(struct supervisor *s, int64_t now_ms)
 {
 	const struct pool_board b = board(s);
 
 	scoreboard_beat(s->rt.scoreboard, s->rt.member, now_ms);
+	endpoint_stats_tick(s->rt.regions->endpoints, now_ms, 1);
 	pool_look(&s->pool, &b, now_ms, may_judge(s, now_ms));
 	look_around(s);
+	keep_history(s);
 	s->tick_ms = now_ms;
 	if (!s->up_said && s->facts.workers_up > 0 && s->phase == PHASE_RUNNING)
 		say_up(s);
@@ -458,7 +471,7 @@ open_loop(struct supervisor *s)
 	enum err rc = signals_open(&s->signals.fd);
 
 	if (rc == ERR_OK)
-		rc = admin_open(&s->facts, &s->admin);
+		rc = admin_open(&s->facts, &s->rt, &s->admin);
 	if (rc == ERR_OK)
 		rc = reactor_listen(s->admin.reactor, s->admin_listen.fd, allow.list, allow.count);
 	if (rc == ERR_OK)

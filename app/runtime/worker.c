@@ -16,6 +16,8 @@
 #include "base/log.h"
 #include "client/fcgi.h"
 #include "client/shm.h"
+#include "policy/admission.h"
+#include "policy/concurrency.h"
 #include "runtime/config.h"
 #include "runtime/consumer.h"
 #include "runtime/desk.h"
@@ -27,16 +29,21 @@
 #include "service/catalog.h"
 #include "service/idempotency.h"
 #include "service/ledger.h"
+#include "service/otel_settings.h"
 #include "service/purges.h"
+#include "service/slow_log.h"
 #include "service/store.h"
+#include "telemetry/activity.h"
+#include "telemetry/endpoint_stats.h"
 #include "telemetry/scoreboard.h"
 
 enum {
 	STEP_BACK_MS = 100,
-	TURN_MS = 500,	 /* the heartbeat's longest pause */
-	CHECK_MS = 1000, /* whether the segment is still the one that newcomers find */
-	STOP_MS = 5000,	 /* fast stop: what is in hand may take this long */
-	IN_HAND_MAX = 16384,
+	TURN_MS = 500,	  /* the heartbeat's longest pause */
+	PUBLISH_MS = 250, /* what is in hand, for those who look */
+	CHECK_MS = 1000,  /* whether the segment is still the one that newcomers find */
+	STOP_MS = 5000,	  /* fast stop: what is in hand may take this long */
+	LATE_COPY_S = 3,  /* of what endpoints answer: the supervisor is stuck */
 	ARENA_SPARE = 1 << 20,
 	COPIES_OF_BODY = 4,   /* as read, decoded, canonical, as the record of the spool */
 	COPIES_OF_ANSWER = 2, /* from L1, and cut to its fields */
@@ -46,12 +53,14 @@ struct worker {
 	const struct worker_options *o;
 	struct runtime rt;
 	struct pipeline_env env;
+	struct front_clocks fronts;
 	struct desk desk;
 	struct consumer *consumer;
+	struct slow_log *slow_log;   /* NULL: none */
 	struct forwarder *forwarder; /* of a worker without a supervisor, as the consumer */
 	struct source signals, lifeline;
 	enum { RUNNING, DRAINING, STOPPING, ENDED } state;
-	int64_t end_ms, checked_ms;
+	int64_t end_ms, checked_ms, published_ms;
 	bool open;  /* rt is */
 	bool again; /* ends, and could begin again at once */
 };
@@ -91,6 +100,7 @@ signal_came(struct source *s, uint32_t events)
 			break;
 		case SIGUSR1:
 			(void)log_reopen();
+			slow_log_reopen(w->slow_log);
 			break;
 		case SIGHUP:
 			reactor_step_back(w->desk.reactor, STEP_BACK_MS);
@@ -124,6 +134,18 @@ arena_max_bytes(const struct catalog *endpoints, const struct config *c)
 	       ARENA_SPARE;
 }
 
+/* An endpoint that nobody asked for yet is seen with zeros. */
+static void
+show_endpoints(const struct worker *w, const struct catalog *all)
+{
+	for (size_t i = 0; i < all->count; i++) {
+		const struct endpoint *e = all->endpoints[i];
+
+		endpoint_stats_claim(w->rt.regions->endpoints, e->name_hash, e->name,
+		    (enum endpoint_class)pipeline_class(e));
+	}
+}
+
 /*
  * Exchanges in hand keep the catalog that they began with; those that come next, and the consumer, have the new one.  Topics are
  * fixed in the forwarder and in Kafka's consumer: there the worker begins again, when what it has in hand is answered.
@@ -134,6 +156,7 @@ look_at_edits(struct worker *w)
 	const struct catalog *fresh = edits_look(w->o->edits);
 
 	if (fresh != NULL) {
+		show_endpoints(w, fresh);
 		w->env.arena_max_bytes = arena_max_bytes(fresh, w->o->config);
 		w->env.catalog = fresh;
 		if (w->consumer != NULL)
@@ -148,6 +171,19 @@ look_at_edits(struct worker *w)
 	edits_keep(w->o->edits, w->rt.state_dir_fd);
 }
 
+/* What the dead had going on at the databases is not. */
+static void
+forget_dead(const struct worker *w)
+{
+	struct member_view v;
+
+	for (unsigned m = 0; m < SCOREBOARD_MEMBERS; m++) {
+		scoreboard_view(w->rt.scoreboard, m, &v);
+		if (v.kind == MEMBER_NONE || !v.alive)
+			concurrencies_forget(w->rt.regions->concurrencies, m);
+	}
+}
+
 static void
 look_around(struct worker *w)
 {
@@ -155,9 +191,17 @@ look_around(struct worker *w)
 
 	scoreboard_beat(w->rt.scoreboard, w->rt.member, now_ms);
 	scoreboard_in_hand(w->rt.scoreboard, w->rt.member, desk_in_hand(&w->desk));
+	/* The supervisor does, where there is one: it has the time. */
+	endpoint_stats_tick(
+	    w->rt.regions->endpoints, now_ms, w->o->supervisor_fd == -1 ? 1 : LATE_COPY_S);
+	if (now_ms - w->published_ms >= PUBLISH_MS) {
+		w->published_ms = now_ms;
+		desk_publish(&w->desk);
+	}
 	if (now_ms - w->checked_ms >= CHECK_MS) {
 		w->checked_ms = now_ms;
 		store_expire(w->rt.store, now_ms);
+		forget_dead(w);
 		ledger_expire(w->rt.ledger, now_ms - w->o->config->db_idle_timeout_ms);
 		if (!shm_check(w->rt.regions->shm) && w->state == RUNNING) {
 			log_warn("segment_gone", LOG_STR("path", shm_path(w->rt.regions->shm)),
@@ -193,13 +237,20 @@ worker_pipeline(const struct config *c, struct runtime *rt, struct pipeline_env 
 		.store = rt->store,
 		.tenants = &rt->tenants,
 		.scoreboard = rt->scoreboard,
+		.endpoints = rt->regions->endpoints,
+		.limits = rt->regions->limits,
 		.member = rt->member,
+		.exporter = rt->exporter,
+		.slow_ns = c->slow_ms == 0 ? INT64_MAX : c->slow_ms * 1000000,
+		.ignores_traces = !c->otel->propagates,
 		.ledger = rt->ledger,
 		.base_path = slice_of(c->base_path),
 		.trusted = c->trusted_proxies.list,
 		.trusted_count = c->trusted_proxies.count,
 		.arena_max_bytes = arena_max_bytes(rt->catalog, c),
-		.max_in_hand = IN_HAND_MAX,
+		.fair_share = rt->regions->fair_share,
+		.client_seed = rt->regions->seeds->limiter,
+		.max_in_hand = WORKER_IN_HAND_MAX,
 	};
 }
 
@@ -210,6 +261,8 @@ fill_env(struct worker *w)
 	w->env.web_root = w->o->web_root;
 	w->env.in_hand = &w->desk.in_hand;
 	w->env.resume = desk_resume;
+	w->env.slow_log = w->slow_log;
+	w->env.fronts = &w->fronts;
 }
 
 static enum err
@@ -227,7 +280,8 @@ open_parts(struct worker *w, int signal_fd)
 		.doorbell = w->rt.doorbell,
 		.scoreboard = w->rt.scoreboard,
 		.member = w->rt.member,
-		.threads = (size_t)c->threads };
+		.threads = (size_t)c->threads,
+		.activity = activity_of(w->rt.regions->activity, w->rt.member) };
 	enum err rc = desk_open(&desk, &w->desk);
 
 	if (rc == ERR_OK)
@@ -254,14 +308,23 @@ static bool
 open_all(struct worker *w, int *signal_fd)
 {
 	const unsigned needs = RUNTIME_SEGMENT | RUNTIME_MEMBER | RUNTIME_CATALOG | RUNTIME_STORE |
-			       RUNTIME_DATABASE | RUNTIME_KEYS | RUNTIME_QUEUE | RUNTIME_REDIS;
+			       RUNTIME_DATABASE | RUNTIME_KEYS | RUNTIME_QUEUE | RUNTIME_REDIS |
+			       RUNTIME_TRACES;
+	const struct config *c = w->o->config;
 
 	fcgi_init();
-	if (signals_open(signal_fd) != ERR_OK || runtime_open(w->o->config, w->o->handlers, needs,
-						     MEMBER_WORKER, w->o->faults, &w->rt) != ERR_OK)
+	if (signals_open(signal_fd) != ERR_OK ||
+	    runtime_open(c, w->o->handlers, needs, MEMBER_WORKER, w->o->faults, &w->rt) != ERR_OK)
 		return false;
 	w->open = true;
+	if (c->slow_ms > 0 &&
+	    slow_log_open(c->slow_log, w->rt.regions->plans, &w->slow_log) != ERR_OK) {
+		log_error("slow_log_open_failed", LOG_STR("path", c->slow_log),
+		    LOG_STR("reason", strerror(errno)));
+		return false;
+	}
 	fill_env(w);
+	show_endpoints(w, w->rt.catalog);
 	if (open_parts(w, *signal_fd) == ERR_OK)
 		return true;
 	log_error("worker_start_failed", LOG_STR("reason", strerror(errno)));
@@ -302,6 +365,7 @@ worker_run(const struct worker_options *o)
 	consumer_stop(&w->consumer);
 	forwarder_stop(&w->forwarder);
 	desk_close(&w->desk);
+	slow_log_close(&w->slow_log);
 	if (w->open)
 		runtime_close(&w->rt);
 	if (signal_fd != -1)

@@ -20,6 +20,8 @@ struct handler_set; /* pipeline/handler.h */
  * moment, so that a new worker gets its share of the requests.  Ends at
  * once when the supervisor's end of ${supervisor_fd} (-1: none) closes.
  */
+enum { WORKER_IN_HAND_MAX = 16384 }; /* requests of one process, wherever they wait */
+
 struct worker_options {
 	const struct config *config;
 	const struct handler_set *handlers; /* for runtime_open() */
@@ -39,7 +41,7 @@ enum worker_end {
 };
 enum worker_end worker_run(const struct worker_options *o);
 
-/* What the pipeline sees of ${rt}, which is lent; in_hand, resume and web_root are the caller's to fill in. */
+/* What the pipeline sees of ${rt}, which is lent; in_hand, resume, fronts, slow_log and web_root are the caller's to fill in. */
 void worker_pipeline(const struct config *c, struct runtime *rt, struct pipeline_env *out);
 
 /*

@@ -41,10 +41,13 @@ is_hex(const char *text, size_t len)
 enum err
 api_key_parse(struct slice text, struct slice *id_out)
 {
-	const char *id = text.ptr + PREFIX_LEN, *secret = id + ID_LEN + 1;
+	const char *id, *secret;
 
-	if (text.len != API_KEY_TEXT - 1 || !slice_starts(text, prefix) || secret[-1] != '_' ||
-	    !is_hex(id, ID_LEN) || !is_hex(secret, SECRET_LEN))
+	if (text.len != API_KEY_TEXT - 1 || !slice_starts(text, prefix))
+		return ERR_INVALID;
+	id = text.ptr + PREFIX_LEN;
+	secret = id + ID_LEN + 1;
+	if (secret[-1] != '_' || !is_hex(id, ID_LEN) || !is_hex(secret, SECRET_LEN))
 		return ERR_INVALID;
 	*id_out = (struct slice){ id, ID_LEN };
 	return ERR_OK;

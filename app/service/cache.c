@@ -218,8 +218,10 @@ cache_lookup(const struct cache *c, struct slice key, int64_t now_ms, int64_t wa
 	const enum l1_answer answer =
 	    l1_get(c->l1, key, now_ms, wait_ms, a, &hit_out->block, &times);
 
+	hit_out->stored_ms = times.stored;
 	hit_out->age_ms = now_ms > times.stored ? now_ms - times.stored : 0;
 	hit_out->fresh_ms = times.fresh_until - now_ms;
+	hit_out->cost_us = times.cost_us;
 	if (hit_out->block.ptr == NULL)
 		hit_out->age_ms = hit_out->fresh_ms = 0;
 	return answer;
@@ -311,6 +313,10 @@ cache_begin(const struct cache *c, struct cache_fill *f, const struct endpoint *
 
 	cache_note_tags(c, f, e, values, a);
 	answer = cache_lookup(c, f->key, now_ms, wait_ms, a, hit_out);
+	if (answer == L1_FRESH && hit_out->stored_ms <= f->replaces_ms) {
+		f->replaced_left_ms = hit_out->fresh_ms;
+		return L1_STALE;
+	}
 	if (answer == L1_FRESH)
 		land(c, f, FLIGHT_STORED, 0);
 	return answer;
@@ -333,6 +339,7 @@ cache_fill_land(const struct cache *c, struct cache_fill *f, const struct cache_
 		.fresh_until = fresh_until,
 		.stale_until = later(fresh_until, rule->stale_ms),
 		.error_until = later(fresh_until, rule->if_error_ms),
+		.cost_us = f->cost_us,
 	};
 
 	if (seen >= f->position)

@@ -51,12 +51,18 @@ struct cache_fill {
 	struct l1_tags tags;	     /* as they stood before the query */
 	/* A copy that shows less than this is older than a purge of its tags (service/store.h). */
 	uint64_t position;
+	/* An early refresh: a copy that was stored then is to be replaced, though it is fresh; 0: none is. */
+	int64_t replaces_ms;
+	int64_t replaced_left_ms; /* how long that one is fresh; cache_begin() sets it */
+	uint32_t cost_us;	  /* cache_fill_land(): what the query has taken */
 };
 
 struct cache_hit {
 	struct slice block; /* in the arena; absent when nothing was found */
+	int64_t stored_ms;  /* monotonic */
 	int64_t age_ms;
 	int64_t fresh_ms; /* left; negative: over since */
+	uint32_t cost_us; /* what making it has taken; 0: not known */
 };
 
 /*
@@ -95,7 +101,7 @@ bool cache_take_over(const struct cache *c, struct cache_fill *f, int64_t now_ms
 /*
  * Right before the query, on its lane: notes the tags' generations, then looks once more, for between this
  * request's miss and its lead another flight may have landed.  L1_FRESH: answer that, there is nothing to
- * query, and the flight has landed.  Else query; what was found may be answered if that fails
+ * query, and the flight has landed.  One that is to be replaced is said to be L1_STALE.  Else query; what was found may be answered if that fails
  * (L1_STALE, L1_ERROR_ONLY).
  */
 enum l1_answer cache_begin(const struct cache *c, struct cache_fill *f, const struct endpoint *e,

@@ -25,57 +25,60 @@ enum {
 };
 
 /*
- * KEYS copy, lock, generations, positions; ARGV who asks, ms of its lock, whether only a fresh one does, slots.
+ * KEYS copy, lock, generations, positions; ARGV who asks, ms of its lock, ms for which a copy must be fresh, slots.
  * A slot that is missing begins now.  The head's places are those of service/copy_envelope.h.
  */
-static const struct redis_script get_script = { "l2-get",
-	"local time = redis.call('TIME')\n"
-	"local now = time[1] * 1000000 + time[2]\n"
-	"local born = string.format('%.0f', now)\n"
-	"local found = redis.call('HMGET', KEYS[3], unpack(ARGV, 4))\n"
-	"for i = 1, #ARGV - 3 do\n"
-	"  if not found[i] then\n"
-	"    redis.call('HSET', KEYS[3], ARGV[i + 3], born)\n"
-	"    found[i] = born\n"
-	"  end\n"
-	"end\n"
-	"local generations = table.concat(found, ' ')\n"
-	"local copy = redis.call('GET', KEYS[1])\n"
-	"local spare = ''\n"
-	"if copy and #copy >= 56 and string.sub(copy, 1, 3) == 'wc\\1' and\n"
-	"    string.sub(copy, 57, 56 + struct.unpack('<I2', copy, 49)) == generations then\n"
-	"  local stored, fresh, stale, err = struct.unpack('<i8i8i8i8', copy, 9)\n"
-	"  local age = (now - stored) / 1000\n"
-	"  if age >= -1000 and age < fresh then return {born, 'fresh', copy} end\n"
-	"  if age >= fresh and age < fresh + stale and ARGV[3] == '0' then\n"
-	"    return {born, 'stale', copy}\n"
-	"  end\n"
-	"  if age >= fresh and age < fresh + math.max(stale, err) then spare = copy end\n"
-	"end\n"
-	"local holder = redis.call('GET', KEYS[2])\n"
-	"if holder and holder ~= ARGV[1] then return {born, 'wait', ''} end\n"
-	"redis.call('SET', KEYS[2], ARGV[1], 'PX', ARGV[2])\n"
-	"local positions = redis.call('HMGET', KEYS[4], 'all', unpack(ARGV, 4))\n"
-	"local newest = 0\n"
-	"for i = 1, #ARGV - 2 do newest = math.max(newest, tonumber(positions[i] or '0')) end\n"
-	"return {born, 'lead', spare, generations, string.format('%.0f', newest)}\n" };
+static const struct redis_script get_script = { .name = "l2-get",
+	.repeatable = true,
+	.text =
+	    "local time = redis.call('TIME')\n"
+	    "local now = time[1] * 1000000 + time[2]\n"
+	    "local born = string.format('%.0f', now)\n"
+	    "local found = redis.call('HMGET', KEYS[3], unpack(ARGV, 4))\n"
+	    "for i = 1, #ARGV - 3 do\n"
+	    "  if not found[i] then\n"
+	    "    redis.call('HSET', KEYS[3], ARGV[i + 3], born)\n"
+	    "    found[i] = born\n"
+	    "  end\n"
+	    "end\n"
+	    "local generations = table.concat(found, ' ')\n"
+	    "local copy = redis.call('GET', KEYS[1])\n"
+	    "local spare = ''\n"
+	    "if copy and #copy >= 56 and string.sub(copy, 1, 3) == 'wc\\2' and\n"
+	    "    string.sub(copy, 57, 56 + struct.unpack('<I2', copy, 49)) == generations then\n"
+	    "  local stored, fresh, stale, err = struct.unpack('<i8i8i8i8', copy, 9)\n"
+	    "  local age = (now - stored) / 1000\n"
+	    "  local left, least = fresh - age, tonumber(ARGV[3])\n"
+	    "  if age >= -1000 and left > math.max(least, 0) then return {born, 'fresh', copy} "
+	    "end\n"
+	    "  if left <= 0 and left > -stale and least < 0 then return {born, 'stale', copy} end\n"
+	    "  if age >= -1000 and left > -math.max(stale, err) then spare = copy end\n"
+	    "end\n"
+	    "local holder = redis.call('GET', KEYS[2])\n"
+	    "if holder and holder ~= ARGV[1] then return {born, 'wait', ''} end\n"
+	    "redis.call('SET', KEYS[2], ARGV[1], 'PX', ARGV[2])\n"
+	    "local positions = redis.call('HMGET', KEYS[4], 'all', unpack(ARGV, 4))\n"
+	    "local newest = 0\n"
+	    "for i = 1, #ARGV - 2 do newest = math.max(newest, tonumber(positions[i] or '0')) end\n"
+	    "return {born, 'lead', spare, generations, string.format('%.0f', newest)}\n" };
 
 /*
  * KEYS as above; ARGV who asks, the generations before its query, the copy ("" when there is none), its ms, slots.
  * The lock goes in any case, also when there is no memory for the copy.
  */
-static const struct redis_script put_script = { "l2-put",
-	"local kept = 0\n"
-	"if ARGV[3] ~= '' then\n"
-	"  local found = redis.call('HMGET', KEYS[3], unpack(ARGV, 5))\n"
-	"  for i = 1, #ARGV - 4 do found[i] = found[i] or '' end\n"
-	"  if table.concat(found, ' ') == ARGV[2] then\n"
-	"    local done = redis.pcall('SET', KEYS[1], ARGV[3], 'PX', ARGV[4])\n"
-	"    kept = done.ok and 1 or 2\n"
-	"  end\n"
-	"end\n"
-	"if redis.call('GET', KEYS[2]) == ARGV[1] then redis.call('DEL', KEYS[2]) end\n"
-	"return kept\n" };
+static const struct redis_script put_script = { .name = "l2-put",
+	.repeatable = true,
+	.text = "local kept = 0\n"
+		"if ARGV[3] ~= '' then\n"
+		"  local found = redis.call('HMGET', KEYS[3], unpack(ARGV, 5))\n"
+		"  for i = 1, #ARGV - 4 do found[i] = found[i] or '' end\n"
+		"  if table.concat(found, ' ') == ARGV[2] then\n"
+		"    local done = redis.pcall('SET', KEYS[1], ARGV[3], 'PX', ARGV[4])\n"
+		"    kept = done.ok and 1 or 2\n"
+		"  end\n"
+		"end\n"
+		"if redis.call('GET', KEYS[2]) == ARGV[1] then redis.call('DEL', KEYS[2]) end\n"
+		"return kept\n" };
 
 static struct slice
 key_text(struct arena *a, const char *kind, const struct endpoint *e, const char *digest)
@@ -148,6 +151,7 @@ open_hit(const struct l2 *l, const struct l2_fill *f, struct slice bytes, struct
 		.fresh_until = ours(f, e.stored_us, e.fresh_ms),
 		.stale_until = ours(f, e.stored_us, e.fresh_ms + e.stale_ms),
 		.error_until = ours(f, e.stored_us, e.fresh_ms + e.error_ms),
+		.cost_us = e.cost_us,
 	};
 	return true;
 }
@@ -223,12 +227,12 @@ drop_broken(const struct l2 *l, const struct l2_fill *f)
 }
 
 enum l2_answer
-l2_get(const struct l2 *l, struct l2_fill *f, bool fresh_only, int64_t lock_ms, int64_t now_ms,
+l2_get(const struct l2 *l, struct l2_fill *f, int64_t least_ms, int64_t lock_ms, int64_t now_ms,
     struct arena *a, struct l2_hit *hit_out)
 {
-	char lock_text[NUMBER_BYTES];
+	char lock_text[NUMBER_BYTES], least_text[NUMBER_BYTES];
 	struct slice args[3 + CACHE_MAX_TAGS] = { slice_of(l->host), number(lock_ms, lock_text),
-		fresh_only ? SLICE("1") : SLICE("0") };
+		number(least_ms, least_text) };
 	const size_t arg_count = add_slots(f, args, 3);
 	enum l2_answer answer;
 	bool broken;
@@ -236,6 +240,8 @@ l2_get(const struct l2 *l, struct l2_fill *f, bool fresh_only, int64_t lock_ms, 
 	*hit_out = (struct l2_hit){ .block = { 0 } };
 	f->leading = false;
 	f->asked_ms = now_ms;
+	if (!shards_admits(l->shards, f->shard, now_ms))
+		return L2_OFF;
 	if (purges_are_owed(l->purges, f->shard))
 		return L2_OFF; /* what lies there may have been purged, and does not know yet */
 	answer = ask(l, f, args, arg_count, a, hit_out, &broken);
@@ -274,6 +280,7 @@ l2_put(const struct l2 *l, struct l2_fill *f, const struct cache_rule *rule, str
 		.fresh_ms = rule->fresh_ms,
 		.stale_ms = rule->stale_ms,
 		.error_ms = rule->if_error_ms,
+		.cost_us = f->cost_us,
 		.generations = f->generations,
 		.block = block };
 	struct strbuf b = STRBUF_INIT(l->max_block_bytes + ENVELOPE_SPARE);

@@ -48,6 +48,7 @@ struct l2_fill {
 	struct slice generations;   /* as they stood at the last l2_get() that leads */
 	uint64_t position;	    /* likewise: what a copy must show that is to be kept */
 	int64_t redis_us, asked_ms; /* Redis's clock, and ours, at that moment */
+	uint32_t cost_us;	    /* l2_put(): what the query has taken */
 	bool leading;
 };
 
@@ -61,10 +62,12 @@ enum err l2_begin(const struct l2 *l, const struct endpoint *e, const struct val
     struct slice key, struct slice tenant, struct arena *a, struct l2_fill *out);
 
 /*
- * ${fresh_only}: a stale copy does not do, for it is to be refreshed.  ${lock_ms}: longer than the query may take.
+ * ${least_ms}: for how long a copy must be fresh to do; 0: a stale one does not, for it is to be refreshed; L2_STALE_DOES:
+ * any that may be answered.  ${lock_ms}: longer than the query may take.
  * LEAD and WAIT: an old copy that may stand in if the query fails is in *${hit_out}, with LEAD only.
  */
-enum l2_answer l2_get(const struct l2 *l, struct l2_fill *f, bool fresh_only, int64_t lock_ms,
+enum { L2_STALE_DOES = -1 };
+enum l2_answer l2_get(const struct l2 *l, struct l2_fill *f, int64_t least_ms, int64_t lock_ms,
     int64_t now_ms, struct arena *a, struct l2_hit *hit_out);
 
 /* Stores the answer under the endpoint's `cache:` unless a purge came meanwhile (ERR_CONFLICT) or it is more than

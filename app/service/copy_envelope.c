@@ -9,7 +9,7 @@
 #include "client/zstd.h"
 
 enum {
-	VERSION = 1,
+	VERSION = 2, /* 1 had no cost */
 	FLAG_PACKED = 1,
 	PACK_FROM_BYTES = 1024, /* smaller ones gain less than they cost */
 	AT_RAW = 4,
@@ -17,6 +17,7 @@ enum {
 	TIMES = 4,
 	AT_HASH = 40,
 	AT_GENERATIONS = 48,
+	AT_COST = 50,
 	HEAD_BYTES = 56,
 	HASH_SEED = 0x6c32, /* the same for all hosts */
 };
@@ -79,6 +80,7 @@ copy_envelope_write(const struct copy_envelope *e, struct strbuf *out)
 	for (size_t i = 0; i < TIMES; i++)
 		put_number(head + AT_TIMES + 8 * i, (uint64_t)times[i], 8);
 	put_number(head + AT_GENERATIONS, e->generations.len, 2);
+	put_number(head + AT_COST, e->cost_us, 4);
 	strbuf_add(out, head, sizeof head);
 	strbuf_add_slice(out, e->generations);
 	if (!out->failed)
@@ -105,6 +107,7 @@ read_times(const char *head, struct copy_envelope *out)
 
 	for (size_t i = 0; i < TIMES; i++)
 		*to[i] = (int64_t)get_number(head + AT_TIMES + 8 * i, 8);
+	out->cost_us = (uint32_t)get_number(head + AT_COST, 4);
 	for (size_t i = 1; i < TIMES; i++)
 		if (*to[i] < 0 || *to[i] > longest_ms)
 			return false;

@@ -14,10 +14,11 @@
  *
  * The head's first fields are also read by the script of service/cache_l2.c, so their places are part of the version:
  *
- *   0  "wc", version (1), flags (1: packed)      32  i64 error_ms
+ *   0  "wc", version (2), flags (1: packed)      32  i64 error_ms
  *   4  u32 bytes of the block when unpacked      40  u64 hash of all other bytes
  *   8  i64 stored_us, by Redis's clock           48  u16 bytes of the generations
- *  16  i64 fresh_ms                              50  zeroes
+ *  16  i64 fresh_ms                              50  u32 what making it has taken, in us
+ *                                                54  zeroes
  *  24  i64 stale_ms                              56  generations, then the block
  *
  * Numbers are little endian.  Whatever lies in Redis may have been written by anybody: every length is checked, and
@@ -28,6 +29,7 @@ enum { COPY_GENERATIONS_MAX = 512 };
 struct copy_envelope {
 	int64_t stored_us;		      /* Redis's clock */
 	int64_t fresh_ms, stale_ms, error_ms; /* stale and error count from the end of fresh */
+	uint32_t cost_us;		      /* what making it has taken */
 	struct slice generations;	      /* as the script gave them */
 	struct slice block;
 };

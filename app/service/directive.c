@@ -142,6 +142,20 @@ directive_read(struct draft *d)
 }
 
 void
+directive_priority(struct draft *d)
+{
+	if (slice_eq_cstr(d->value, "critical"))
+		d->e->priority = PRIORITY_CRITICAL;
+	else if (slice_eq_cstr(d->value, "normal"))
+		d->e->priority = PRIORITY_NORMAL;
+	else if (slice_eq_cstr(d->value, "bulk"))
+		d->e->priority = PRIORITY_BULK;
+	else
+		DRAFT_FAULT(
+		    d, "priority: \"%.*s\", expected critical, normal or bulk", SHOWN(d->value));
+}
+
+void
 directive_max_rows(struct draft *d)
 {
 	enum { MAX = 1000000 };

@@ -88,8 +88,8 @@ typedef void directive_parser(struct draft *d);
 
 directive_parser directive_param, directive_body, directive_column, directive_returns,
     directive_max_rows, directive_cache, directive_vary, directive_tags, directive_limit,
-    directive_auth, directive_read, directive_timeout, directive_idempotency, directive_invalidates,
-    directive_max_body, directive_queue, directive_key;
+    directive_auth, directive_priority, directive_read, directive_timeout, directive_idempotency,
+    directive_invalidates, directive_max_body, directive_queue, directive_key;
 
 /* Reads the templates of ${source} into the arena; marks their parameters as used. */
 void directive_templates(struct draft *d, const struct template_source *source,

@@ -1,10 +1,12 @@
 /*
  * Events: their ids, fingerprints and records.
  *
- * A record, version 1; numbers little endian, a blob is 4 bytes of length and its bytes:
+ * A record; numbers little endian, a blob is 4 bytes of length and its bytes:
  *
- *   version 1 | id 16 | fingerprint 16 | accepted_us 8 | blobs endpoint, tenant, key, traceparent |
+ *   version 1 | id 16 | fingerprint 16 | accepted_us 8 | blobs endpoint, tenant, key, traceparent [, tracestate] |
  *   parameters 2 | each: blob name, type 1 (a letter), null 1, blob text, integer or double bits 8
+ *
+ * Version 2 has a tracestate; what has none is written as version 1, which an older weir reads.
  */
 #include "service/event.h"
 
@@ -13,7 +15,13 @@
 #include "base/hash.h"
 #include "http/endpoint.h"
 
-enum { RECORD_VERSION = 1, HEAD_BYTES = 1 + 16 + 16 + 8, BLOB_BYTES = 4, PARAM_BYTES = 18 };
+enum {
+	RECORD_VERSION = 1,
+	RECORD_WITH_STATE = 2,
+	HEAD_BYTES = 1 + 16 + 16 + 8,
+	BLOB_BYTES = 4,
+	PARAM_BYTES = 18
+};
 
 /* Letters, for the enum may be sorted anew some day and old records must not notice. */
 static const char type_letters[VALUE__COUNT] = {
@@ -60,14 +68,6 @@ event_id_text(const uint8_t id[EVENT_ID_BYTES], char out[EVENT_ID_TEXT])
 	}
 }
 
-static int
-hex_digit(char c)
-{
-	if (c >= '0' && c <= '9')
-		return c - '0';
-	return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
-}
-
 enum err
 event_id_parse(struct slice text, uint8_t out[EVENT_ID_BYTES])
 {
@@ -78,9 +78,8 @@ event_id_parse(struct slice text, uint8_t out[EVENT_ID_BYTES])
 	for (size_t i = 0; i < EVENT_ID_BYTES; i++, p += 2) {
 		if (dash_before(i) && *p++ != '-')
 			return ERR_INVALID;
-		if (hex_digit(p[0]) < 0 || hex_digit(p[1]) < 0)
+		if (!hex_decode(p, 1, &out[i]))
 			return ERR_INVALID;
-		out[i] = (uint8_t)(hex_digit(p[0]) << 4 | hex_digit(p[1]));
 	}
 	return ERR_OK;
 }
@@ -163,16 +162,23 @@ out:
 	return rc;
 }
 
+static bool
+has_state(const struct event *ev)
+{
+	return ev->tracestate.len > 0;
+}
+
 /* 0: too large for the record's own length fields. */
 static size_t
 record_size(const struct event *ev)
 {
-	const struct slice blobs[] = { ev->endpoint, ev->tenant, ev->key, ev->traceparent };
+	const struct slice blobs[] = { ev->endpoint, ev->tenant, ev->key, ev->traceparent,
+		ev->tracestate };
 	size_t size = HEAD_BYTES + 2;
 
 	if (ev->param_count > UINT16_MAX)
 		return 0;
-	for (size_t i = 0; i < sizeof blobs / sizeof *blobs; i++) {
+	for (size_t i = 0; i < (has_state(ev) ? 5u : 4u); i++) {
 		if (blobs[i].len > UINT32_MAX)
 			return 0;
 		size += BLOB_BYTES + blobs[i].len;
@@ -218,7 +224,7 @@ event_encode(const struct event *ev, struct arena *a, struct slice *record_out)
 	record = at = arena_alloc(a, size);
 	if (record == NULL)
 		return ERR_NOMEM;
-	put_number(&at, RECORD_VERSION, 1);
+	put_number(&at, has_state(ev) ? RECORD_WITH_STATE : RECORD_VERSION, 1);
 	put_bytes(&at, ev->id, sizeof ev->id);
 	put_bytes(&at, ev->fingerprint, sizeof ev->fingerprint);
 	put_number(&at, (uint64_t)ev->accepted_us, 8);
@@ -226,6 +232,8 @@ event_encode(const struct event *ev, struct arena *a, struct slice *record_out)
 	put_blob(&at, ev->tenant);
 	put_blob(&at, ev->key);
 	put_blob(&at, ev->traceparent);
+	if (has_state(ev))
+		put_blob(&at, ev->tracestate);
 	put_number(&at, ev->param_count, 2);
 	for (size_t i = 0; i < ev->param_count; i++)
 		put_param(&at, &ev->params[i]);
@@ -317,9 +325,11 @@ enum err
 event_decode(struct slice record, struct arena *a, struct event *out)
 {
 	struct reading r = { .left = record };
+	uint64_t version;
 
 	*out = (struct event){ .record = record };
-	if (get_number(&r, 1) != RECORD_VERSION)
+	version = get_number(&r, 1);
+	if (version != RECORD_VERSION && version != RECORD_WITH_STATE)
 		return ERR_INVALID;
 	get_fixed(&r, out->id, sizeof out->id);
 	get_fixed(&r, out->fingerprint, sizeof out->fingerprint);
@@ -328,6 +338,8 @@ event_decode(struct slice record, struct arena *a, struct event *out)
 	out->tenant = get_blob(&r);
 	out->key = get_blob(&r);
 	out->traceparent = get_blob(&r);
+	if (version == RECORD_WITH_STATE)
+		out->tracestate = get_blob(&r);
 	out->param_count = (size_t)get_number(&r, 2);
 	if (r.bad || out->param_count > r.left.len / PARAM_BYTES)
 		return ERR_INVALID;

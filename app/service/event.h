@@ -30,7 +30,7 @@ struct event {
 	uint8_t id[EVENT_ID_BYTES];
 	uint8_t fingerprint[EVENT_FINGERPRINT_BYTES];
 	int64_t accepted_us; /* wall */
-	struct slice traceparent;
+	struct slice traceparent, tracestate;
 	struct event_param *params;
 	size_t param_count;
 };

@@ -7,9 +7,7 @@
 #include "service/event_envelope.h"
 
 #include <ctype.h>
-#include <stdio.h>
 #include <string.h>
-#include <time.h>
 
 #include "base/clock.h"
 #include "base/hash.h"
@@ -31,20 +29,69 @@ enum part {
 	FINGERPRINT,
 	TYPES,
 	TRACE,
+	TRACE_STATE, /* the only one that may be missing */
 	PARTS
 };
 
-static const char *const names[PARTS] = {
-	[VERSION] = "weir-version",
-	[ENDPOINT] = "weir-endpoint",
-	[TENANT] = "weir-tenant",
-	[KEY] = "weir-key",
-	[EVENT_ID] = "weir-event-id",
-	[ACCEPTED_AT] = "weir-accepted-at",
-	[FINGERPRINT] = "weir-fingerprint",
-	[TYPES] = "weir-types",
-	[TRACE] = "traceparent",
+#define NAME(text)                                                                                 \
+	{                                                                                          \
+		.ptr = (text), .len = sizeof(text) - 1                                             \
+	}
+static const struct slice names[PARTS] = {
+	[VERSION] = NAME("weir-version"),
+	[ENDPOINT] = NAME("weir-endpoint"),
+	[TENANT] = NAME("weir-tenant"),
+	[KEY] = NAME("weir-key"),
+	[EVENT_ID] = NAME("weir-event-id"),
+	[ACCEPTED_AT] = NAME("weir-accepted-at"),
+	[FINGERPRINT] = NAME("weir-fingerprint"),
+	[TYPES] = NAME("weir-types"),
+	[TRACE] = NAME("traceparent"),
+	[TRACE_STATE] = NAME("tracestate"),
 };
+
+/*
+ * The value, read: by who takes the message, and by who makes it.
+ */
+static bool
+read_param(const struct json_member *m, char letter, struct arena *a, struct event_param *out)
+{
+	const bool null = letter >= 'A' && letter <= 'Z';
+	const char *expected;
+	struct param p = { .name = m->name };
+
+	if (!event_type_of((char)tolower((unsigned char)letter), &p.type))
+		return false;
+	out->name = m->name;
+	if (null) {
+		out->value = (struct value){ .type = p.type, .null = true, .text = SLICE("") };
+		return m->type == JSON_NULL;
+	}
+	return value_parse_json(&p, m->raw, a, &out->value, &expected) == ERR_OK &&
+	       out->value.type == p.type;
+}
+
+static enum err
+read_json(struct slice value, struct slice types, struct arena *a, struct event *out)
+{
+	struct json_member *members;
+	struct json_fault fault;
+	size_t count;
+	enum err rc = json_scan_object(value, a, &members, &count, &fault);
+
+	if (rc != ERR_OK)
+		return rc;
+	out->params = arena_alloc(a, (count + 1) * sizeof *out->params);
+	if (out->params == NULL)
+		return ERR_NOMEM;
+	if (types.len != count)
+		return ERR_INVALID;
+	out->param_count = count;
+	for (size_t i = 0; i < count; i++)
+		if (!read_param(&members[i], types.ptr[i], a, &out->params[i]))
+			return a->overflowed ? ERR_NOMEM : ERR_INVALID;
+	return event_encode(out, a, &out->record);
+}
 
 /*
  * Out.
@@ -53,7 +100,7 @@ static void
 add(struct event_envelope *out, enum part part, struct slice value)
 {
 	out->headers[out->header_count++] =
-	    (struct kafka_header){ slice_of(names[part]), value.ptr == NULL ? SLICE("") : value };
+	    (struct kafka_header){ names[part], value.ptr == NULL ? SLICE("") : value };
 }
 
 static bool
@@ -102,15 +149,14 @@ write_json(
 	return out->value.ptr != NULL;
 }
 
-/* What a reader would make of it is the same record, byte for byte. */
+/* What a reader would make of it is the same record, byte for byte.  The head is not read back: it is the same
+ * whatever the value is. */
 static bool
-reads_back(const struct event *ev, const struct event_envelope *env, struct arena *a)
+reads_back(const struct event *ev, struct slice value, struct slice types, struct arena *a)
 {
-	struct event back;
+	struct event back = *ev;
 
-	return event_envelope_decode(env->value, env->headers, env->header_count, a, &back) ==
-		   ERR_OK &&
-	       slice_eq(back.record, ev->record);
+	return read_json(value, types, a, &back) == ERR_OK && slice_eq(back.record, ev->record);
 }
 
 static struct slice
@@ -144,6 +190,8 @@ add_headers(const struct event *ev, char *texts, struct event_envelope *out)
 	add(out, ACCEPTED_AT, slice_of(at));
 	add(out, FINGERPRINT, slice_of(print));
 	add(out, TRACE, ev->traceparent);
+	if (ev->tracestate.len > 0)
+		add(out, TRACE_STATE, ev->tracestate);
 }
 
 enum err
@@ -158,15 +206,21 @@ event_envelope_encode(
 	if (texts == NULL)
 		return ERR_NOMEM;
 	add_headers(ev, texts, out);
-	if (write_json(ev, a, out, &types)) {
+	if (write_json(ev, a, out, &types) && reads_back(ev, out->value, types, a)) {
 		add(out, TYPES, types);
-		if (reads_back(ev, out, a))
-			return ERR_OK;
-		out->header_count--;
+		return ERR_OK;
 	}
 	out->value = ev->record;
 	add(out, TYPES, SLICE(AS_RECORD));
 	return a->overflowed ? ERR_NOMEM : ERR_OK;
+}
+
+void
+event_envelope_trace(struct event_envelope *env, struct slice traceparent)
+{
+	for (size_t i = 0; i < env->header_count; i++)
+		if (slice_eq(env->headers[i].name, names[TRACE]))
+			env->headers[i].value = traceparent;
 }
 
 /*
@@ -177,94 +231,22 @@ take_headers(const struct kafka_header *headers, size_t count, struct slice part
 {
 	for (size_t i = 0; i < count; i++)
 		for (size_t p = 0; p < PARTS; p++) {
-			if (!slice_eq_cstr(headers[i].name, names[p]))
+			if (!slice_eq(headers[i].name, names[p]))
 				continue;
 			if (parts[p].ptr != NULL)
 				return false; /* which of the two? */
 			parts[p] = headers[i].value.ptr == NULL ? SLICE("") : headers[i].value;
 		}
 	for (size_t p = 0; p < PARTS; p++)
-		if (parts[p].ptr == NULL)
+		if (parts[p].ptr == NULL && p != TRACE_STATE)
 			return false;
 	return true;
-}
-
-/* As clock_rfc3339() writes it, and nothing else. */
-static bool
-parse_moment(struct slice s, int64_t *us_out)
-{
-	char text[CLOCK_RFC3339_BYTES], again[CLOCK_RFC3339_BYTES];
-	struct tm tm = { 0 };
-	int micros;
-
-	if (s.len != sizeof text - 1)
-		return false;
-	memcpy(text, s.ptr, s.len);
-	text[s.len] = '\0';
-	if (sscanf(text, "%4d-%2d-%2dT%2d:%2d:%2d.%6dZ", &tm.tm_year, &tm.tm_mon, &tm.tm_mday,
-		&tm.tm_hour, &tm.tm_min, &tm.tm_sec, &micros) != 7)
-		return false;
-	tm.tm_year -= 1900;
-	tm.tm_mon--;
-	*us_out = (int64_t)timegm(&tm) * 1000000 + micros;
-	return strcmp(clock_rfc3339(*us_out, again), text) == 0;
 }
 
 static bool
 parse_hex(struct slice s, uint8_t *out, size_t len)
 {
-	char again[FINGERPRINT_TEXT + 1];
-	unsigned byte;
-
-	if (s.len != 2 * len || s.len >= sizeof again)
-		return false;
-	for (size_t i = 0; i < len; i++) {
-		if (sscanf((char[3]){ s.ptr[2 * i], s.ptr[2 * i + 1], '\0' }, "%2x", &byte) != 1)
-			return false;
-		out[i] = (uint8_t)byte;
-	}
-	hex_encode(out, len, again);
-	return slice_eq_cstr(s, again);
-}
-
-static bool
-read_param(const struct json_member *m, char letter, struct arena *a, struct event_param *out)
-{
-	const bool null = letter >= 'A' && letter <= 'Z';
-	const char *expected;
-	struct param p = { .name = m->name };
-
-	if (!event_type_of((char)tolower((unsigned char)letter), &p.type))
-		return false;
-	out->name = m->name;
-	if (null) {
-		out->value = (struct value){ .type = p.type, .null = true, .text = SLICE("") };
-		return m->type == JSON_NULL;
-	}
-	return value_parse_json(&p, m->raw, a, &out->value, &expected) == ERR_OK &&
-	       out->value.type == p.type;
-}
-
-static enum err
-read_json(struct slice value, struct slice types, struct arena *a, struct event *out)
-{
-	struct json_member *members;
-	struct json_fault fault;
-	size_t count;
-	enum err rc = json_scan_object(value, a, &members, &count, &fault);
-
-	if (rc != ERR_OK)
-		return rc;
-	out->params = arena_alloc(a, (count + 1) * sizeof *out->params);
-	if (out->params == NULL)
-		return ERR_NOMEM;
-	if (types.len != count)
-		return ERR_INVALID;
-	out->param_count = count;
-	for (size_t i = 0; i < count; i++)
-		if (!read_param(&members[i], types.ptr[i], a, &out->params[i]))
-			return a->overflowed ? ERR_NOMEM : ERR_INVALID;
-	return event_encode(out, a, &out->record);
+	return s.len == 2 * len && hex_decode(s.ptr, len, out);
 }
 
 static bool
@@ -286,6 +268,7 @@ read_record(struct slice value, struct arena *a, struct event *out)
 		return rc;
 	if (!same_event(&record, out))
 		return ERR_INVALID;
+	record.traceparent = out->traceparent; /* who sent it, not who made it */
 	*out = record;
 	return ERR_OK;
 }
@@ -308,8 +291,11 @@ read_head(const struct slice parts[PARTS], struct event *out)
 	*out = (struct event){ .endpoint = parts[ENDPOINT],
 		.tenant = parts[TENANT],
 		.key = parts[KEY],
-		.traceparent = parts[TRACE] };
-	if (!are_names(out) || !parse_moment(parts[ACCEPTED_AT], &out->accepted_us) ||
+		.traceparent = parts[TRACE],
+		.tracestate = parts[TRACE_STATE] };
+	if (!are_names(out) ||
+	    !clock_rfc3339_parse(
+		parts[ACCEPTED_AT].ptr, parts[ACCEPTED_AT].len, &out->accepted_us) ||
 	    !parse_hex(parts[FINGERPRINT], out->fingerprint, sizeof out->fingerprint) ||
 	    event_id_parse(parts[EVENT_ID], out->id) != ERR_OK)
 		return ERR_INVALID;

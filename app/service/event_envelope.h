@@ -23,7 +23,8 @@ struct event;
  *              weir-fingerprint  of the parameters, 32 hexadecimal digits
  *              weir-types        a letter for each member of the value, in order; a capital one where it is null.
  *                                `*`: the value is a record of the spool instead (service/event.c)
- *              traceparent       W3C
+ *              traceparent       W3C: the span that sent it, or the request's
+ *              tracestate        W3C, when the request had one
  *
  * A value that JSON cannot carry exactly goes as a record: encoding reads back what it wrote.
  */
@@ -40,6 +41,9 @@ struct event_envelope {
  * or points into the event.  ERR_NOMEM. */
 enum err event_envelope_encode(
     const struct event *ev, const struct endpoint *e, struct arena *a, struct event_envelope *out);
+
+/* Another traceparent than the event's own: that of the span which sends it. */
+void event_envelope_trace(struct event_envelope *env, struct slice traceparent);
 
 /* What came in: ${record} of the event is filled as well.  ERR_INVALID: not a message of weir, or damaged;
  * ERR_MISMATCH: of a version that we do not know.  Slices point into the arena and the message. */

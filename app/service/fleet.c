@@ -61,6 +61,12 @@ fleet_shared_init(void *mem)
 	memcpy(s->host, hex, sizeof s->host);
 }
 
+uint64_t
+fleet_hosts(const struct fleet_shared *s)
+{
+	return atomic_load_explicit(&s->hosts, memory_order_relaxed);
+}
+
 /*
  * What a rule comes to.
  */
@@ -175,7 +181,7 @@ tell_refused(const struct fleet_key *k, const struct lease_view *v, int64_t now_
 static uint64_t
 hosts_seen(const struct fleet *f)
 {
-	const uint64_t n = atomic_load_explicit(&f->o.shared->hosts, memory_order_relaxed);
+	const uint64_t n = fleet_hosts(f->o.shared);
 
 	return n > 0 ? n : 1;
 }
@@ -414,18 +420,38 @@ fleet_look(struct fleet *f, const struct fleet_key *k, int64_t now_ns, struct li
  * On the keeper's thread.
  */
 static void
+give_back(struct fleet *f, const struct fleet_key *k, uint64_t tokens, int64_t now_ms)
+{
+	char text[KEY_BYTES];
+	const struct quota_bucket b = bucket_of(f, k, text);
+
+	if (tokens > 0) /* else used, or the lease goes on and who renewed it owes it */
+		(void)quota_redis_give_back(f->o.shards, &b, tokens, now_ms);
+}
+
+static void
 settle(void *ctx, const struct fleet_key *k)
 {
 	struct fleet *f = ctx;
-	char text[KEY_BYTES];
 	const int64_t now_ms = clock_mono_ms();
-	const uint64_t tokens = lease_reclaim(f->o.leases, k->key, now_ms);
-	struct quota_bucket b;
 
-	if (tokens == 0)
-		return; /* used, or the lease goes on and who renewed it owes it */
-	b = bucket_of(f, k, text);
-	(void)quota_redis_give_back(f->o.shards, &b, tokens, now_ms);
+	give_back(f, k, lease_reclaim(f->o.leases, k->key, now_ms), now_ms);
+}
+
+/*
+ * When this process ends, nobody else of the host knows what it owes.  So it takes also what still runs: a sibling
+ * that wants more asks.  All calls together have the budget of one.
+ */
+static bool
+leave(void *ctx, const struct fleet_key *k, int64_t closing_ms)
+{
+	struct fleet *f = ctx;
+
+	if (clock_mono_ms() >= closing_ms + f->o.timeout_ms)
+		return false;
+	if (shards_is_up(f->o.shards, shards_of(f->o.shards, k->name)))
+		give_back(f, k, lease_reclaim_early(f->o.leases, k->key), closing_ms);
+	return true;
 }
 
 /* One process of the host at a time, and on every shard, for any of them may be the one that is left. */
@@ -484,7 +510,7 @@ fleet_open(const struct fleet_options *o, struct fleet **out)
 {
 	struct fleet *f = calloc(1, sizeof *f);
 	const struct fleet_keeper_options keeper = {
-		.ctx = f, .refill = refill, .settle = settle, .tick = tick
+		.ctx = f, .refill = refill, .settle = settle, .tick = tick, .leave = leave
 	};
 	enum err rc = ERR_OK;
 

@@ -37,6 +37,7 @@ enum fleet_on_failure { /* in the order of RATE_LIMIT_ON_REDIS_FAILURE's words *
 size_t fleet_shared_size(void);
 void fleet_shared_init(void *mem);
 struct fleet_shared;
+uint64_t fleet_hosts(const struct fleet_shared *s); /* last seen, this one included; 0 none yet */
 
 struct fleet_options {
 	struct shards *shards;
@@ -49,6 +50,7 @@ struct fleet_options {
 };
 
 enum err fleet_open(const struct fleet_options *o, struct fleet **out);
+/* Gives back what this process owes of its leases, as far as timeout_ms carries; the rest is lost to the clients. */
 void fleet_close(struct fleet **fp);
 
 /* What is limited: a client under a rule. */

@@ -162,10 +162,21 @@ fleet_keeper_open(const struct fleet_keeper_options *o, struct fleet_keeper **ou
 	return ERR_OK;
 }
 
+/* Without the thread, whose queue is this one's now. */
+static void
+leave(struct fleet_keeper *k, int64_t closing_ms)
+{
+	struct item item;
+
+	while (pop_due(&k->owed, INT64_MAX, &item) && k->o.leave(k->o.ctx, &item.key, closing_ms))
+		continue;
+}
+
 void
 fleet_keeper_close(struct fleet_keeper **kp)
 {
 	struct fleet_keeper *k = *kp;
+	const int64_t closing_ms = clock_mono_ms();
 
 	if (k == NULL)
 		return;
@@ -175,5 +186,6 @@ fleet_keeper_close(struct fleet_keeper **kp)
 	(void)pthread_cond_signal(&k->work);
 	(void)pthread_mutex_unlock(&k->lock);
 	(void)pthread_join(k->thread, NULL);
+	leave(k, closing_ms);
 	keeper_free(k);
 }

@@ -15,16 +15,19 @@ struct fleet_keeper;
 
 struct fleet_keeper_options {
 	void *ctx;
-	/* All on the keeper's thread, and may block. */
+	/* On the keeper's thread, and may block. */
 	void (*refill)(void *ctx, const struct fleet_key *key);
 	void (*settle)(void *ctx, const struct fleet_key *key);
 	void (*tick)(void *ctx, int64_t now_ms);
+	/* In fleet_keeper_close(), for each that is still owed, in order; false: no time is left for more. */
+	bool (*leave)(void *ctx, const struct fleet_key *key, int64_t closing_ms);
 };
 
 enum { FLEET_TICK_MS = 100 };
 
 enum err fleet_keeper_open(const struct fleet_keeper_options *o, struct fleet_keeper **out);
-void fleet_keeper_close(struct fleet_keeper **kp); /* waits for the call that is going on */
+/* Waits for the call that is going on; what leave() is told is when the closing began. */
+void fleet_keeper_close(struct fleet_keeper **kp);
 
 /* Copies ${key}.  False: too much is waiting. */
 bool fleet_keeper_refill(struct fleet_keeper *k, const struct fleet_key *key);

@@ -19,6 +19,7 @@
 #include "service/catalog.h"
 #include "service/event.h"
 #include "service/event_envelope.h"
+#include "service/event_span.h"
 #include "service/guard.h"
 #include "service/queue.h"
 #include "service/topics.h"
@@ -29,7 +30,12 @@ enum {
 	READ_MAX = 512,
 	MARK_EVERY_MS = 100,
 	IDLE_MS = 250,
-	POLL_MS = 2, /* while something is out: new events must not wait for old reports */
+	TURN_MS = 20,	    /* between looks at the log while something is out ... */
+	PROMPT_TURN_MS = 2, /* ... and for new events that must not wait for old reports */
+	PREPARE_MS = 20,    /* of one question to a broker ... */
+	ASK_AGAIN_MS = 25,  /* ... and until the next, at first */
+	ASK_ENOUGH_MS = 800,
+	ASK_AGAIN_MAX_MS = 2000,
 	FULL_POLL_MS = 50,
 	CLOSED_MS = 50,	 /* between looks at a breaker that is open */
 	AGAIN_MS = 2000, /* after a refusal, or when no producer can be had */
@@ -41,29 +47,35 @@ struct sent {
 	size_t bytes;
 	int64_t at_ms;
 	bool reported;
+	bool traced; /* its span is in traces, in the same place */
 };
 
 struct forward {
 	struct forward_options o;
 	struct kafka_producer *producer; /* NULL: to be opened */
-	struct arena arena;
+	struct arena arena;		 /* of one read */
+	struct arena scratch;		 /* of one event: the producer copies what it is given */
 	struct sent ring[WINDOW];
-	uint64_t first, end; /* places in the ring: out are [first, end) */
-	size_t bytes;	     /* that are out */
-	uint64_t read_seq;   /* produced up to here */
+	struct event_span *traces; /* WINDOW of them; NULL: no exporter */
+	uint64_t first, end;	   /* places in the ring: out are [first, end) */
+	size_t bytes;		   /* that are out */
+	uint64_t read_seq;	   /* produced up to here */
 	uint64_t told_seq, marked_seq;
 	int64_t moved_ms; /* the last progress */
 	int64_t marked_ms, resume_ms, said_ms;
-	enum err refused; /* the first report that was bad */
+	int64_t ask_ms, ask_again_ms; /* for what the producer must know; 0: it does */
+	enum err refused;	      /* the first report that was bad */
 	struct guard_pass pass;
 	bool calling;  /* a call of the guard is in hand */
 	bool answered; /* since the stall, while no call was in hand */
+	bool more;     /* the last read was full and all of it was sent: the log holds more */
 	bool begun;
 };
 
 const struct forward_driver forward_driver_kafka = {
 	.open = kafka_producer_open,
 	.close = kafka_producer_close,
+	.prepare = kafka_producer_prepare,
 	.produce = kafka_produce,
 	.poll = kafka_producer_poll,
 	.failed = kafka_producer_failed,
@@ -147,6 +159,44 @@ withdraw_call(struct forward *f, int64_t now_ms)
 	f->calling = false;
 }
 
+/*
+ * A span from the sending to the report, in the trace of the request; the message carries it on.
+ */
+static void
+begin_trace(
+    struct forward *f, const struct event *ev, const char *topic, struct event_envelope *env)
+{
+	struct event_span *s;
+	char *text;
+
+	if (f->traces == NULL)
+		return;
+	s = &f->traces[f->end & (WINDOW - 1)];
+	text = arena_alloc(&f->arena, TRACEPARENT_BYTES);
+	if (text == NULL || !event_span_begin(ev, true, s))
+		return;
+	s->system = "kafka";
+	s->destination = topic;
+	s->endpoint = SLICE(""); /* the event goes before the report comes */
+	s->tracestate = SLICE("");
+	event_envelope_trace(env, slice_of(trace_format(&s->trace, text)));
+	sent_at(f, f->end)->traced = true;
+}
+
+static void
+tell_sent(struct forward *f, uint64_t place, enum err result)
+{
+	struct event_span *s;
+
+	if (!sent_at(f, place)->traced)
+		return;
+	sent_at(f, place)->traced = false;
+	s = &f->traces[place & (WINDOW - 1)];
+	s->end_ns = clock_mono_ns();
+	s->result = result;
+	event_span_offer(f->o.exporter, s);
+}
+
 /* Inside of poll(). */
 static void
 reported(void *ctx, uint64_t ticket, enum err result)
@@ -155,6 +205,7 @@ reported(void *ctx, uint64_t ticket, enum err result)
 
 	if (ticket < f->first || ticket >= f->end)
 		return;
+	tell_sent(f, ticket, result);
 	if (result == ERR_OK)
 		sent_at(f, ticket)->reported = true;
 	else if (f->refused == ERR_OK)
@@ -165,17 +216,45 @@ static bool
 open_producer(struct forward *f)
 {
 	const struct kafka_producer_options o = {
-		.common = *f->o.kafka, .idempotent = true, .delivered = reported, .ctx = f
+		.common = *f->o.kafka,
+		.idempotent = true,
+		.topics = f->o.topics->names,
+		.topic_count = f->o.topics->count,
+		.delivered = reported,
+		.ctx = f,
 	};
 
 	if (f->producer != NULL)
 		return true;
 	if (clock_mono_ms() < f->resume_ms)
 		return false;
-	if (f->o.driver->open(&o, &f->producer) == ERR_OK)
+	if (f->o.driver->open(&o, &f->producer) == ERR_OK) {
+		f->ask_ms = 0;
+		f->ask_again_ms = ASK_AGAIN_MS;
 		return true;
+	}
 	f->resume_ms = clock_mono_ms() + AGAIN_MS;
 	return false;
+}
+
+/*
+ * The first events would wait: for librdkafka's own look for a topic, once a second, and for two of them where
+ * the question makes it; and for its producer id, which a fresh broker does not have at once and librdkafka asks
+ * for twice a second, but again with each answer.  So we ask for the first second, and until all are known.
+ */
+static void
+prepare(struct forward *f, int64_t now_ms)
+{
+	enum err rc;
+
+	if (f->ask_again_ms == 0 || now_ms < f->ask_ms)
+		return;
+	rc = f->o.driver->prepare(f->producer, PREPARE_MS);
+	f->ask_ms = clock_mono_ms() + f->ask_again_ms;
+	if (f->ask_again_ms < ASK_AGAIN_MAX_MS)
+		f->ask_again_ms *= 2;
+	if (rc == ERR_OK && f->ask_again_ms > ASK_ENOUGH_MS)
+		f->ask_again_ms = 0;
 }
 
 /* Back to what is known to be forwarded; what was out goes again. */
@@ -197,15 +276,16 @@ start_again(struct forward *f, int64_t pause_ms)
 static void
 settle(struct forward *f, int64_t now_ms)
 {
+	const uint64_t first = f->first;
 	uint64_t seq = f->told_seq;
 
 	for (; f->first < f->end && sent_at(f, f->first)->reported; f->first++) {
 		seq = sent_at(f, f->first)->seq;
 		f->bytes -= sent_at(f, f->first)->bytes;
-		(void)atomic_fetch_add(&f->o.shared->delivered, 1);
 	}
 	if (seq == f->told_seq)
 		return;
+	(void)atomic_fetch_add(&f->o.shared->delivered, f->first - first);
 	pass(f, FORWARD_REPORTED);
 	f->moved_ms = now_ms;
 	f->answered = !f->calling;
@@ -251,8 +331,10 @@ send_one(struct forward *f, const struct event *ev, int64_t now_ms)
 	const struct endpoint *e = catalog_find(f->o.catalog, ev->endpoint);
 	struct event_envelope env;
 	struct kafka_message m;
-	enum err rc = event_envelope_encode(ev, e, &f->arena, &env);
+	enum err rc;
 
+	arena_reset(&f->scratch);
+	rc = event_envelope_encode(ev, e, &f->scratch, &env);
 	if (rc != ERR_OK)
 		return rc;
 	m = (struct kafka_message){ .topic = topics_of(f->o.topics, e),
@@ -264,6 +346,7 @@ send_one(struct forward *f, const struct event *ev, int64_t now_ms)
 		.ticket = f->end };
 	*sent_at(f, f->end) =
 	    (struct sent){ .seq = ev->seq, .bytes = env.value.len, .at_ms = now_ms };
+	begin_trace(f, ev, m.topic, &env);
 	f->end++; /* before the call: a report may come from within */
 	rc = f->o.driver->produce(f->producer, &m);
 	if (rc != ERR_OK) {
@@ -289,6 +372,7 @@ send_new(struct forward *f, int64_t now_ms)
 	size_t count;
 	enum err rc;
 
+	f->more = false;
 	arena_reset(&f->arena);
 	rc = queue_read_after(f->o.queue, f->read_seq, READ_MAX, &f->arena, &events, &count);
 	if (rc == ERR_INVALID)
@@ -298,6 +382,7 @@ send_new(struct forward *f, int64_t now_ms)
 	pass(f, FORWARD_READ);
 	for (size_t i = 0; i < count && rc == ERR_OK; i++)
 		rc = send_one(f, &events[i], now_ms);
+	f->more = rc == ERR_OK && count == READ_MAX;
 	pass(f, FORWARD_PRODUCED);
 	/* What was sent before it is out by now; alone, it would wait for ever. */
 	if (rc == ERR_TOO_LARGE && f->first == f->end) {
@@ -333,6 +418,33 @@ nap(int64_t ms)
 	wake_wait(&never, 0, ms);
 }
 
+/*
+ * Takes reports, and with them waits for more events.  Where nobody waits for a report, not for the first
+ * one: they come by partition, and a turn for each would read the log, and send, a few events at a time.
+ */
+static void
+take_reports(struct forward *f)
+{
+	int64_t wait_ms = f->o.prompt ? PROMPT_TURN_MS : 0;
+
+	if (f->first == f->end || (f->more && has_room(f)))
+		wait_ms = 0;
+	else if (!has_room(f))
+		wait_ms = FULL_POLL_MS;
+	else if (!f->o.prompt)
+		nap(TURN_MS);
+	f->o.driver->poll(f->producer, wait_ms);
+}
+
+/* How long nothing may happen: the producer is to be ready before the first event comes. */
+static int64_t
+idle_ms(const struct forward *f, int64_t now_ms)
+{
+	const int64_t ask_ms = f->ask_ms > now_ms ? f->ask_ms - now_ms : 0;
+
+	return f->ask_again_ms > 0 && ask_ms < IDLE_MS ? ask_ms : IDLE_MS;
+}
+
 /* True: the producer has failed, or Kafka refused an event, and all begins again. */
 static bool
 is_beyond_help(struct forward *f)
@@ -363,9 +475,8 @@ forward_step(struct forward *f)
 		nap(IDLE_MS);
 		return rc;
 	}
-	f->o.driver->poll(f->producer, f->first == f->end ? 0
-				       : has_room(f)	  ? POLL_MS
-							  : FULL_POLL_MS);
+	prepare(f, clock_mono_ms());
+	take_reports(f);
 	now_ms = clock_mono_ms();
 	settle(f, now_ms);
 	mark(f, now_ms);
@@ -375,6 +486,7 @@ forward_step(struct forward *f)
 	}
 	look_for_stall(f, now_ms);
 	if (!may_send(f, now_ms)) {
+		f->more = false;
 		if (f->first == f->end)
 			nap(CLOSED_MS); /* else the reports are waited for */
 		return ERR_OK;
@@ -385,7 +497,7 @@ forward_step(struct forward *f)
 	withdraw_call(f, now_ms);
 	if (rc != ERR_NOT_FOUND)
 		return ERR_OK;
-	queue_wait(f->o.queue, IDLE_MS);
+	queue_wait(f->o.queue, idle_ms(f, now_ms));
 	return f->marked_seq == f->told_seq ? ERR_NOT_FOUND : ERR_OK;
 }
 
@@ -398,7 +510,10 @@ forward_open(const struct forward_options *o, struct forward **out)
 	if (f == NULL)
 		return ERR_NOMEM;
 	f->o = *o;
-	arena_init(&f->arena, SIZE_MAX / 2); /* bounded by queue_read_after() */
+	if (o->exporter != NULL)
+		f->traces = calloc(WINDOW, sizeof *f->traces); /* without memory: no traces */
+	arena_init(&f->arena, SIZE_MAX / 2);		       /* bounded by queue_read_after() */
+	arena_init(&f->scratch, SIZE_MAX / 2);
 	return ERR_OK;
 }
 
@@ -414,5 +529,7 @@ forward_close(struct forward **fp)
 		(void)queue_forwarded(f->o.queue, f->told_seq);
 	f->o.driver->close(&f->producer);
 	arena_free(&f->arena);
+	arena_free(&f->scratch);
+	free(f->traces);
 	free(f);
 }

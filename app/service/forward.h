@@ -9,6 +9,7 @@
 #include "client/kafka.h"
 
 struct catalog;
+struct exporter; /* service/exporter.h */
 struct guard;
 struct queue;
 struct topics;
@@ -65,6 +66,7 @@ struct forward_shared { /* in the segment; plain words, written by the holder of
 struct forward_driver {
 	enum err (*open)(const struct kafka_producer_options *o, struct kafka_producer **out);
 	void (*close)(struct kafka_producer **pp);
+	enum err (*prepare)(struct kafka_producer *p, int64_t timeout_ms);
 	enum err (*produce)(struct kafka_producer *p, const struct kafka_message *m);
 	void (*poll)(struct kafka_producer *p, int64_t timeout_ms);
 	bool (*failed)(struct kafka_producer *p);
@@ -78,8 +80,12 @@ struct forward_options {
 	const struct catalog *catalog;
 	struct queue *queue;
 	struct forward_shared *shared;
+	struct exporter *exporter; /* NULL: no traces */
 	const struct guard *guard; /* `kafka`: while it is open nothing new is sent.  NULL: none */
 	int64_t stalled_ms;	   /* unanswered for so long: Kafka stalls */
+	/* Clients wait for the reports (WEIR_ACK=kafka).  Else events wait some 20 ms for others to go with
+	 * them: each request costs us and the broker far more than a message in it. */
+	bool prompt;
 	/* For tests, which die between two steps; else NULL. */
 	void (*passed)(void *ctx, enum forward_arrow arrow);
 	void *ctx;

@@ -12,10 +12,14 @@
 
 #include "base/clock.h"
 #include "service/forward.h"
+#include "service/forward_sample.h"
 #include "service/queue.h"
 #include "service/topics.h"
 
-enum { PLACES_MAX = 4096 };
+enum {
+	PLACES_MAX = 4096,
+	VOID_LOOKS = 10, /* a broker that has just begun may not know all of its topics yet */
+};
 
 struct forward_watch {
 	struct forward_watch_options o;
@@ -23,6 +27,7 @@ struct forward_watch {
 	struct kafka_place places[PLACES_MAX], sample[PLACES_MAX];
 	size_t count, sampled;
 	bool has_sample;
+	unsigned void_looks; /* in a row */
 	int64_t sample_us;
 	uint64_t sample_seq, acknowledged_seq;
 };
@@ -42,29 +47,6 @@ show_lags(struct forward_watch *w)
 		atomic_store(&lag->committed, w->places[i].committed);
 	}
 	atomic_store(&s->lag_count, (uint32_t)n);
-}
-
-static const struct kafka_place *
-find(const struct forward_watch *w, const struct kafka_place *of)
-{
-	for (size_t i = 0; i < w->count; i++)
-		if (w->places[i].partition == of->partition &&
-		    strcmp(w->places[i].topic, of->topic) == 0)
-			return &w->places[i];
-	return NULL;
-}
-
-/* A partition that is not listed any more cannot be judged: its topic may have been made anew. */
-static bool
-is_confirmed(const struct forward_watch *w)
-{
-	for (size_t i = 0; i < w->sampled; i++) {
-		const struct kafka_place *then = &w->sample[i], *now = find(w, then);
-
-		if (then->high > then->low && (now == NULL || now->committed < then->high))
-			return false;
-	}
-	return true;
 }
 
 static void
@@ -87,6 +69,23 @@ take_sample(struct forward_watch *w, uint64_t seq, int64_t now_us)
 	w->sample_seq = seq;
 	w->sample_us = now_us;
 	w->has_sample = true;
+	w->void_looks = 0;
+}
+
+static void
+judge(struct forward_watch *w)
+{
+	switch (forward_sample_judge(w->sample, w->sampled, w->places, w->count)) {
+	case FORWARD_SAMPLE_WAITS:
+		w->void_looks = 0;
+		break;
+	case FORWARD_SAMPLE_APPLIED:
+		confirm(w);
+		break;
+	case FORWARD_SAMPLE_VOID:
+		w->has_sample = ++w->void_looks < VOID_LOOKS;
+		break;
+	}
 }
 
 static bool
@@ -107,8 +106,8 @@ forward_watch_step(struct forward_watch *w, int64_t timeout_ms)
 				   timeout_ms, w->places, PLACES_MAX, &w->count) != ERR_OK)
 		return;
 	show_lags(w);
-	if (w->has_sample && is_confirmed(w))
-		confirm(w);
+	if (w->has_sample)
+		judge(w);
 	if (!w->has_sample)
 		take_sample(w, seq, now_us);
 }

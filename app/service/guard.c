@@ -10,8 +10,11 @@
 #include <stdatomic.h>
 #include <string.h>
 
+#include "base/clock.h"
 #include "base/hash.h"
 #include "base/log.h"
+#include "base/rand.h"
+#include "telemetry/span.h"
 
 enum {
 	NAME_WORDS = GUARD_NAME_BYTES / sizeof(uint64_t),
@@ -22,6 +25,7 @@ enum {
 struct row {
 	_Alignas(ROW_ALIGN) _Atomic uint64_t hash; /* of the name; 0: free */
 	_Atomic uint64_t name[NAME_WORDS];
+	struct call_stats calls;
 };
 
 /* Behind each row lies its breaker, whose size is its own business. */
@@ -132,7 +136,10 @@ guard_open(struct guards *g, const char *name, const struct breaker_rules *rules
 	row = claim_row(g, hash_of(name));
 	if (row == NULL)
 		return ERR_FULL;
-	*out = (struct guard){ .breaker = breaker_of(row), .rules = *rules, .suspends = suspends };
+	*out = (struct guard){ .breaker = breaker_of(row),
+		.calls = &row->calls,
+		.rules = *rules,
+		.suspends = suspends };
 	memcpy(out->name, name, strlen(name));
 	write_name(row, out->name);
 	return ERR_OK;
@@ -141,6 +148,13 @@ guard_open(struct guards *g, const char *name, const struct breaker_rules *rules
 /*
  * Calls.
  */
+static uint64_t
+failure_pct(uint64_t failures, uint64_t calls)
+{
+	return calls == 0 ? 0 : failures * 100 / calls;
+}
+
+/* To the log, and to whatever the calling thread is at. */
 static void
 say(const struct guard *g, const struct breaker_change *c)
 {
@@ -152,11 +166,18 @@ say(const struct guard *g, const struct breaker_change *c)
 		LOG_INT("calls", c->calls),
 		LOG_INT("failures", c->failures),
 		LOG_INT("slow", c->slow),
+		LOG_INT("failure_pct", failure_pct(c->failures, c->calls)),
 	};
 
-	if (c->from != c->to)
-		log_write(bad ? LOG_LEVEL_WARN : LOG_LEVEL_INFO, "breaker", fields,
-		    sizeof fields / sizeof *fields);
+	if (c->from == c->to)
+		return;
+	span_event(NULL, "breaker", SPAN_STR(WEIR_BREAKER_NAME, slice_of(g->name)),
+	    SPAN_STR(WEIR_BREAKER_FROM, slice_of(breaker_word(c->from, BREAKER_AUTO))),
+	    SPAN_STR(WEIR_BREAKER_TO, slice_of(breaker_word(c->to, BREAKER_AUTO))),
+	    SPAN_INT(WEIR_BREAKER_CALLS, c->calls), SPAN_INT(WEIR_BREAKER_FAILURES, c->failures),
+	    SPAN_INT(WEIR_BREAKER_SLOW, c->slow));
+	log_write(bad ? LOG_LEVEL_WARN : LOG_LEVEL_INFO, "breaker", fields,
+	    sizeof fields / sizeof *fields);
 }
 
 static enum err
@@ -168,7 +189,7 @@ probe(const struct guard *g, int64_t now_ms, struct guard_pass *pass_out)
 	if (!breaker_probe(g->breaker, &g->rules, now_ms, &t, &change))
 		return ERR_UNAVAILABLE;
 	say(g, &change);
-	*pass_out = (struct guard_pass){ now_ms, t.serial, t.probe };
+	*pass_out = (struct guard_pass){ now_ms, t.serial, t.probe, clock_mono_ns() };
 	return ERR_OK;
 }
 
@@ -176,12 +197,16 @@ enum err
 guard_enter(const struct guard *g, int64_t now_ms, struct guard_pass *pass_out)
 {
 	struct breaker_ticket t;
+	enum err rc;
 
 	if (breaker_allow(g->breaker, &t)) {
-		*pass_out = (struct guard_pass){ now_ms, t.serial, t.probe };
+		*pass_out = (struct guard_pass){ now_ms, t.serial, t.probe, clock_mono_ns() };
 		return ERR_OK;
 	}
-	return g->suspends ? ERR_UNAVAILABLE : probe(g, now_ms, pass_out);
+	rc = g->suspends ? ERR_UNAVAILABLE : probe(g, now_ms, pass_out);
+	if (rc != ERR_OK)
+		call_stats_count(g->calls, CALL_REFUSED, 0);
+	return rc;
 }
 
 enum err
@@ -200,6 +225,16 @@ outcome_of(const struct guard *g, enum err result, int64_t took_ms)
 	return took_ms > g->rules.slow_ms ? BREAKER_SLOW : BREAKER_ANSWERED;
 }
 
+static enum call_result
+counted_as(const struct guard *g, enum err result, int64_t took_ms)
+{
+	if (result == ERR_TIMEOUT)
+		return CALL_TIMEOUT;
+	if (result == ERR_UNAVAILABLE || result == ERR_IO)
+		return CALL_FAILED;
+	return took_ms > g->rules.slow_ms ? CALL_SLOW : CALL_ANSWERED;
+}
+
 void
 guard_leave(const struct guard *g, const struct guard_pass *pass, enum err result, int64_t now_ms)
 {
@@ -207,6 +242,8 @@ guard_leave(const struct guard *g, const struct guard_pass *pass, enum err resul
 	const struct breaker_change change = breaker_report(
 	    g->breaker, &g->rules, &t, outcome_of(g, result, now_ms - pass->begun_ms), now_ms);
 
+	call_stats_count(g->calls, counted_as(g, result, now_ms - pass->begun_ms),
+	    clock_mono_ns() - pass->begun_ns);
 	say(g, &change);
 }
 
@@ -222,6 +259,15 @@ guard_is_up(const struct guard *g)
 	struct breaker_ticket t;
 
 	return breaker_allow(g->breaker, &t);
+}
+
+bool
+guard_admits(const struct guard *g, int64_t now_ms)
+{
+	if (breaker_admits(g->breaker, &g->rules, now_ms, (uint32_t)rand_u64()))
+		return true;
+	call_stats_count(g->calls, CALL_REFUSED, 0);
+	return false;
 }
 
 /*
@@ -242,6 +288,17 @@ guards_look(const struct guards *g, int64_t now_ms, struct guard_view out[GUARDS
 	return n;
 }
 
+bool
+guards_calls(const struct guards *g, size_t i, struct call_view *out)
+{
+	const struct row *row = row_at(g, i);
+
+	if (atomic_load(&row->hash) == 0 || !read_name(row, out->name))
+		return false;
+	call_stats_view(&row->calls, out);
+	return true;
+}
+
 enum err
 guards_force(struct guards *g, const char *name, enum breaker_force force, int64_t now_ms)
 {
@@ -258,6 +315,7 @@ guards_force(struct guards *g, const char *name, enum breaker_force force, int64
 		    LOG_STR("from", breaker_word(before.state, before.force)),
 		    LOG_STR("to", breaker_word(after.state, after.force)),
 		    LOG_INT("calls", after.calls), LOG_INT("failures", after.failures),
-		    LOG_INT("slow", after.slow));
+		    LOG_INT("slow", after.slow),
+		    LOG_INT("failure_pct", failure_pct(after.failures, after.calls)));
 	return ERR_OK;
 }

@@ -7,6 +7,7 @@
 
 #include "base/err.h"
 #include "policy/breaker.h"
+#include "telemetry/call_stats.h"
 
 /*
  * What every call to another server goes through: one guard for each downstream of the host (`redis-1`,
@@ -27,7 +28,8 @@ size_t guards_size(void);
 void guards_init(void *mem); /* ${mem}: aligned to 64 bytes */
 
 struct guard {
-	struct breaker *breaker; /* in the segment */
+	struct breaker *breaker;  /* in the segment */
+	struct call_stats *calls; /* there too */
 	struct breaker_rules rules;
 	char name[GUARD_NAME_BYTES];
 	/*
@@ -40,8 +42,9 @@ struct guard {
 
 struct guard_pass {
 	int64_t begun_ms;
-	uint32_t serial; /* of the breaker, when the call was begun */
-	bool probe;	 /* this call decides whether the breaker closes */
+	uint32_t serial;  /* of the breaker, when the call was begun */
+	bool probe;	  /* this call decides whether the breaker closes */
+	int64_t begun_ns; /* by the clock, for what it took */
 };
 
 /* Finds the row of ${name}, or claims one; rows are never given back.  ERR_FULL: no row is left.  ERR_TOO_LARGE: the
@@ -65,6 +68,14 @@ enum err guard_probe(const struct guard *g, int64_t now_ms, struct guard_pass *p
 bool guard_is_up(const struct guard *g);
 
 /*
+ * The same for the calls of requests, which come by themselves and in crowds: on the ramp after it was open, a share of
+ * them is told that it is not up, and goes the way of an open breaker.  Ask once for each request, before it waits for a
+ * connection.  Not for who comes one call at a time (the consumer, the forwarder), nor for what ends something that was
+ * begun (a lock given back).
+ */
+bool guard_admits(const struct guard *g, int64_t now_ms);
+
+/*
  * For people: what `weir breaker` and `weir status` see.
  */
 struct guard_view {
@@ -74,6 +85,9 @@ struct guard_view {
 
 /* All rows, in the order in which they were claimed; returns how many. */
 size_t guards_look(const struct guards *g, int64_t now_ms, struct guard_view out[GUARDS_MAX]);
+
+/* What was counted of a row, 0 to GUARDS_MAX - 1.  False: it is free. */
+bool guards_calls(const struct guards *g, size_t row, struct call_view *out);
 
 /* Orders, or gives back, what the breaker of ${name} does; logged.  ERR_NOT_FOUND: no such row. */
 enum err guards_force(struct guards *g, const char *name, enum breaker_force force, int64_t now_ms);

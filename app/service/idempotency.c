@@ -34,27 +34,27 @@ enum {
  *   c  claim: "ours", "held", "other", or when it was accepted
  *   s  settle as accepted    r  give the claim back
  */
-static const struct redis_script keys_script = { "keys",
-	"local said = {}\n"
-	"for i, key in ipairs(KEYS) do\n"
-	"  local what, print, ms, at = unpack(ARGV, 4 * i - 2, 4 * i + 1)\n"
-	"  local stands = redis.call('GET', key) or ''\n"
-	"  local kind, was, who = string.match(stands, '^1 ([ac]) (%x+) (%S+)$')\n"
-	"  local ours = kind == 'c' and who == ARGV[1]\n"
-	"  said[i] = 'ours'\n"
-	"  if what == 'c' then\n"
-	"    if not kind or ours then\n"
-	"      redis.call('SET', key, '1 c ' .. print .. ' ' .. ARGV[1], 'PX', ms)\n"
-	"    elseif kind == 'c' then said[i] = 'held'\n"
-	"    elseif was == print then said[i] = who\n"
-	"    else said[i] = 'other' end\n"
-	"  elseif what == 's' and kind ~= 'a' then\n"
-	"    redis.call('SET', key, '1 a ' .. print .. ' ' .. at, 'PX', ms)\n"
-	"  elseif what == 'r' and ours then\n"
-	"    redis.call('DEL', key)\n"
-	"  end\n"
-	"end\n"
-	"return said\n" };
+static const struct redis_script keys_script = { .name = "keys",
+	.text = "local said = {}\n"
+		"for i, key in ipairs(KEYS) do\n"
+		"  local what, print, ms, at = unpack(ARGV, 4 * i - 2, 4 * i + 1)\n"
+		"  local stands = redis.call('GET', key) or ''\n"
+		"  local kind, was, who = string.match(stands, '^1 ([ac]) (%x+) (%S+)$')\n"
+		"  local ours = kind == 'c' and who == ARGV[1]\n"
+		"  said[i] = 'ours'\n"
+		"  if what == 'c' then\n"
+		"    if not kind or ours then\n"
+		"      redis.call('SET', key, '1 c ' .. print .. ' ' .. ARGV[1], 'PX', ms)\n"
+		"    elseif kind == 'c' then said[i] = 'held'\n"
+		"    elseif was == print then said[i] = who\n"
+		"    else said[i] = 'other' end\n"
+		"  elseif what == 's' and kind ~= 'a' then\n"
+		"    redis.call('SET', key, '1 a ' .. print .. ' ' .. at, 'PX', ms)\n"
+		"  elseif what == 'r' and ours then\n"
+		"    redis.call('DEL', key)\n"
+		"  end\n"
+		"end\n"
+		"return said\n" };
 
 /* What became of an event; its own memory, for the exchange is gone by then. */
 struct settle {
@@ -377,11 +377,12 @@ idempotency_close(struct idempotency **ip)
 bool
 idempotency_claim(struct idempotency *i, struct idempotency_claim *c)
 {
+	const int64_t now_ms = clock_mono_ms();
 	bool taken = false;
 
 	c->shard = shard_of(i, c->event->tenant, c->event->id);
-	c->until_ms = clock_mono_ms() + HELD_MAX_MS;
-	if (!shards_is_up(i->o.shards, c->shard))
+	c->until_ms = now_ms + HELD_MAX_MS;
+	if (!shards_admits(i->o.shards, c->shard, now_ms))
 		return false;
 	(void)pthread_mutex_lock(&i->lock);
 	if (i->started && !i->stopping) {

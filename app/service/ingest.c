@@ -22,9 +22,11 @@
 #include "service/cache.h"
 #include "service/catalog.h"
 #include "service/event.h"
+#include "service/ingest_trace.h"
 #include "service/source.h"
 #include "service/writer.h"
 #include "telemetry/scoreboard.h"
+#include "telemetry/span.h"
 
 enum {
 	GATHER_MS = 50,	     /* between small batches: many events share one commit */
@@ -59,6 +61,8 @@ struct batch {
 	enum writer_claim *claims;
 	struct writer_job *jobs; /* of the new ones */
 	int64_t now_us, begun_ms;
+	struct ingest_trace trace;
+	const struct catalog *catalog;
 };
 
 static const struct writer_failure clash = {
@@ -226,6 +230,72 @@ expire(struct ingest *g, const struct batch *b, struct writer_failure *why)
 	return writer_expire_keys(g->writer, before_us, 2 * b->count + EXPIRE_MIN, why);
 }
 
+/* A part of the transaction, as a span of it. */
+static struct span *
+part_begin(const struct ingest *g, const char *name, size_t events)
+{
+	struct span *s = span_begin(SPAN_CLIENT, name);
+
+	span_str(s, SPAN_KEY_DB_SYSTEM_NAME, slice_of(writer_system(g->writer)));
+	span_str(s, SPAN_KEY_DB_OPERATION_NAME, slice_of(name));
+	if (events > 1)
+		span_int(s, SPAN_KEY_DB_OPERATION_BATCH_SIZE, (int64_t)events);
+	return s;
+}
+
+static enum err
+part_end(struct span *s, enum err rc, const struct writer_failure *why)
+{
+	if (rc != ERR_OK)
+		span_str(s, SPAN_KEY_DB_RESPONSE_STATUS_CODE, slice_of(why->sqlstate));
+	span_end(s, rc);
+	return rc;
+}
+
+static enum err
+claim_all(struct ingest *g, struct batch *b, struct writer_failure *why)
+{
+	struct span *s = part_begin(g, "claim keys", b->count);
+
+	return part_end(s,
+	    writer_claim_keys(
+		g->writer, b->events, b->count, b->now_us, g->o.key_ttl_ms * 1000, b->claims, why),
+	    why);
+}
+
+/* Of all events; absent when there are several, or none. */
+static struct slice
+only_statement(const struct batch *b)
+{
+	const struct endpoint *e = b->applied == 0 ? NULL : b->jobs[0].endpoint;
+
+	for (size_t i = 1; i < b->applied; i++)
+		if (b->jobs[i].endpoint != e)
+			return (struct slice){ 0 };
+	return e == NULL ? (struct slice){ 0 } : e->sql;
+}
+
+static enum err
+run_all(struct ingest *g, struct batch *b, struct writer_failure *why)
+{
+	struct span *s = part_begin(g, "apply", b->count);
+	enum err rc = apply_all(g, b, why);
+
+	if (s != NULL)
+		span_str(s, SPAN_KEY_DB_QUERY_TEXT, only_statement(b));
+	if (rc == ERR_OK)
+		rc = expire(g, b, why);
+	return part_end(s, rc, why);
+}
+
+static enum err
+commit(struct ingest *g, struct batch *b, struct writer_failure *why)
+{
+	struct span *s = part_begin(g, "COMMIT", 1);
+
+	return part_end(s, writer_commit(g->writer, &b->position, why), why);
+}
+
 static enum err
 transact(struct ingest *g, struct batch *b, struct writer_failure *why)
 {
@@ -233,16 +303,13 @@ transact(struct ingest *g, struct batch *b, struct writer_failure *why)
 
 	pass(g, INGEST_BEGUN);
 	if (rc == ERR_OK)
-		rc = writer_claim_keys(g->writer, b->events, b->count, b->now_us,
-		    g->o.key_ttl_ms * 1000, b->claims, why);
+		rc = claim_all(g, b, why);
 	pass(g, INGEST_CLAIMED);
 	if (rc == ERR_OK)
-		rc = apply_all(g, b, why);
-	if (rc == ERR_OK)
-		rc = expire(g, b, why);
+		rc = run_all(g, b, why);
 	pass(g, INGEST_RAN);
 	if (rc == ERR_OK)
-		rc = writer_commit(g->writer, &b->position, why);
+		rc = commit(g, b, why);
 	if (rc != ERR_OK)
 		writer_rollback(g->writer);
 	return rc;
@@ -268,16 +335,19 @@ purge_event(struct ingest *g, const struct event *ev, uint64_t position, struct 
 static void
 purge(struct ingest *g, const struct batch *b)
 {
+	struct span *s;
 	struct arena a;
 
 	if (g->o.cache == NULL)
 		return;
+	s = span_begin(SPAN_INTERNAL, "purge");
 	arena_init(&a, PURGE_BYTES_MAX);
 	for (size_t i = 0; i < b->count; i++) {
 		purge_event(g, &b->events[i], b->position, &a);
 		arena_reset(&a);
 	}
 	(void)cache_purge_send(g->o.cache); /* what cannot be told is owed */
+	span_end(s, ERR_OK);
 	arena_free(&a);
 }
 
@@ -313,6 +383,33 @@ start_again(struct ingest *g, const struct event *ev, const struct writer_failur
 						     : wait_for_better(g, ev, why, wait_ms_out);
 }
 
+static const char *
+outcome_of(const void *ctx, size_t i)
+{
+	const struct batch *b = ctx;
+
+	if (b->claims[i] == WRITER_APPLIED)
+		return "duplicate";
+	/* Alone and not applied: it was buried. */
+	return b->claims[i] == WRITER_CLASH || b->applied == 0 ? "dead" : "applied";
+}
+
+static const struct endpoint *
+endpoint_at(const void *ctx, size_t i)
+{
+	const struct batch *b = ctx;
+
+	return catalog_find(b->catalog, b->events[i].endpoint);
+}
+
+static void
+tell(struct batch *b)
+{
+	const struct ingest_outcomes o = { b->events, b->count, outcome_of, endpoint_at, b };
+
+	ingest_trace_tell(&b->trace, &o);
+}
+
 /* Committed.  Killed here or before the acknowledgement, the same events come again, and are known. */
 static enum err
 settle(struct ingest *g, struct batch *b, int64_t *wait_ms_out)
@@ -323,6 +420,7 @@ settle(struct ingest *g, struct batch *b, int64_t *wait_ms_out)
 	pass(g, INGEST_COMMITTED);
 	purge(g, b);
 	pass(g, INGEST_PURGED);
+	tell(b); /* here, for what is acknowledged is not ours any more */
 	if (source_acknowledge(g->o.source, b->events, b->count, b->now_us) != ERR_OK) {
 		writer_failure_set(
 		    &why, WRITER_BAD_MOMENT, "58030", "the queue cannot be acknowledged");
@@ -433,11 +531,28 @@ ready(struct ingest *g, struct writer_failure *why)
 	return rc;
 }
 
+static enum err
+apply_batch(struct ingest *g, struct batch *b, int64_t *wait_ms_out)
+{
+	struct writer_failure why = { .verdict = WRITER_BAD_MOMENT };
+
+	if (ready(g, &why) != ERR_OK)
+		return start_again(g, NULL, &why, wait_ms_out);
+	show(g, INGEST_APPLYING);
+	if (transact(g, b, &why) != ERR_OK)
+		return failed(g, b, &why, wait_ms_out);
+	for (size_t i = 0; i < b->count; i++)
+		if (b->claims[i] == WRITER_CLASH)
+			tell_dead(g, &b->events[i], &clash);
+	return settle(g, b, wait_ms_out);
+}
+
 enum err
 ingest_step(struct ingest *g, int64_t *wait_ms_out)
 {
-	struct batch b = { .now_us = clock_wall_us(), .begun_ms = clock_mono_ms() };
-	struct writer_failure why = { .verdict = WRITER_BAD_MOMENT };
+	struct batch b = {
+		.now_us = clock_wall_us(), .begun_ms = clock_mono_ms(), .catalog = g->o.catalog
+	};
 	enum err rc;
 
 	*wait_ms_out = 0;
@@ -452,15 +567,10 @@ ingest_step(struct ingest *g, int64_t *wait_ms_out)
 	if (rc != ERR_OK || b.claims == NULL || b.jobs == NULL)
 		return cannot_read(g, rc, wait_ms_out);
 	pass(g, INGEST_READ);
-	if (ready(g, &why) != ERR_OK)
-		return start_again(g, NULL, &why, wait_ms_out);
-	show(g, INGEST_APPLYING);
-	if (transact(g, &b, &why) != ERR_OK)
-		return failed(g, &b, &why, wait_ms_out);
-	for (size_t i = 0; i < b.count; i++)
-		if (b.claims[i] == WRITER_CLASH)
-			tell_dead(g, &b.events[i], &clash);
-	return settle(g, &b, wait_ms_out);
+	ingest_trace_begin(&b.trace, g->o.exporter, g->o.topics, &g->arena, b.events, b.count);
+	rc = apply_batch(g, &b, wait_ms_out);
+	ingest_trace_end(&b.trace);
+	return rc;
 }
 
 enum err

@@ -10,8 +10,10 @@
 
 struct cache;
 struct catalog;
+struct exporter; /* service/exporter.h */
 struct scoreboard;
 struct source;
+struct topics;
 
 /*
  * The consumer: takes runs of events from its source (the spool, or Kafka) and applies each batch in one transaction of the write
@@ -38,6 +40,8 @@ struct ingest_options {
 	struct source *source;
 	const struct catalog *catalog; /* lent for the ingest's life */
 	struct cache *cache;	       /* for purges; NULL: none */
+	struct exporter *exporter;     /* NULL: no traces */
+	const struct topics *topics;   /* NULL: the source is the spool */
 	struct scoreboard *scoreboard;
 	unsigned member;
 	int64_t key_ttl_ms;

@@ -18,8 +18,10 @@
 #include "base/thread.h"
 #include "client/pg.h"
 #include "client/resolver.h"
+#include "policy/concurrency.h"
 #include "policy/tickets.h"
 #include "service/store.h"
+#include "telemetry/span.h"
 
 enum {
 	MEASURE_MS = 1000, /* how long a measured lag is believed */
@@ -36,7 +38,8 @@ struct server {
 	bool replica;
 	size_t name; /* in the resolver */
 	struct guard guard;
-	_Atomic size_t preferred; /* the address that answered last */
+	struct concurrency *calls; /* NULL: nobody counts them */
+	_Atomic size_t preferred;  /* the address that answered last */
 	_Atomic int64_t measured_ms;
 	_Atomic bool lags;
 	_Atomic uint64_t seen; /* a position that it has come to */
@@ -47,6 +50,7 @@ struct pg_fleet {
 	struct server servers[PG_SERVERS_MAX];
 	size_t count;
 	int64_t max_lag_ms;
+	unsigned member; /* who counts calls */
 	struct resolver *resolver;
 	struct pg_pool *pool;
 	void *own_guards, *own_tickets; /* for who has no segment */
@@ -83,6 +87,28 @@ is_known_to_lag(const struct server *s, int64_t now_ms)
 	       !is_due(s, now_ms);
 }
 
+static bool
+has_room(const struct pg_fleet *f, const struct server *s)
+{
+	return s->calls == NULL ||
+	       concurrency_running(s->calls, f->member) < concurrency_room(s->calls, f->member);
+}
+
+/* Who has as much to do as it can comes after who has not, each in the order that chance gave. */
+static void
+put_busy_last(const struct pg_fleet *f, struct pg_plan *plan, size_t from)
+{
+	size_t busy[PG_SERVERS_MAX], n = 0, to = from;
+
+	for (size_t i = from; i < plan->count; i++)
+		if (has_room(f, &f->servers[plan->order[i]]))
+			plan->order[to++] = plan->order[i];
+		else
+			busy[n++] = plan->order[i];
+	for (size_t i = 0; i < n; i++)
+		plan->order[to++] = busy[i];
+}
+
 static void
 add_replicas(const struct pg_fleet *f, bool lagging, int64_t now_ms, struct pg_plan *out)
 {
@@ -98,6 +124,7 @@ add_replicas(const struct pg_fleet *f, bool lagging, int64_t now_ms, struct pg_p
 		out->order[from + n - 1] = out->order[from + k];
 		out->order[from + k] = last;
 	}
+	put_busy_last(f, out, from);
 }
 
 void
@@ -201,6 +228,27 @@ pg_fleet_dial(struct pg_fleet *f, size_t server, int64_t deadline_ms, struct pg 
 	return dial(f, &f->servers[server], true, deadline_ms, out, why_out);
 }
 
+static enum err
+dial_for_request(struct pg_fleet *f, struct server *s, int64_t deadline_ms, struct pg **out)
+{
+	struct span *span = span_begin(SPAN_INTERNAL, "connect");
+	const enum err rc = dial(f, s, false, deadline_ms, out, NULL);
+
+	span_end(span, rc);
+	return rc;
+}
+
+void
+pg_fleet_describe(const struct pg_fleet *f, size_t server, struct span *s)
+{
+	const struct pg_url *url = &f->servers[server].url;
+
+	span_str(s, SPAN_KEY_DB_NAMESPACE, slice_of(url->database));
+	span_str(s, SPAN_KEY_SERVER_ADDRESS, slice_of(url->host));
+	if (!pg_url_is_local(url))
+		span_int(s, SPAN_KEY_SERVER_PORT, url->port);
+}
+
 enum err
 pg_fleet_enter(
     struct pg_fleet *f, size_t server, int64_t deadline_ms, int64_t connect_ms, struct pg_turn *out)
@@ -208,7 +256,8 @@ pg_fleet_enter(
 	struct server *s = &f->servers[server];
 	enum err rc;
 
-	if (!guard_is_up(&s->guard))
+	out->called = false;
+	if (!guard_admits(&s->guard, clock_mono_ms()))
 		return ERR_UNAVAILABLE;
 	rc = pg_pool_borrow(f->pool, server, deadline_ms, &out->lease);
 	if (rc != ERR_OK)
@@ -219,25 +268,61 @@ pg_fleet_enter(
 		pg_pool_return(f->pool, &out->lease);
 		return rc;
 	}
+	out->called = true;
+	out->begun_ns = clock_mono_ns();
+	if (s->calls != NULL)
+		concurrency_begin(s->calls, f->member);
 	if (out->kept)
 		pg_deadline(out->lease.pg, connect_ms);
 	else
-		rc = dial(f, s, false, connect_ms, &out->lease.pg, NULL);
+		rc = dial_for_request(f, s, connect_ms, &out->lease.pg);
 	if (rc != ERR_OK)
 		pg_fleet_leave(f, out, rc);
 	return rc;
 }
 
+/* A probe never entered. */
+static void
+count_call(const struct pg_fleet *f, const struct pg_turn *turn, bool answered, int64_t now_ns)
+{
+	struct concurrency *calls = f->servers[turn->lease.server].calls;
+
+	if (calls != NULL && turn->begun_ns != 0)
+		concurrency_end(
+		    calls, f->member, answered, (now_ns - turn->begun_ns) / 1000, now_ns / 1000000);
+}
+
 void
 pg_fleet_leave(struct pg_fleet *f, struct pg_turn *turn, enum err result)
 {
-	const int64_t now_ms = clock_mono_ms();
+	const int64_t now_ns = clock_mono_ns(), now_ms = now_ns / 1000000;
+
+	count_call(f, turn, result == ERR_OK, now_ns);
 
 	/* Whoever gave it only a moment learned little of the server: that counts, and suspends it for nobody. */
 	if (result == ERR_TIMEOUT && now_ms - turn->pass.begun_ms < SUSPEND_AFTER_MS)
 		result = ERR_IO;
 	guard_leave(&f->servers[turn->lease.server].guard, &turn->pass, result, now_ms);
 	pg_pool_return(f->pool, &turn->lease);
+}
+
+size_t
+pg_fleet_room(const struct pg_fleet *f)
+{
+	size_t room = 0, reach;
+
+	for (size_t i = 0; i < f->count; i++) {
+		const struct server *s = &f->servers[i];
+
+		if (s->calls == NULL)
+			return SIZE_MAX;
+		if (guard_is_up(&s->guard))
+			room += concurrency_room(s->calls, f->member);
+	}
+	if (room == 0)
+		return SIZE_MAX;
+	reach = pg_pool_reach(f->pool);
+	return reach < room && reach > 0 ? reach : room;
 }
 
 /* ---- The keeper: probes outside of requests ------------------------------------- */
@@ -365,6 +450,17 @@ open_guards(struct pg_fleet *f, const struct store_options *o)
 	return rc;
 }
 
+/* Without a row a server goes on without a bound. */
+static void
+open_calls(struct pg_fleet *f, const struct store_options *o)
+{
+	f->member = o->member;
+	for (size_t i = 0; i < f->count && o->concurrencies != NULL; i++)
+		if (concurrency_open(o->concurrencies, f->servers[i].guard.name, o->most_calls,
+			&f->servers[i].calls) != ERR_OK)
+			f->servers[i].calls = NULL;
+}
+
 static enum err
 open_resolver(struct pg_fleet *f)
 {
@@ -416,8 +512,10 @@ pg_fleet_open(const struct store_options *o, struct pg_fleet **out)
 	rc = read_urls(f, o);
 	if (rc == ERR_OK)
 		rc = open_guards(f, o);
-	if (rc == ERR_OK)
+	if (rc == ERR_OK) {
+		open_calls(f, o);
 		rc = open_resolver(f);
+	}
 	if (rc == ERR_OK)
 		rc = open_pool(f, o);
 	if (rc == ERR_OK)

@@ -10,8 +10,9 @@
 #include "service/pg_pool.h"
 #include "service/pg_url.h"
 
-struct pg;	      /* client/pg.h */
-struct pg_fault;      /* client/pg.h */
+struct pg;	 /* client/pg.h */
+struct pg_fault; /* client/pg.h */
+struct span;
 struct store_options; /* service/store.h */
 
 /*
@@ -49,17 +50,24 @@ void pg_plan_postpone(struct pg_plan *plan, size_t server);
 struct pg_turn {
 	struct pg_lease lease;
 	struct guard_pass pass;
-	bool kept; /* the connection was not made for this turn: it may have ended unseen */
+	int64_t begun_ns; /* the call, when it counts as one; 0: a probe */
+	bool kept;	  /* the connection was not made for this turn: it may have ended unseen */
+	bool called;	  /* the server was asked for something, if only for a connection */
 };
 
 /*
- * ERR_OVERLOADED: no connection became free before ${deadline_ms}; ERR_UNAVAILABLE, ERR_TIMEOUT: the server is away, or was
+ * *${out} says in any case whether the server was called.  ERR_OVERLOADED: no connection became free before ${deadline_ms}; ERR_UNAVAILABLE, ERR_TIMEOUT: the server is away, or was
  * found so before.  Otherwise the turn has a connection, whose deadline is ${connect_ms}.
  */
 enum err pg_fleet_enter(struct pg_fleet *f, size_t server, int64_t deadline_ms, int64_t connect_ms,
     struct pg_turn *out);
 /* ${result}: as guard_leave() wants it. */
 void pg_fleet_leave(struct pg_fleet *f, struct pg_turn *turn, enum err result);
+
+/* Says in ${s} which server that is. */
+void pg_fleet_describe(const struct pg_fleet *f, size_t server, struct span *s);
+/* As store_room(): of all servers that are there. */
+size_t pg_fleet_room(const struct pg_fleet *f);
 
 /* A connection beside pool, tickets and guard, that logs nothing; the caller closes it. */
 enum err pg_fleet_dial(struct pg_fleet *f, size_t server, int64_t deadline_ms, struct pg **out,

@@ -17,6 +17,7 @@
 #include "client/pg.h"
 #include "policy/tickets.h"
 #include "telemetry/scoreboard.h"
+#include "telemetry/span.h"
 
 enum {
 	NAP_MS = 10, /* other processes give back without a word */
@@ -154,6 +155,7 @@ make_fit(struct pg_lease *lease, size_t server)
 enum err
 pg_pool_borrow(struct pg_pool *p, size_t server, int64_t deadline_ms, struct pg_lease *out)
 {
+	struct span *wait = NULL;
 	enum err rc = ERR_OVERLOADED;
 
 	(void)pthread_mutex_lock(&p->lock);
@@ -167,13 +169,32 @@ pg_pool_borrow(struct pg_pool *p, size_t server, int64_t deadline_ms, struct pg_
 		}
 		if (now_ms >= deadline_ms)
 			break;
+		if (wait == NULL)
+			wait = span_begin(SPAN_INTERNAL, "pool.wait");
 		tickets_want(p->o.tickets, now_ms);
 		(void)nap(p, deadline_ms - now_ms < NAP_MS ? deadline_ms : now_ms + NAP_MS);
 	}
 	(void)pthread_mutex_unlock(&p->lock);
+	span_end(wait, rc);
 	if (rc == ERR_OK)
 		make_fit(out, server);
 	return rc;
+}
+
+size_t
+pg_pool_reach(struct pg_pool *p)
+{
+	const size_t held = tickets_held(p->o.tickets, p->o.limit, 0);
+	size_t own;
+
+	(void)pthread_mutex_lock(&p->lock);
+	own = p->kept_count + p->lent_count;
+	(void)pthread_mutex_unlock(&p->lock);
+	if (held < p->o.limit)
+		return own + p->o.limit - held;
+	if (own < p->o.share)
+		tickets_want(p->o.tickets, clock_mono_ms());
+	return own;
 }
 
 /* The lock is held.  False: it is to be closed. */

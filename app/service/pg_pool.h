@@ -43,6 +43,9 @@ void pg_pool_close(struct pg_pool **pp); /* all have been given back */
  * before ${deadline_ms} (monotonic). */
 enum err pg_pool_borrow(
     struct pg_pool *p, size_t server, int64_t deadline_ms, struct pg_lease *out);
+/* How many this process could have lent at once now: its own, and the tickets that nobody has.  When there are none, and
+ * it has less than its share, others are asked for some. */
+size_t pg_pool_reach(struct pg_pool *p);
 /* What is dead is closed, and the lease is empty afterwards. */
 void pg_pool_return(struct pg_pool *p, struct pg_lease *lease);
 

@@ -220,20 +220,24 @@ pg_urls_parse(struct slice text, struct arena *a, struct pg_url out[PG_URLS_MAX]
 	return n > 0 ? ERR_OK : ERR_INVALID;
 }
 
-/* Of one that cannot be read whole: nothing between the scheme and the last '@'. */
+/* Of one that cannot be read whole: the place behind the last '@', if nothing follows that may be another URL,
+ * and without what stands behind '?', where libpq would take a password too. */
 static const char *
 shown_roughly(struct slice text, struct arena *a)
 {
 	const size_t from = scheme_bytes(text);
 	size_t at = text.len;
+	struct slice place, options;
 
 	while (at > from && text.ptr[at - 1] != '@')
 		at--;
-	if (at > from)
-		return arena_printf(
-		    a, "%.*s***@%.*s", (int)from, text.ptr, (int)(text.len - at), text.ptr + at);
+	options = after(text, at);
+	place = slice_cut(&options, '?');
 	/* user:pass whose @host is missing looks like host:port */
-	return from == 0 ? arena_copy(a, text) : arena_printf(a, "%.*s***", (int)from, text.ptr);
+	if (at == from || memchr(place.ptr, ',', place.len) != NULL)
+		return arena_printf(a, "%.*s***", (int)from, text.ptr);
+	return arena_printf(a, "%.*s***@%.*s%s", (int)from, text.ptr, (int)place.len, place.ptr,
+	    options.ptr == NULL ? "" : "?***");
 }
 
 const char *

@@ -22,29 +22,31 @@ enum { SLOT_SEED = 0x70757267, NAME_SEED = 0x73686172 };
  * KEYS generations, channel, positions; ARGV what is told, the position, slots (none: all of them).  Positions first.  The slots go before they come back: without
  * memory for a write Redis still deletes, and a slot that is missing begins now.
  */
-static const struct redis_script purge_script = { "purge",
-	"local time = redis.call('TIME')\n"
-	"local before = redis.call('HGET', KEYS[1], 'last') or '0'\n"
-	"local last = string.format('%.0f', math.max(time[1] * 1000000 + time[2], before + 1))\n"
-	"local function raise(slot)\n"
-	"  local known = redis.call('HGET', KEYS[3], slot)\n"
-	"  if tonumber(known or '0') >= tonumber(ARGV[2]) then return end\n"
-	"  redis.pcall('HSET', KEYS[3], slot, ARGV[2])\n"
-	"  redis.pcall('EXPIRE', KEYS[3], 86400)\n"
-	"end\n"
-	"if #ARGV == 2 then\n"
-	"  raise('all')\n"
-	"  redis.call('DEL', KEYS[1])\n"
-	"end\n"
-	"for i = 3, #ARGV do\n"
-	"  raise(ARGV[i])\n"
-	"  redis.call('HDEL', KEYS[1], ARGV[i])\n"
-	"  redis.pcall('HSET', KEYS[1], ARGV[i], last)\n"
-	"end\n"
-	"redis.pcall('HSET', KEYS[1], 'last', last)\n"
-	"redis.call('PUBLISH', KEYS[2], '2 ' .. before .. ' ' .. last .. ' ' .. ARGV[2] .. ' ' .. "
-	"ARGV[1])\n"
-	"return last\n" };
+static const struct redis_script purge_script = { .name = "purge",
+	.text = "local time = redis.call('TIME')\n"
+		"local before = redis.call('HGET', KEYS[1], 'last') or '0'\n"
+		"local last = string.format('%.0f', math.max(time[1] * 1000000 + time[2], before + "
+		"1))\n"
+		"local function raise(slot)\n"
+		"  local known = redis.call('HGET', KEYS[3], slot)\n"
+		"  if tonumber(known or '0') >= tonumber(ARGV[2]) then return end\n"
+		"  redis.pcall('HSET', KEYS[3], slot, ARGV[2])\n"
+		"  redis.pcall('EXPIRE', KEYS[3], 86400)\n"
+		"end\n"
+		"if #ARGV == 2 then\n"
+		"  raise('all')\n"
+		"  redis.call('DEL', KEYS[1])\n"
+		"end\n"
+		"for i = 3, #ARGV do\n"
+		"  raise(ARGV[i])\n"
+		"  redis.call('HDEL', KEYS[1], ARGV[i])\n"
+		"  redis.pcall('HSET', KEYS[1], ARGV[i], last)\n"
+		"end\n"
+		"redis.pcall('HSET', KEYS[1], 'last', last)\n"
+		"redis.call('PUBLISH', KEYS[2], '2 ' .. before .. ' ' .. last .. ' ' .. ARGV[2] .. "
+		"' ' .. "
+		"ARGV[1])\n"
+		"return last\n" };
 
 size_t
 purges_shared_size(void)

@@ -37,14 +37,15 @@ enum {
 };
 
 /* Reads `last`, and begins it where it is missing. */
-static const struct redis_script last_script = { "purge-last",
-	"local last = redis.call('HGET', KEYS[1], 'last')\n"
-	"if not last then\n"
-	"  local time = redis.call('TIME')\n"
-	"  last = string.format('%.0f', time[1] * 1000000 + time[2])\n"
-	"  redis.call('HSET', KEYS[1], 'last', last)\n"
-	"end\n"
-	"return last\n" };
+static const struct redis_script last_script = { .name = "purge-last",
+	.repeatable = true,
+	.text = "local last = redis.call('HGET', KEYS[1], 'last')\n"
+		"if not last then\n"
+		"  local time = redis.call('TIME')\n"
+		"  last = string.format('%.0f', time[1] * 1000000 + time[2])\n"
+		"  redis.call('HSET', KEYS[1], 'last', last)\n"
+		"end\n"
+		"return last\n" };
 
 struct ear {
 	struct redis *r; /* NULL: away */

@@ -184,6 +184,7 @@ observe(const struct quota *q, const struct endpoint *e, const struct quota_call
 			return rc;
 		}
 		out->observed += rc == ERR_LIMITED;
+		out->observed_rules |= (unsigned)(rc == ERR_LIMITED) << i;
 		out->overflow = out->overflow || c->got.state.overflow;
 	}
 	return ERR_OK;

@@ -38,9 +38,10 @@ enum { QUOTA_MAX_RULES = 8 };
 struct quota_verdict {
 	int refused;  /* index of the rule that refused, -1 none */
 	int tightest; /* the rule with the smallest share left: what X-RateLimit-* tells; -1 none */
-	unsigned observed;     /* rules in observe mode that would have refused */
-	bool overflow;	       /* a rule had no slot for this client alone */
-	int64_t retry_after_s; /* >= 1 when refused, rounded up */
+	unsigned observed;	 /* rules in observe mode that would have refused */
+	unsigned observed_rules; /* which: a bit for each, by its index */
+	bool overflow;		 /* a rule had no slot for this client alone */
+	int64_t retry_after_s;	 /* >= 1 when refused, rounded up */
 	/* Of each rule that refuses, by its index; reset_s until all is there again, or, of the one
 	 * that refused now, retry_after_s. */
 	uint64_t remaining[QUOTA_MAX_RULES];

@@ -19,8 +19,8 @@
 
 /* KEYS: bucket.  ARGV: us of one token, burst, want.  A lead over a full bucket is a clock that was set back. */
 static const struct redis_script take_bucket = {
-	"limit-token-bucket",
-	NOW
+	.name = "limit-token-bucket",
+	.text = NOW
 	"local token, burst, want = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])\n"
 	"local full = burst * token\n"
 	"local lead = tonumber(redis.call('GET', KEYS[1]) or '0') - now\n"
@@ -39,14 +39,14 @@ static const struct redis_script take_bucket = {
 
 /* KEYS: bucket.  ARGV: us of one token, tokens. */
 static const struct redis_script give_back = {
-	"limit-give-back",
-	NOW "local full_at = redis.call('GET', KEYS[1])\n"
-	    "if not full_at then return 0 end\n"
-	    "local lead = tonumber(full_at) - now - tonumber(ARGV[1]) * tonumber(ARGV[2])\n"
-	    "if lead <= 0 then return redis.call('DEL', KEYS[1]) end\n"
-	    "redis.call('SET', KEYS[1], string.format('%.17g', now + lead),\n"
-	    "  'PX', string.format('%.0f', math.min(math.ceil(lead / 1000) + 1, 1e15)))\n"
-	    "return 1\n",
+	.name = "limit-give-back",
+	.text = NOW "local full_at = redis.call('GET', KEYS[1])\n"
+		    "if not full_at then return 0 end\n"
+		    "local lead = tonumber(full_at) - now - tonumber(ARGV[1]) * tonumber(ARGV[2])\n"
+		    "if lead <= 0 then return redis.call('DEL', KEYS[1]) end\n"
+		    "redis.call('SET', KEYS[1], string.format('%.17g', now + lead),\n"
+		    "  'PX', string.format('%.0f', math.min(math.ceil(lead / 1000) + 1, 1e15)))\n"
+		    "return 1\n",
 };
 
 /*
@@ -55,8 +55,8 @@ static const struct redis_script give_back = {
  * one's count fades.
  */
 static const struct redis_script take_window = {
-	"limit-sliding-window",
-	NOW
+	.name = "limit-sliding-window",
+	.text = NOW
 	"local w, limit, want = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])\n"
 	"local i = math.floor(now / w)\n"
 	"local ends = (i + 1) * w - now\n"
@@ -83,12 +83,12 @@ static const struct redis_script take_window = {
 
 /* KEYS: the hosts.  ARGV: who, ms after which one is gone. */
 static const struct redis_script beat = {
-	"limit-heartbeat",
-	NOW "local ms = math.floor(now / 1000)\n"
-	    "redis.call('ZADD', KEYS[1], ms, ARGV[1])\n"
-	    "redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', ms - ARGV[2])\n"
-	    "redis.call('PEXPIRE', KEYS[1], ARGV[2])\n"
-	    "return redis.call('ZCARD', KEYS[1])\n",
+	.name = "limit-heartbeat",
+	.text = NOW "local ms = math.floor(now / 1000)\n"
+		    "redis.call('ZADD', KEYS[1], ms, ARGV[1])\n"
+		    "redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', ms - ARGV[2])\n"
+		    "redis.call('PEXPIRE', KEYS[1], ARGV[2])\n"
+		    "return redis.call('ZCARD', KEYS[1])\n",
 };
 
 enum { FIGURE_BYTES = 32 };

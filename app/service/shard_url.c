@@ -8,7 +8,11 @@
 
 #include "http/percent.h"
 
-enum { DEFAULT_PORT = 6379, UNIX_PATH_MAX = sizeof(((struct sockaddr_un *)0)->sun_path) - 1 };
+enum {
+	DEFAULT_PORT = 6379,
+	PORT_DIGITS = 5,
+	UNIX_PATH_MAX = sizeof(((struct sockaddr_un *)0)->sun_path) - 1
+};
 
 static const char scheme[] = "redis://";
 static const char secret_text[] = "***";
@@ -169,26 +173,54 @@ shard_urls_parse(struct slice text, struct arena *a, struct shard_url out[SHARD_
 	return n > 0 ? ERR_OK : ERR_INVALID;
 }
 
+/* Without any '@': a name, a path or host:port.  `user:password`, whose @host is missing, is none of them. */
+static bool
+holds_no_password(struct slice text)
+{
+	struct slice port = text;
+	const struct slice host = slice_cut(&port, ':');
+
+	if (port.ptr == NULL || slice_eq_cstr(host, "unix"))
+		return true;
+	return host.len > 0 && port.len <= PORT_DIGITS && slice_digits_at(port, 0) == port.len;
+}
+
+/* Of what cannot be read: the place behind the last '@', if nothing follows that may be another URL. */
+static struct slice
+place_that_may_be_shown(struct slice text)
+{
+	size_t at = text.len;
+
+	while (at > 0 && text.ptr[at - 1] != '@')
+		at--;
+	if (at == 0 || memchr(text.ptr + at, ',', text.len - at) != NULL)
+		return (struct slice){ NULL, 0 };
+	return after(text, at - 1);
+}
+
+static const char *
+shown_roughly(struct slice text, struct arena *a)
+{
+	const struct slice place = place_that_may_be_shown(text);
+	const char *prefix = slice_starts(text, scheme) ? scheme : "";
+
+	if (memchr(text.ptr, '@', text.len) == NULL && memchr(text.ptr, ',', text.len) == NULL &&
+	    holds_no_password(after(text, strlen(prefix))))
+		return arena_copy(a, text);
+	return arena_printf(
+	    a, "%s%s%.*s", prefix, secret_text, (int)place.len, place.ptr == NULL ? "" : place.ptr);
+}
+
 const char *
 shard_urls_shown(struct slice text, struct arena *a)
 {
 	struct shard_url urls[SHARD_URLS_MAX];
 	const char *why, *all = "";
-	size_t count, at = text.len, from = 0;
+	size_t count;
 
-	if (shard_urls_parse(text, a, urls, &count, &why) == ERR_OK) {
-		for (size_t i = 0; i < count; i++)
-			all = arena_printf(a, "%s%s%s", all, i == 0 ? "" : ",", urls[i].shown);
-		return all;
-	}
-	while (at > 0 && text.ptr[at - 1] != '@')
-		at--;
-	if (at == 0 && !slice_starts(text, "redis://:"))
-		return arena_copy(a, text);
-	if (at == 0) /* a password whose @host is missing */
-		at = text.len;
-	if (slice_starts(text, scheme))
-		from = sizeof scheme - 1;
-	return arena_printf(a, "%.*s%s%.*s", (int)from, text.ptr, secret_text,
-	    (int)(text.len - at + (at < text.len)), text.ptr + at - (at < text.len));
+	if (shard_urls_parse(text, a, urls, &count, &why) != ERR_OK)
+		return shown_roughly(text, a);
+	for (size_t i = 0; i < count; i++)
+		all = arena_printf(a, "%s%s%s", all, i == 0 ? "" : ",", urls[i].shown);
+	return all;
 }

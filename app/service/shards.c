@@ -18,12 +18,16 @@
 #include "base/thread.h"
 #include "client/redis.h"
 #include "client/resolver.h"
+#include "service/retries.h"
 #include "service/shard_url.h"
+#include "telemetry/call_stats.h"
+#include "telemetry/span.h"
 
 enum {
 	KEEP_MS = 30000, /* an idle connection is closed then */
 	LOOK_MS = 100,	 /* how often the thread looks for a probe to send */
 	URL_BYTES_MAX = 64 * 1024,
+	RETRY_BASE_MS = 2,
 };
 
 /* The same on every host: it decides where a key lies. */
@@ -49,6 +53,8 @@ struct shard {
 struct shards {
 	int64_t timeout_ms;
 	size_t max_connections;
+	struct call_table *calls;
+	struct retries retries;
 	struct arena arena; /* of the urls */
 	struct resolver *resolver;
 	pthread_t keeper;
@@ -85,12 +91,16 @@ run_job(struct redis *r, const struct job *j, int64_t deadline_ms)
 static enum err
 place_take(const struct shards *s, struct shard *h, int64_t deadline_ms, struct redis **out)
 {
+	struct span *wait = NULL;
 	enum err rc = ERR_OK;
 
 	*out = NULL;
 	(void)pthread_mutex_lock(&h->lock);
-	while (h->lent_count >= s->max_connections && clock_mono_ms() < deadline_ms)
+	while (h->lent_count >= s->max_connections && clock_mono_ms() < deadline_ms) {
+		if (wait == NULL)
+			wait = span_begin(SPAN_INTERNAL, "pool.wait");
 		(void)thread_wait(&h->given_back, &h->lock, deadline_ms);
+	}
 	if (h->lent_count >= s->max_connections)
 		rc = ERR_OVERLOADED;
 	else
@@ -98,6 +108,7 @@ place_take(const struct shards *s, struct shard *h, int64_t deadline_ms, struct 
 	if (rc == ERR_OK && h->kept_count > 0)
 		*out = h->kept[--h->kept_count].redis;
 	(void)pthread_mutex_unlock(&h->lock);
+	span_end(wait, rc);
 	return rc;
 }
 
@@ -160,15 +171,61 @@ dial(const struct shards *s, struct shard *h, int64_t deadline_ms, struct redis 
 }
 
 static enum err
-connect_and_run(const struct shards *s, struct shard *h, struct redis **rp, const struct job *j,
+dial_and_run(const struct shards *s, struct shard *h, struct redis **rp, const struct job *j,
     int64_t deadline_ms)
 {
 	enum err rc = ERR_OK;
 
-	drop_if_loud(rp);
 	if (*rp == NULL)
 		rc = dial(s, h, deadline_ms, rp);
 	return rc == ERR_OK ? run_job(*rp, j, deadline_ms) : rc;
+}
+
+/*
+ * A kept connection may have ended without our knowing, which says nothing of the server: once more, with a new one,
+ * for what may run twice.  Never after a missed deadline: there is no time left, and a server that stalls wants fewer calls.
+ */
+static enum err
+connect_and_run(const struct shards *s, struct shard *h, struct redis **rp, const struct job *j,
+    int64_t deadline_ms)
+{
+	const bool may_repeat = j->script == NULL || j->script->repeatable;
+	bool kept;
+	enum err rc;
+
+	drop_if_loud(rp);
+	kept = *rp != NULL;
+	retries_call(&s->retries, clock_mono_ms());
+	rc = dial_and_run(s, h, rp, j, deadline_ms);
+	if (rc != ERR_IO || !kept || !may_repeat ||
+	    !retries_again(&s->retries, 1, RETRY_BASE_MS, deadline_ms))
+		return rc;
+	redis_close(rp);
+	return dial_and_run(s, h, rp, j, deadline_ms);
+}
+
+/* A command is named by its first word, a script by its own name; keys and values are nobody's business. */
+static struct span *
+span_of(const struct shard *h, const struct job *j)
+{
+	struct span *span = span_begin(SPAN_CLIENT, "EVALSHA");
+
+	if (span == NULL)
+		return NULL;
+	if (j->script == NULL) {
+		span_name(span, j->args[0]);
+		span_str(span, SPAN_KEY_DB_OPERATION_NAME, j->args[0]);
+	} else {
+		span_name(span, slice_of(j->script->name));
+		span_str(span, SPAN_KEY_DB_OPERATION_NAME, SLICE("EVALSHA"));
+		span_str(span, SPAN_KEY_DB_STORED_PROCEDURE_NAME, slice_of(j->script->name));
+	}
+	span_str(span, SPAN_KEY_DB_SYSTEM_NAME, SLICE("redis"));
+	span_str(span, SPAN_KEY_SERVER_ADDRESS,
+	    slice_of(h->url.path != NULL ? h->url.path : h->url.host));
+	if (h->url.path == NULL)
+		span_int(span, SPAN_KEY_SERVER_PORT, h->url.port);
+	return span;
 }
 
 static enum err
@@ -177,6 +234,7 @@ call(struct shards *s, size_t shard, const struct job *j, int64_t now_ms)
 	struct shard *h = &s->shards[shard];
 	const int64_t deadline_ms = now_ms + s->timeout_ms;
 	struct guard_pass pass;
+	struct span *span;
 	struct redis *r;
 	enum err rc;
 
@@ -188,11 +246,42 @@ call(struct shards *s, size_t shard, const struct job *j, int64_t now_ms)
 		return rc;
 	rc = guard_enter(&h->guard, clock_mono_ms(), &pass);
 	if (rc == ERR_OK) {
+		span = span_of(h, j);
 		rc = connect_and_run(s, h, &r, j, deadline_ms);
+		span_end(span, rc);
 		now_ms = clock_mono_ms();
 		guard_leave(&h->guard, &pass, rc, now_ms);
 	}
 	place_give_back(h, &r, now_ms);
+	return rc;
+}
+
+static struct slice
+operation_of(const struct job *j)
+{
+	return j->script != NULL ? slice_of(j->script->name) : j->args[0];
+}
+
+static enum call_result
+counted_as(enum err rc)
+{
+	if (rc == ERR_TIMEOUT || rc == ERR_OVERLOADED)
+		return CALL_TIMEOUT;
+	return rc == ERR_UNAVAILABLE || rc == ERR_IO ? CALL_FAILED : CALL_ANSWERED;
+}
+
+/* With the wait for a connection: what the caller lost by it. */
+static enum err
+counted_call(struct shards *s, size_t shard, const struct job *j, int64_t now_ms)
+{
+	const bool refused = !shards_is_up(s, shard);
+	const int64_t began_ns = clock_mono_ns();
+	const enum err rc = call(s, shard, j, now_ms);
+
+	if (s->calls != NULL)
+		call_table_count(s->calls, operation_of(j),
+		    refused && rc == ERR_UNAVAILABLE ? CALL_REFUSED : counted_as(rc),
+		    clock_mono_ns() - began_ns);
 	return rc;
 }
 
@@ -203,7 +292,7 @@ shards_eval(struct shards *s, size_t shard, const struct redis_script *script,
 {
 	const struct job j = { script, keys, args, key_count, arg_count, out };
 
-	return call(s, shard, &j, now_ms);
+	return counted_call(s, shard, &j, now_ms);
 }
 
 enum err
@@ -212,7 +301,7 @@ shards_call(struct shards *s, size_t shard, const struct slice *argv, size_t arg
 {
 	const struct job j = { .args = argv, .arg_count = argc, .out = out };
 
-	return call(s, shard, &j, now_ms);
+	return counted_call(s, shard, &j, now_ms);
 }
 
 enum err
@@ -225,6 +314,12 @@ bool
 shards_is_up(const struct shards *s, size_t shard)
 {
 	return guard_is_up(&s->shards[shard].guard);
+}
+
+bool
+shards_admits(const struct shards *s, size_t shard, int64_t now_ms)
+{
+	return guard_admits(&s->shards[shard].guard, now_ms);
 }
 
 enum err
@@ -407,7 +502,10 @@ shards_open(const struct shards_options *o, struct shards **out)
 	arena_init(&s->arena, URL_BYTES_MAX);
 	thread_lock_init(&s->keeper_lock, &s->keeper_wakes);
 	s->timeout_ms = o->timeout_ms;
+	s->calls = o->calls;
 	s->max_connections = o->max_connections;
+	if (o->retries != NULL)
+		s->retries = *o->retries;
 	rc = read_urls(s, o->urls);
 	if (rc == ERR_OK)
 		rc = open_guards(s, o);

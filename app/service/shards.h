@@ -19,6 +19,7 @@
  *
  * Shards are known by host, port and database (or path), so every host must spell them alike; their order is free.
  */
+struct call_table; /* telemetry/call_stats.h */
 struct shards;
 struct redis;	     /* client/redis.h */
 struct redis_reply;  /* client/redis.h */
@@ -31,7 +32,9 @@ struct shards_options {
 	int64_t timeout_ms; /* REDIS_TIMEOUT: budget of one whole operation, connect included */
 	struct guards *guards;
 	const struct breaker_rules *rules;
-	size_t max_connections; /* of this process, to each shard; at least 1 */
+	const struct retries *retries; /* service/retries.h; NULL: nothing bounds them.  Copied. */
+	size_t max_connections;	       /* of this process, to each shard; at least 1 */
+	struct call_table *calls;      /* counts them by script or command; NULL: nobody does */
 };
 
 /* ERR_INVALID: the urls; ERR_FULL: no row is left for a guard; ERR_NOMEM. */
@@ -40,7 +43,7 @@ void shards_close(struct shards **sp); /* no call may be going on */
 size_t shards_count(const struct shards *s);
 size_t shards_of(const struct shards *s, struct slice owner);
 
-/* One script or command on one shard, within timeout_ms from ${now_ms} (monotonic).  ERR_UNAVAILABLE at once when the shard
+/* One script or command (which must be one that may be given twice) on one shard, within timeout_ms from ${now_ms} (monotonic).  ERR_UNAVAILABLE at once when the shard
  * is suspended or its breaker open; ERR_OVERLOADED: no connection became free in time.  *${out} is the caller's:
  * redis_reply_free(). */
 enum err shards_eval(struct shards *s, size_t shard, const struct redis_script *script,
@@ -50,6 +53,8 @@ enum err shards_call(struct shards *s, size_t shard, const struct slice *argv, s
     int64_t now_ms, struct redis_reply **out);
 /* Whether a call would be tried now: one load. */
 bool shards_is_up(const struct shards *s, size_t shard);
+/* For what every request does: as guard_admits(). */
+bool shards_admits(const struct shards *s, size_t shard, int64_t now_ms);
 const char *shards_url(const struct shards *s, size_t shard); /* without its password */
 
 /*

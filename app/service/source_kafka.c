@@ -78,8 +78,8 @@ revoked(void *ctx, bool lost)
 static void
 close_consumer(struct kafka_source *s)
 {
+	drop_first(s, s->count); /* before the handle that they belong to */
 	kafka_consumer_close(&s->consumer, LEAVE_MS);
-	drop_first(s, s->count);
 }
 
 static bool

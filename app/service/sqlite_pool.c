@@ -14,7 +14,9 @@
 #include "base/clock.h"
 #include "base/thread.h"
 #include "client/sqlite.h"
+#include "policy/concurrency.h"
 #include "service/store.h"
+#include "telemetry/span.h"
 
 /* Of one value inside a statement: what a function may build. */
 enum { MAX_VALUE_BYTES = 64 << 20 };
@@ -32,6 +34,8 @@ struct sqlite_pool {
 	pthread_cond_t given_back;
 	struct idle *idle; /* room for ${max}; the last one given back is lent first */
 	size_t idle_count, open_count, max;
+	struct concurrency *calls; /* NULL: nobody counts them */
+	unsigned member;
 };
 
 static void
@@ -53,12 +57,17 @@ sqlite_pool_open(const char *path, const struct store_options *o, struct sqlite_
 	p->timeout_ms = o->timeout_ms;
 	p->idle_timeout_ms = o->idle_timeout_ms;
 	p->max_response_bytes = o->max_response_bytes;
+	p->member = o->member;
 	p->path = strdup(path);
 	p->idle = calloc(p->max, sizeof *p->idle);
 	if (p->path == NULL || p->idle == NULL || *path == '\0') {
 		pool_free(p);
 		return *path == '\0' ? ERR_INVALID : ERR_NOMEM;
 	}
+	/* Without a row it goes on without a bound. */
+	if (o->concurrencies != NULL &&
+	    concurrency_open(o->concurrencies, "sqlite", o->most_calls, &p->calls) != ERR_OK)
+		p->calls = NULL;
 	thread_lock_init(&p->lock, &p->given_back);
 	*out = p;
 	return ERR_OK;
@@ -91,18 +100,23 @@ sqlite_pool_max_response(const struct sqlite_pool *p)
 static enum err
 claim(struct sqlite_pool *p, int64_t deadline_ms, struct sqlite **out)
 {
+	struct span *wait = NULL;
 	enum err rc = ERR_OK;
 
 	*out = NULL;
 	(void)pthread_mutex_lock(&p->lock);
-	while (rc == ERR_OK && p->idle_count == 0 && p->open_count == p->max)
+	while (rc == ERR_OK && p->idle_count == 0 && p->open_count == p->max) {
+		if (wait == NULL)
+			wait = span_begin(SPAN_INTERNAL, "pool.wait");
 		if (!thread_wait(&p->given_back, &p->lock, deadline_ms))
 			rc = ERR_TIMEOUT;
+	}
 	if (rc == ERR_OK && p->idle_count > 0)
 		*out = p->idle[--p->idle_count].db;
 	else if (rc == ERR_OK)
 		p->open_count++;
 	(void)pthread_mutex_unlock(&p->lock);
+	span_end(wait, rc);
 	return rc;
 }
 
@@ -189,6 +203,30 @@ sqlite_pool_expire(struct sqlite_pool *p, int64_t now_ms)
 		sqlite_close(&db);
 		give_back(p, NULL);
 	}
+}
+
+size_t
+sqlite_pool_room(const struct sqlite_pool *p)
+{
+	return p->calls == NULL ? SIZE_MAX : concurrency_room(p->calls, p->member);
+}
+
+int64_t
+sqlite_pool_begin(struct sqlite_pool *p)
+{
+	if (p->calls != NULL)
+		concurrency_begin(p->calls, p->member);
+	return clock_mono_ns();
+}
+
+void
+sqlite_pool_end(struct sqlite_pool *p, int64_t begun_ns, enum err rc)
+{
+	const int64_t now_ns = clock_mono_ns();
+
+	if (p->calls != NULL)
+		concurrency_end(p->calls, p->member, rc == ERR_OK || rc == ERR_NOT_FOUND,
+		    (now_ns - begun_ns) / 1000, now_ns / 1000000);
 }
 
 enum err

@@ -29,6 +29,12 @@ enum err sqlite_pool_borrow(struct sqlite_pool *p, int64_t deadline_ms, struct s
 /* ${rc}: how it went.  What met a bad moment or a broken file is closed, and not lent again. */
 void sqlite_pool_return(struct sqlite_pool *p, struct sqlite **dbp, enum err rc);
 
+/* A call to the database begins, told by what begin() gave when it ends, and how. */
+int64_t sqlite_pool_begin(struct sqlite_pool *p);
+void sqlite_pool_end(struct sqlite_pool *p, int64_t begun_ns, enum err rc);
+/* As store_room(). */
+size_t sqlite_pool_room(const struct sqlite_pool *p);
+
 /* Closes those that have been idle too long at ${now_ms}. */
 void sqlite_pool_expire(struct sqlite_pool *p, int64_t now_ms);
 

@@ -11,6 +11,8 @@
 #include "http/endpoint.h"
 #include "service/store_driver.h"
 
+enum { PLAN_BYTES_MAX = 64 * 1024 };
+
 struct store {
 	const struct store_driver *driver;
 	void *state;
@@ -77,6 +79,12 @@ store_read(struct store *s, const struct endpoint *e, const struct value *values
 	return rc;
 }
 
+size_t
+store_room(struct store *s)
+{
+	return s->driver->room == NULL ? SIZE_MAX : s->driver->room(s->state);
+}
+
 void
 store_check(struct store *s, const struct endpoint *e, struct fault_list *faults)
 {
@@ -90,6 +98,16 @@ enum err
 store_ping(struct store *s, int64_t deadline_ms)
 {
 	return s->driver->ping(s->state, deadline_ms);
+}
+
+enum err
+store_explain(struct store *s, const struct endpoint *e, const struct value *values,
+    const struct store_ambient *ambient, int64_t deadline_ms, struct strbuf *plan_out)
+{
+	*plan_out = STRBUF_INIT(PLAN_BYTES_MAX);
+	if (s->driver->explain == NULL)
+		return ERR_NOT_FOUND;
+	return s->driver->explain(s->state, e, values, ambient, deadline_ms, plan_out);
 }
 
 void

@@ -9,9 +9,11 @@
 #include "http/value.h"
 
 struct breaker_rules;
+struct concurrencies;
 struct endpoint;
 struct fault_list;
 struct guards;
+struct retries;
 struct tickets;
 
 /*
@@ -38,6 +40,11 @@ struct store_options {
 	size_t host_connections; /* that many of the tickets */
 	struct guards *guards;	 /* service/guard.h; NULL: this store's own */
 	const struct breaker_rules *rules;
+	const struct retries *retries; /* service/retries.h; NULL: nothing bounds them.  Copied. */
+	/* How many calls each database is given (policy/concurrency.h); NULL: as many as there are. */
+	struct concurrencies *concurrencies;
+	unsigned member;     /* who counts there */
+	uint32_t most_calls; /* of the host */
 };
 
 /* What statements may use beside their own parameters. */
@@ -70,11 +77,22 @@ enum err store_read(struct store *s, const struct endpoint *e, const struct valu
     const struct store_ambient *ambient, int64_t deadline_ms, struct strbuf *block_out,
     uint64_t *seen_out);
 
+/* How many store_read() this process may have going on at once now, so that none of them only waits for the others; at
+ * least 1.  A server that is away is no reason to wait. */
+size_t store_room(struct store *s);
+
 /*
  * Checks one endpoint's statement.  Without a database (${s} NULL): syntax, and whether a GET writes, in
  * an empty one.  With one: prepares it there; a missing table or column is then an error too.
  */
 void store_check(struct store *s, const struct endpoint *e, struct fault_list *faults);
+
+/*
+ * How the database means to run ${e}'s statement with these values, as text without any of them; the statement is
+ * not run.  Appends to ${plan_out}, which the caller frees.  Logged here when it fails; ERR_NOT_FOUND: this database cannot tell.
+ */
+enum err store_explain(struct store *s, const struct endpoint *e, const struct value *values,
+    const struct store_ambient *ambient, int64_t deadline_ms, struct strbuf *plan_out);
 
 /* Closes the connections that nobody has used for idle_timeout_ms; monotonic.  Called now and then. */
 void store_expire(struct store *s, int64_t now_ms);

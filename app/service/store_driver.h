@@ -14,7 +14,11 @@ struct store_driver {
 	void (*close)(void *state);
 	enum err (*read)(void *state, const struct endpoint *e, const struct value *values,
 	    const struct store_ambient *ambient, int64_t deadline_ms, struct strbuf *block_out,
-	    uint64_t *seen_out); /* set to STORE_SEES_ALL by the caller, never NULL */
+	    uint64_t *seen_out);     /* set to STORE_SEES_ALL by the caller, never NULL */
+	size_t (*room)(void *state); /* NULL: no bound is known */
+	enum err (*explain)(void *state, const struct endpoint *e, const struct value *values,
+	    const struct store_ambient *ambient, int64_t deadline_ms,
+	    struct strbuf *plan_out); /* NULL: it cannot tell; ${plan_out} is empty */
 	/* ${state} NULL: without a database. */
 	void (*check)(void *state, const struct endpoint *e, struct fault_list *faults);
 	enum err (*ping)(void *state, int64_t deadline_ms);

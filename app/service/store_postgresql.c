@@ -15,10 +15,13 @@
 #include "base/fault.h"
 #include "client/pg.h"
 #include "http/endpoint.h"
+#include "service/db_span.h"
 #include "service/pg_bind.h"
 #include "service/pg_cell.h"
 #include "service/pg_fleet.h"
+#include "service/plan_text.h"
 #include "service/reading.h"
+#include "service/retries.h"
 #include "service/sql_text.h"
 #include "service/store_driver.h"
 
@@ -34,6 +37,7 @@ enum {
 	REPLAY_NAP_MS = 4,
 	MAX_ROW_BYTES = 64 << 20, /* of one row's decoded bytes */
 	MAX_STATEMENT_BYTES = 1 << 20,
+	RETRY_BASE_MS = 10,
 };
 
 #define PREAMBLE                                                                                   \
@@ -43,6 +47,7 @@ enum {
 
 struct pg_store {
 	struct pg_fleet *fleet;
+	struct retries retries;
 	int64_t timeout_ms;
 	size_t max_response_bytes;
 	char *measuring; /* the preamble, and how far the server is behind */
@@ -57,13 +62,17 @@ struct call {
 	uint64_t at_least;	/* as in store_ambient */
 	int64_t replayed_by_ms; /* until when it is waited for */
 	struct strbuf *block_out;
+	struct strbuf *plan_out; /* not NULL: the statement is an EXPLAIN */
 	uint64_t *seen_out;
+	bool called;	   /* a server was asked */
+	uint32_t failures; /* of those that were asked */
 };
 
 /* What became of one turn. */
 struct outcome {
 	enum err rc;
 	bool elsewhere;	    /* another server may answer */
+	bool failed;	    /* it was asked in vain: to ask again is a retry */
 	bool lags;	    /* nothing was asked of it: it is too far behind */
 	enum err for_guard; /* what it says of the server */
 };
@@ -208,6 +217,22 @@ read_answer(const struct call *call, struct pg_turn *turn)
 	if (rc == ERR_OK) /* the transaction did not end well, so nor did the answer */
 		strbuf_free(call->block_out);
 	return failure(p, end, true);
+}
+
+static struct outcome
+read_plan(const struct call *call, struct pg *p)
+{
+	struct pg_result *r = NULL;
+	enum err rc = pg_fetch(p, &r);
+
+	for (size_t i = 0; rc == ERR_OK && i < pg_rows(r); i++)
+		plan_text_add(call->plan_out, pg_text(r, i, 0));
+	pg_result_free(&r);
+	if (rc == ERR_OK)
+		rc = pg_finish(p);
+	if (rc != ERR_OK)
+		return failure(p, rc, true);
+	return (struct outcome){ .rc = call->plan_out->failed ? ERR_TOO_LARGE : ERR_OK };
 }
 
 static struct outcome
@@ -372,6 +397,8 @@ talk(const struct call *call, struct pg_turn *turn, bool may_lag)
 	if (rc != ERR_OK)
 		return failure(p, rc, true);
 	*call->seen_out = greeting.seen;
+	if (call->plan_out != NULL)
+		return read_plan(call, p);
 	return call->e == NULL ? drop_answer(p) : read_answer(call, turn);
 }
 
@@ -389,36 +416,75 @@ greeting_ms(int64_t deadline_ms, bool last)
 	return last || now_ms + ms > deadline_ms ? deadline_ms : now_ms + ms;
 }
 
+/* A server failed, and another call may bring the answer: whether it is made. */
+static bool
+may_ask_again(struct call *call)
+{
+	return call->plan_out == NULL && retries_again(&call->store->retries, ++call->failures,
+					     RETRY_BASE_MS, call->deadline_ms);
+}
+
+static enum err
+enter(struct call *call, size_t server, bool last, struct pg_turn *out)
+{
+	const enum err rc = pg_fleet_enter(call->store->fleet, server, call->deadline_ms,
+	    greeting_ms(call->deadline_ms, last), out);
+
+	if (out->called && !call->called)
+		retries_call(&call->store->retries, clock_mono_ms());
+	call->called = call->called || out->called;
+	return rc;
+}
+
+/* One turn that has a connection, as a span. */
+static struct outcome
+talk_in_span(const struct call *call, size_t server, struct pg_turn *turn, bool may_lag)
+{
+	struct span *span = call->e == NULL ? NULL : db_span_begin(call->e);
+	struct outcome o;
+
+	pg_fleet_describe(call->store->fleet, server, span);
+	o = talk(call, turn, may_lag);
+	db_span_end(span, o.rc,
+	    o.rc == ERR_OK || turn->lease.pg == NULL ? NULL
+						     : pg_last_fault(turn->lease.pg)->sqlstate);
+	return o;
+}
+
 /* A kept connection may have ended without our knowing, which says nothing of the server: once more, with a new one. */
 static struct outcome
-ask(const struct call *call, size_t server, bool last, bool may_lag)
+ask(struct call *call, size_t server, bool last, bool may_lag)
 {
-	struct outcome o = { .rc = ERR_UNAVAILABLE, .elsewhere = true };
+	struct outcome o;
+	struct pg_turn turn;
+	bool stale;
 
-	for (int tries = 0; tries < 2; tries++) {
-		struct pg_turn turn;
-		const enum err rc = pg_fleet_enter(call->store->fleet, server, call->deadline_ms,
-		    greeting_ms(call->deadline_ms, last), &turn);
-		bool stale;
+	for (int tries = 0;; tries++) {
+		const enum err rc = enter(call, server, last, &turn);
 
-		if (rc != ERR_OK) {
-			o.rc = rc;
-			o.elsewhere = rc == ERR_UNAVAILABLE || rc == ERR_TIMEOUT;
-			return o;
-		}
-		o = talk(call, &turn, may_lag);
+		if (rc != ERR_OK)
+			return (struct outcome){ .rc = rc,
+				.elsewhere = rc == ERR_UNAVAILABLE || rc == ERR_TIMEOUT,
+				.failed = turn.called };
+		o = talk_in_span(call, server, &turn, may_lag);
+		o.failed = o.elsewhere && !o.lags;
 		stale = turn.kept && o.elsewhere && o.for_guard == ERR_UNAVAILABLE &&
 			turn.lease.pg != NULL && pg_is_dead(turn.lease.pg);
+		if (call->plan_out != NULL && o.for_guard == ERR_TIMEOUT)
+			o.for_guard = ERR_IO; /* it had little time, and nobody waits for it */
 		pg_fleet_leave(call->store->fleet, &turn, stale ? ERR_OK : o.for_guard);
-		if (!stale)
+		if (!stale || tries > 0)
+			return o;
+		if (!may_ask_again(call))
 			break;
 	}
+	o.elsewhere = false; /* not there either */
 	return o;
 }
 
 /* One after another, as long as one that answers may be among them. */
 static enum err
-ask_all(const struct call *call, bool primary_only)
+ask_all(struct call *call, bool primary_only)
 {
 	struct pg_plan plan;
 	enum err rc = ERR_UNAVAILABLE;
@@ -435,14 +501,16 @@ ask_all(const struct call *call, bool primary_only)
 		rc = o.rc;
 		if (clock_mono_ms() >= call->deadline_ms)
 			return ERR_TIMEOUT;
+		if (o.failed && i + 1 < plan.count && !may_ask_again(call))
+			break;
 	}
 	return rc == ERR_TIMEOUT ? ERR_UNAVAILABLE : rc;
 }
 
+/* ${call} has all but its statement: that of its endpoint, behind ${verb}. */
 static enum err
-read_fleet(void *state, const struct endpoint *e, const struct value *values,
-    const struct store_ambient *ambient, int64_t deadline_ms, struct strbuf *block_out,
-    uint64_t *seen_out)
+bind_and_ask(struct call *call, const char *verb, const struct endpoint *e,
+    const struct value *values, const struct store_ambient *ambient)
 {
 	const struct pg_ambient bound = { .tenant = ambient->tenant, .now_us = ambient->now_us };
 	struct pg_param *params = NULL;
@@ -452,23 +520,47 @@ read_fleet(void *state, const struct endpoint *e, const struct value *values,
 
 	arena_init(&a, MAX_STATEMENT_BYTES);
 	name = arena_copy(&a, e->name);
-	sql = arena_copy(&a, e->sql);
+	sql = arena_printf(&a, "%s%.*s", verb, (int)e->sql.len, e->sql.ptr);
 	rc = pg_bind_endpoint(e, values, &bound, &a, &params);
+	if (rc == ERR_OK && (name == NULL || sql == NULL))
+		rc = ERR_NOMEM;
 	if (rc == ERR_OK) {
 		const struct pg_statement s = { name, sql, params, e->bind_count };
-		const struct call call = { .store = state,
-			.e = e,
-			.statement = &s,
-			.deadline_ms = deadline_ms,
-			.at_least = ambient->at_least,
-			.replayed_by_ms = clock_mono_ms() + REPLAY_MS,
-			.block_out = block_out,
-			.seen_out = seen_out };
 
-		rc = ask_all(&call, e->read_primary);
+		call->statement = &s;
+		rc = ask_all(call, e->read_primary);
 	}
 	arena_free(&a);
 	return rc;
+}
+
+static enum err
+read_fleet(void *state, const struct endpoint *e, const struct value *values,
+    const struct store_ambient *ambient, int64_t deadline_ms, struct strbuf *block_out,
+    uint64_t *seen_out)
+{
+	struct call call = { .store = state,
+		.e = e,
+		.deadline_ms = deadline_ms,
+		.at_least = ambient->at_least,
+		.replayed_by_ms = clock_mono_ms() + REPLAY_MS,
+		.block_out = block_out,
+		.seen_out = seen_out };
+
+	return bind_and_ask(&call, "", e, values, ambient);
+}
+
+/* Not GENERIC_PLAN, which is PostgreSQL 16's; and the plan for these values is the one that was slow. */
+static enum err
+explain_fleet(void *state, const struct endpoint *e, const struct value *values,
+    const struct store_ambient *ambient, int64_t deadline_ms, struct strbuf *plan_out)
+{
+	uint64_t seen;
+	struct call call = {
+		.store = state, .deadline_ms = deadline_ms, .plan_out = plan_out, .seen_out = &seen
+	};
+
+	return bind_and_ask(&call, "EXPLAIN (FORMAT JSON) ", e, values, ambient);
 }
 
 static enum err
@@ -476,7 +568,7 @@ ping_fleet(void *state, int64_t deadline_ms)
 {
 	static const struct pg_statement s = { .name = "ping", .sql = "SELECT 1" };
 	uint64_t seen;
-	const struct call call = {
+	struct call call = {
 		.store = state, .statement = &s, .deadline_ms = deadline_ms, .seen_out = &seen
 	};
 
@@ -635,6 +727,8 @@ open_fleet(const char *address, const struct store_options *o, void **state_out)
 	if (s == NULL)
 		return ERR_NOMEM;
 	s->timeout_ms = o->timeout_ms;
+	if (o->retries != NULL)
+		s->retries = *o->retries;
 	s->max_response_bytes = o->max_response_bytes;
 	strbuf_add_cstr(&sql, PREAMBLE ", ");
 	strbuf_add_cstr(&sql, pg_fleet_lag_sql);
@@ -664,11 +758,21 @@ wait_fleet(void *state, int64_t deadline_ms)
 	pg_fleet_wait(s->fleet, deadline_ms);
 }
 
+static size_t
+room_of_fleet(void *state)
+{
+	const struct pg_store *s = state;
+
+	return pg_fleet_room(s->fleet);
+}
+
 const struct store_driver store_driver_postgresql = {
 	.schemes = { "postgres:", "postgresql:" },
 	.open = open_fleet,
 	.close = close_fleet,
 	.read = read_fleet,
+	.explain = explain_fleet,
+	.room = room_of_fleet,
 	.check = check_fleet,
 	.ping = ping_fleet,
 	.expire = expire_fleet,

@@ -12,10 +12,13 @@
 #include "base/fault.h"
 #include "client/sqlite.h"
 #include "http/endpoint.h"
+#include "service/db_span.h"
 #include "service/reading.h"
 #include "service/sqlite_bind.h"
 #include "service/sqlite_pool.h"
 #include "service/store_driver.h"
+
+enum { MAX_BOUND_BYTES = 64 << 20 }; /* of texts that are made for placeholders */
 
 static struct cell
 cell_of(struct sqlite_statement *s, int column)
@@ -92,11 +95,15 @@ read_pool(void *state, const struct endpoint *e, const struct value *values,
 	struct sqlite_statement *s = NULL;
 	struct reading r;
 	struct sqlite *db;
+	struct span *span;
+	int64_t begun_ns;
 	enum err rc = sqlite_pool_borrow(p, deadline_ms, &db);
 
 	(void)seen_out; /* there is one file, and it shows all */
 	if (rc != ERR_OK)
 		return rc;
+	span = db_span_begin(e);
+	begun_ns = sqlite_pool_begin(p);
 	reading_open(&r, e);
 	rc = sqlite_take(db, e->name, e->sql, &s);
 	if (rc == ERR_OK) {
@@ -107,8 +114,56 @@ read_pool(void *state, const struct endpoint *e, const struct value *values,
 		rc = run(&r, s, sqlite_pool_max_response(p), block_out);
 	}
 	sqlite_give(&s);
+	sqlite_pool_end(p, begun_ns, rc);
+	db_span_end(span, rc, NULL);
 	sqlite_pool_return(p, &db, rc);
 	reading_close(&r);
+	return rc;
+}
+
+/* SCAN c; SEARCH countries USING INDEX code (code=?); placeholders stay what they are. */
+static enum err
+add_plan(struct sqlite_statement *s, struct strbuf *out)
+{
+	enum { DETAIL = 3 };
+	bool row;
+	enum err rc = sqlite_step(s, &row);
+
+	while (rc == ERR_OK && row) {
+		strbuf_add_cstr(out, out->len > 0 ? "; " : "");
+		strbuf_add_slice(out, sqlite_cell(s, DETAIL).bytes);
+		rc = sqlite_step(s, &row);
+	}
+	return rc == ERR_OK && out->failed ? ERR_TOO_LARGE : rc;
+}
+
+static enum err
+explain_pool(void *state, const struct endpoint *e, const struct value *values,
+    const struct store_ambient *ambient, int64_t deadline_ms, struct strbuf *plan_out)
+{
+	struct sqlite_statement *s = NULL;
+	struct strbuf sql = STRBUF_INIT(UINT32_MAX);
+	struct sqlite *db;
+	struct arena a;
+	enum err rc = sqlite_pool_borrow(state, deadline_ms, &db);
+
+	if (rc != ERR_OK)
+		return rc;
+	arena_init(&a, MAX_BOUND_BYTES);
+	strbuf_add_cstr(&sql, "EXPLAIN QUERY PLAN ");
+	strbuf_add_slice(&sql, e->sql);
+	rc = sql.failed ? ERR_NOMEM : sqlite_take(db, e->name, strbuf_slice(&sql), &s);
+	if (rc == ERR_OK) {
+		sqlite_bind_endpoint(s, e, values,
+		    &(struct sqlite_ambient){
+			.tenant = ambient->tenant, .now_us = ambient->now_us },
+		    &a);
+		rc = add_plan(s, plan_out);
+	}
+	sqlite_give(&s);
+	sqlite_pool_return(state, &db, rc);
+	arena_free(&a);
+	strbuf_free(&sql);
 	return rc;
 }
 
@@ -232,11 +287,19 @@ expire_pool(void *state, int64_t now_ms)
 	sqlite_pool_expire(state, now_ms);
 }
 
+static size_t
+room_of_pool(void *state)
+{
+	return sqlite_pool_room(state);
+}
+
 const struct store_driver store_driver_sqlite = {
 	.schemes = { "sqlite:" },
 	.open = open_pool,
 	.close = close_pool,
 	.read = read_pool,
+	.explain = explain_pool,
+	.room = room_of_pool,
 	.check = check_pool,
 	.ping = ping_pool,
 	.expire = expire_pool,

@@ -281,3 +281,9 @@ tenant_ask(struct tenants *t, int64_t now_ns, int64_t deadline_ms, struct tenant
 	return settle(t, now_ns,
 	    rc == ERR_OK && digest_equal(row.digest, c->digest) && !row.revoked, &row, c);
 }
+
+uint32_t
+tenant_usage(const struct tenant_shared *s, uint32_t *used_out)
+{
+	return key_cache_usage((const struct key_cache *)(const void *)s->cache, used_out);
+}

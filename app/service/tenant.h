@@ -71,4 +71,7 @@ enum tenant_verdict tenant_look(struct tenants *t, struct slice authorization,
 enum tenant_verdict tenant_ask(
     struct tenants *t, int64_t now_ns, int64_t deadline_ms, struct tenant_check *c);
 
+/* How many API keys the host remembers; returns how many it may. */
+uint32_t tenant_usage(const struct tenant_shared *s, uint32_t *used_out);
+
 #endif

@@ -156,6 +156,12 @@ writer_close(struct writer **wp)
 	free(w);
 }
 
+const char *
+writer_system(const struct writer *w)
+{
+	return w->driver == &writer_driver_postgresql ? "postgresql" : "sqlite";
+}
+
 enum err
 writer_migrate(struct writer *w, struct writer_failure *why)
 {

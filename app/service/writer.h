@@ -58,6 +58,8 @@ void writer_failure_set(struct writer_failure *why, enum writer_verdict verdict,
 enum err writer_open(
     const struct writer_options *o, struct writer **out, struct writer_failure *why_out);
 void writer_close(struct writer **wp);
+/* Which database that is, as OpenTelemetry calls it: "sqlite", "postgresql". */
+const char *writer_system(const struct writer *w);
 /* Makes what is missing, and touches nothing else; needs no right where nothing is missing. */
 enum err writer_migrate(struct writer *w, struct writer_failure *why_out);
 

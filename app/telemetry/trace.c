@@ -163,6 +163,32 @@ trace_begin(struct trace_context *t, struct slice traceparent, unsigned tracepar
 	make_id(t->span_id, sizeof t->span_id);
 }
 
+bool
+trace_read(struct slice traceparent, struct trace_context *t)
+{
+	struct trace_context read = { .has_parent = true };
+
+	*t = (struct trace_context){ 0 };
+	if (!read_traceparent(traceparent, &read))
+		return false;
+	*t = read;
+	return true;
+}
+
+void
+trace_new_span(struct trace_context *t)
+{
+	make_id(t->span_id, sizeof t->span_id);
+}
+
+void
+trace_child(struct trace_context *t)
+{
+	memcpy(t->parent_id, t->span_id, sizeof t->parent_id);
+	t->has_parent = true;
+	trace_new_span(t);
+}
+
 char *
 trace_format(const struct trace_context *t, char out[TRACEPARENT_BYTES])
 {

@@ -33,6 +33,16 @@ struct trace_context {
 void trace_begin(struct trace_context *t, struct slice traceparent, unsigned traceparent_lines,
     struct slice tracestate);
 
+/*
+ * Reads a traceparent that weir itself has stored (in the spool, in Kafka): trace_id, parent_id, flags; the rest of
+ * ${t} is zero, and has_parent is true.  False: it is none, and ${t} is zero.
+ */
+bool trace_read(struct slice traceparent, struct trace_context *t);
+
+/* A new id for ${t}'s own span; of a child: the span that was its own becomes the parent. */
+void trace_new_span(struct trace_context *t);
+void trace_child(struct trace_context *t);
+
 /* The traceparent of what this request calls, of version 00; returns ${out}. */
 char *trace_format(const struct trace_context *t, char out[TRACEPARENT_BYTES]);
 

@@ -17,7 +17,7 @@ static void
 put(struct l1 *l1, const char *tag)
 {
 	const uint64_t hash = hash64(SEED, tag, strlen(tag));
-	const struct l1_times times = { 1, 1000, 0, 0 };
+	const struct l1_times times = { 1, 1000, 0, 0, 0 };
 	struct l1_tags tags;
 	uint32_t evicted;
 

@@ -6,6 +6,7 @@ DATABASES = ("sqlite", "postgresql") its tests of `weir` run once on each.
 
 import os
 import shutil
+import socket
 import subprocess
 import sys
 import tempfile
@@ -14,11 +15,10 @@ import pytest
 
 sys.path.insert(0, os.path.join(os.path.dirname(__file__), "..", "support"))
 
-import postgres as pg  # noqa: E402
-import processes  # noqa: E402  (found by the line above)
-import redis_server  # noqa: E402
 import kafka  # noqa: E402  (found by the line above)
+import postgres as pg  # noqa: E402
 import processes  # noqa: E402
+import redis_server  # noqa: E402
 import weir as house  # noqa: E402
 
 FOLDER = os.path.join(house.ROOT, "build", "test")
@@ -89,6 +89,26 @@ def postgres():
     servers.stop()
 
 
+@pytest.fixture(scope="module")
+def module_postgres():
+    """A primary and PgBouncer of this module's own: a test may stall and kill them, and the next one finds them at work."""
+    servers = pg.Servers(replicas=0)
+    yield servers
+    servers.stop()
+
+
+@pytest.fixture
+def make_postgres(request):
+    """Servers of this test's own, which may do to them what it likes."""
+
+    def make(**how):
+        made = pg.Servers(**how)
+        request.addfinalizer(made.stop)
+        return made
+
+    return make
+
+
 @pytest.fixture(scope="session")
 def weirs(request, binary, atlas_db):
     """Makes a Weir that is not started yet, and keeps nothing."""
@@ -139,7 +159,7 @@ def make_weir(request, weirs):
 def make_redis(request):
     """Makes and starts a Redis for one test, which may do to it what it likes."""
 
-    def make(start=True, **how):
+    def make(**how):
         folder = new_folder()
         made = redis_server.Redis(folder, **how)
 
@@ -148,9 +168,11 @@ def make_redis(request):
             shutil.rmtree(folder, ignore_errors=True)
 
         request.addfinalizer(end_redis)
-        return made.start() if start else made
+        return made.start()
 
     return make
+
+
 @pytest.fixture(scope="session")
 def one_broker():
     folder = new_folder()
@@ -170,3 +192,21 @@ def broker(one_broker):
         one_broker.start()
     one_broker.thaw()
     one_broker.wait()
+
+
+@pytest.fixture
+def mute_resolver(tmp_path):
+    """A command that runs another where names are asked of somebody who never answers."""
+    if not CAN_MOUNT:  # then .invalid is left, which a good resolver denies
+        yield []
+        return
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as mute:
+        address = "127.53.53.53"
+        try:
+            mute.bind((address, 53))
+        except PermissionError:
+            address = "192.0.2.1"  # kept for documentation: nobody is there
+        resolv = tmp_path / "resolv.conf"
+        resolv.write_text(f"nameserver {address}\noptions timeout:30 attempts:5\n")
+        script = f'mount --bind {resolv} "$(readlink -f /etc/resolv.conf)" && exec "$@"'
+        yield [*UNSHARE, "sh", "-c", script, "sh"]

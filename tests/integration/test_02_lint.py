@@ -1,6 +1,7 @@
 """Goal: the checks of `make lint` see what they are there for, and the README's tables are those of the code."""
 
 import os
+import re
 import shutil
 import subprocess
 
@@ -116,3 +117,18 @@ def test_the_tables_of_the_readme_are_those_of_the_code():
     generator = os.path.join(house.ROOT, "build", "gen_docs")
     run = subprocess.run([os.path.join(LINT, "docs"), "--check", generator], capture_output=True, text=True)
     assert run.returncode == 0, run.stdout + run.stderr
+
+
+def test_the_readme_names_every_command(binary):
+    listed = subprocess.run([binary, "--help"], capture_output=True, text=True).stdout
+    commands = re.findall(r"^  ([a-z]+)  ", listed, re.MULTILINE)
+    with open(os.path.join(house.ROOT, "README.md")) as f:
+        table = re.findall(r"^\| `weir ([a-z]+)", f.read(), re.MULTILINE)
+    assert len(commands) >= 12 and sorted(commands) == sorted(table)
+
+
+def test_every_heading_that_the_readme_points_to_is_there():
+    with open(os.path.join(house.ROOT, "README.md")) as f:
+        text = f.read()
+    headings = {h.lower().replace(" ", "-") for h in re.findall(r"^#+ (.*)$", text, re.MULTILINE)}
+    assert set(re.findall(r"\]\(#([^)]*)\)", text)) <= headings

@@ -3,13 +3,10 @@
 import concurrent.futures
 import os
 import signal
-import socket
 import time
 
-import conftest
 import pytest
 
-import postgres as pg
 import processes
 
 HANDLERS = {
@@ -25,18 +22,6 @@ HANDLERS = {
 }
 
 SCHEMA = "CREATE TABLE numbers (n bigint); INSERT INTO numbers VALUES (1), (2); CREATE SEQUENCE counter;"
-
-
-@pytest.fixture
-def make_postgres(request):
-    """Servers of this test's own, which may do to them what it likes."""
-
-    def make(**how):
-        made = pg.Servers(**how)
-        request.addfinalizer(made.stop)
-        return made
-
-    return make
 
 
 @pytest.fixture
@@ -90,6 +75,32 @@ def test_a_replica_that_is_killed_is_left_and_comes_back(start, make_postgres):
     assert ports(weir) == {servers.primary.port}
     a.start()
     wait_ports(weir, {a.port}, "the first replica again")
+
+
+def test_a_server_that_failed_gets_its_load_back_by_and_by(start, make_postgres):
+    """And what is not let through goes on elsewhere."""
+    servers = make_postgres(replicas=1, bouncer=False)
+    env = {"CIRCUIT_BREAKER_RESET_TIMEOUT": "6s", "CIRCUIT_BREAKER_VOLUME_THRESHOLD": "5", "LOG_LEVEL": "info"}
+    weir = start(servers, env)
+    replica = servers.replicas[0]
+
+    def breaker():
+        return next(b for b in weir.status()["breakers"] if b["name"] == "read-1")
+
+    wait_ports(weir, {replica.port}, "the replica")
+    replica.kill()
+    processes.wait_until(lambda: ports(weir, 6) == {servers.primary.port} and breaker()["state"] != "closed", "open")
+    assert breaker()["admittedPct"] == 0
+    replica.start()
+    processes.wait_until(lambda: breaker()["state"] == "closed", "closed again", 20)
+    assert 10 <= breaker()["admittedPct"] < 100
+    assert ports(weir, 40) <= {replica.port, servers.primary.port}
+    wait_ports(weir, {replica.port}, "all reads on the replica again")
+    processes.wait_until(lambda: breaker()["admittedPct"] == 100, "the end of the ramp", 20)
+    changes = [(b["from"], b["to"]) for b in weir.log_lines() if b.get("event") == "breaker" and b["name"] == "read-1"]
+    assert changes[-2:] == [("open", "half-open"), ("half-open", "closed")], changes
+    assert all("failure_pct" in b for b in weir.log_lines() if b.get("event") == "breaker")
+    assert weir.counter("retries") >= 5
 
 
 def test_a_replica_that_is_stalled_delays_one_read_and_no_more(start, make_postgres):
@@ -228,24 +239,6 @@ def test_fewer_connections_than_workers_starve_nobody(start, make_postgres):
     weir = start(servers, {"DB_READ_POOL_MAX": 1, "WEIR_WORKERS": 4, "DB_TIMEOUT": "10s", "DB_IDLE_TIMEOUT": "10m"})
     with concurrent.futures.ThreadPoolExecutor(16) as pool:
         assert set(pool.map(lambda _: weir.get("/t/who").status, range(200))) == {200}
-
-
-@pytest.fixture
-def mute_resolver(tmp_path):
-    """A command that runs another where names are asked of somebody who never answers."""
-    if not conftest.CAN_MOUNT:  # then .invalid is left, which a good resolver denies
-        yield []
-        return
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as mute:
-        address = "127.53.53.53"
-        try:
-            mute.bind((address, 53))
-        except PermissionError:
-            address = "192.0.2.1"  # kept for documentation: nobody is there
-        resolv = tmp_path / "resolv.conf"
-        resolv.write_text(f"nameserver {address}\noptions timeout:30 attempts:5\n")
-        script = f'mount --bind {resolv} "$(readlink -f /etc/resolv.conf)" && exec "$@"'
-        yield [*conftest.UNSHARE, "sh", "-c", script, "sh"]
 
 
 def test_a_resolver_that_never_answers_is_not_waited_for(start, postgres, mute_resolver):

@@ -270,6 +270,17 @@ def test_an_operation_that_never_was_is_404_and_a_malformed_one_400_or_404(weir)
 # ---- The bad event, the bad deployment ---------------------------------------
 
 
+def test_without_dead_letters_the_list_says_so(make_weir):
+    weir = make_weir(HANDLERS, schema=SCHEMA, front=False)
+    # The consumer makes the tables at its start, which nobody waits for.
+    processes.wait_until(lambda: weir.command("dlq", "list").returncode == 0, "weir's own tables")
+    listed = weir.command("dlq", "list")
+    assert (listed.returncode, listed.stderr) == (0, ""), listed
+    assert listed.stdout == f"no dead letters in sqlite:{weir.state}/weir.db\n"
+    as_json = weir.command("dlq", "list", "--json")
+    assert (as_json.returncode, as_json.stdout) == (0, ""), "no letter is no line"
+
+
 def test_a_bad_event_becomes_a_dead_letter_and_the_rest_is_applied(weir):
     keys = [new_key() for _ in range(20)]
     bad = keys[7]

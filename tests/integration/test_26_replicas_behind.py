@@ -5,7 +5,6 @@ import uuid
 
 import pytest
 
-import postgres as pg
 import processes
 
 SCHEMA = "CREATE TABLE things (id text, text text); INSERT INTO things VALUES ('1', 'old'), ('2', 'old'), ('3', 'old');"
@@ -33,10 +32,8 @@ UPDATE things SET text = :text WHERE id = :id;
 
 
 @pytest.fixture
-def servers(request):
-    made = pg.Servers(replicas=1, bouncer=False)
-    request.addfinalizer(made.stop)
-    return made
+def servers(make_postgres):
+    return make_postgres(replicas=1, bouncer=False)
 
 
 @pytest.fixture

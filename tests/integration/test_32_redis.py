@@ -3,13 +3,12 @@
 import json
 import os
 import signal
-import socket
-import threading
 import time
 
 import pytest
 
 import processes
+import redis_server
 import weir as house
 
 GOOD = {"one.sql": "-- GET /t/one\nSELECT 1 AS one;\n"}
@@ -83,7 +82,7 @@ def wait_hosts(weirs, count):
 
 def wait_log(weir, event, meanwhile=lambda: None):
     """A Redis that refuses is not suspended by one call: its breaker opens when half of the calls fail."""
-    processes.wait_until(lambda: meanwhile() or any(line["event"] == event for line in weir.log_lines()), event)
+    processes.wait_until(lambda: meanwhile() or weir.events(event), event)
 
 
 def shared(redis, work):
@@ -150,7 +149,7 @@ def test_a_refusal_by_one_limit_costs_the_others_nothing(fleet):
 def test_an_observed_limit_refuses_nobody_and_is_counted(fleet):
     _, (a, b) = fleet()
     assert ask(a, "/t/observed", count=2) + ask(b, "/t/observed", count=2) == [200] * 4
-    assert (a.counter("limit_observed"), b.counter("limit_observed")) == (0, 2)
+    assert tuple(w.counter("limit_decisions", result="observed") for w in (a, b)) == (0, 2)
 
 
 def test_tokens_come_back_with_time(fleet):
@@ -164,6 +163,38 @@ def test_unused_tokens_of_a_bucket_are_given_back(fleet):
     _, (a, b) = fleet()
     ask(a, "/t/large", count=200)
     processes.wait_until(lambda: explain(b, "large")[0]["redis"]["remaining"] >= 2800, "the rest of the lease")
+
+
+@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGQUIT])
+def test_what_a_host_that_stops_has_not_used_is_given_back(fleet, how):
+    """Its leases ended with it, so a restart of many hosts took from clients what nobody had used."""
+    _, (a, b) = fleet()
+    for second in range(2, 12):
+        ask(a, "/t/large", f"192.0.2.{second}", count=20)
+    a.serve.send_signal(how)
+    processes.wait_until(lambda: a.serve.poll() is not None, "the end")
+    left = [explain(b, "large", f"192.0.2.{second}")[0]["redis"]["remaining"] for second in range(2, 12)]
+    assert all(2980 <= remaining <= 2981 for remaining in left), "one token comes back in half a minute"
+
+
+def test_what_a_worker_that_leaves_has_not_used_is_given_back(fleet):
+    _, (a, b) = fleet(WEIR_WORKERS="2")
+    ask(a, "/t/large", count=200)
+    before = a.workers()
+    for pid in before:
+        os.kill(pid, signal.SIGTERM)
+    assert all(processes.ends_within(pid, 20) for pid in before)
+    assert explain(b, "large")[0]["redis"]["remaining"] >= 2800
+
+
+def test_a_redis_that_stalls_does_not_keep_a_host_from_stopping(fleet):
+    redis, (a,) = fleet(1)
+    ask(a, "/t/large", count=200)
+    redis.suspend()
+    try:
+        a.stop()
+    finally:
+        redis.resume()
 
 
 def test_a_worker_killed_with_a_lease_adds_no_token(fleet):
@@ -244,6 +275,42 @@ def test_a_redis_that_comes_back_empty_is_used_again(fleet):
     assert sum(one(weir, "/t/window", "192.0.2.7").status == 200 for _ in range(15) for weir in (a, b)) == 20
 
 
+def evict(redis, key):
+    """Others write until `key` has made room for them."""
+    for i in range(100000):
+        redis.call("SET", f"theirs:{i}", "x" * 20000)
+        if not redis.call("EXISTS", key):
+            return
+    raise AssertionError(f"{key} is still there")
+
+
+@pytest.mark.parametrize("target", ["/t/twenty", "/t/window"])
+def test_a_bucket_that_redis_evicts_is_a_full_one_and_nothing_worse(fleet, make_redis, target):
+    redis = make_redis(unix=True, options=["--maxmemory", "3mb", "--maxmemory-policy", "allkeys-lru"])
+    redis, (a, b) = fleet(redis=redis)
+    assert ask(a, target, count=25) == [200] * 20 + [429] * 5
+    (key,) = redis.keys("weir:limit:*")
+    evict(redis, key)
+    assert ask(a, target, count=5) == [429] * 5, "this host knows when it may ask again"
+    assert ask(b, target, count=25) == [200] * 20 + [429] * 5, "one bucket more, and it counts again"
+    for weir in (a, b):
+        assert not [line for line in weir.log_lines() if line["event"] == "limits_without_redis"]
+
+
+@pytest.mark.parametrize("target", ["/t/twenty", "/t/window"])
+def test_a_redis_without_memory_is_one_that_does_not_answer(fleet, target):
+    redis, weirs = fleet()
+    wait_hosts(weirs, 2)
+    redis.call("CONFIG", "SET", "maxmemory-policy", "noeviction", "maxmemory", "1mb")
+    for weir in weirs:
+        assert ask(weir, target, "192.0.2.9", count=15) == [200] * 10 + [429] * 5
+    redis.call("CONFIG", "SET", "maxmemory", "0")
+    for weir in weirs:
+        processes.wait_until(lambda: explain(weir, "free")[0]["redis"]["answers"], "the end of its breaker")
+    statuses = [one(weir, target, "192.0.2.10").status for _ in range(15) for weir in weirs]
+    assert statuses == [200] * 20 + [429] * 10, "it is one bucket again"
+
+
 def test_a_stalled_redis_is_waited_for_once(fleet):
     redis, (weir,) = fleet(1, REDIS_TIMEOUT="1s")
     assert ask(weir, "/t/twenty") == [200]
@@ -257,54 +324,9 @@ def test_a_stalled_redis_is_waited_for_once(fleet):
     assert shared(redis, lambda: ask(weir, "/t/twenty", "192.0.2.8"))[1] == 1
 
 
-class Trickle(threading.Thread):
-    """Stands before a Redis and lets its answers through a byte at a time, far slower than any deadline."""
-
-    def __init__(self, path, address):
-        super().__init__(daemon=True)
-        self.path, self.address = path, address
-        self.slow = False
-        self.listener = socket.socket(socket.AF_UNIX)
-        self.listener.bind(path)
-        self.listener.listen(64)
-        self.start()
-
-    def run(self):
-        while True:
-            try:
-                client = self.listener.accept()[0]
-            except OSError:
-                return
-            server = socket.socket(socket.AF_UNIX)
-            server.connect(self.address)
-            threading.Thread(target=self.pump, args=(client, server, False), daemon=True).start()
-            threading.Thread(target=self.pump, args=(server, client, True), daemon=True).start()
-
-    def pump(self, source, target, answers):
-        try:
-            while data := source.recv(4096):
-                for i in range(len(data)) if answers and self.slow else ():
-                    target.sendall(data[i : i + 1])
-                    time.sleep(0.2)
-                if not (answers and self.slow):
-                    target.sendall(data)
-        except OSError:
-            pass
-        finally:
-            for s in (source, target):
-                try:
-                    s.shutdown(socket.SHUT_RDWR)
-                except OSError:
-                    pass
-
-    def close(self):
-        self.listener.shutdown(socket.SHUT_RDWR)
-        self.listener.close()
-
-
 def test_a_redis_that_trickles_is_one_that_stalls(make_redis, make_weir, new_state):
     redis = make_redis(unix=True)
-    trickle = Trickle(os.path.join(new_state, "trickle.sock"), redis.address)
+    trickle = redis_server.Trickle(os.path.join(new_state, "trickle.sock"), redis.address)
     try:
         weir = make_weir(LIMITS, {"REDIS_URL": "unix:" + trickle.path, **FLEET, "REDIS_TIMEOUT": "1s"}, front=False)
         assert ask(weir, "/t/twenty") == [200]

@@ -357,9 +357,9 @@ def test_while_the_database_cannot_be_asked_a_good_key_stays_good(make_weir, fau
                 assert reply.status == 503 and int(reply.header("Retry-After")) >= 1
                 assert weir.get("/t/open", header(revoked)).status in (401, 503)
                 time.sleep(1)
-    assert len([line for line in weir.log_lines() if line["event"] == "api_keys_unasked"]) == 1
+    assert len(weir.events("api_keys_unasked")) == 1
     processes.wait_until(lambda: weir.get("/t/open", header(unseen)).status == 200, "the database is asked again")
-    assert len([line for line in weir.log_lines() if line["event"] == "api_keys_asked_again"]) == 1
+    assert len(weir.events("api_keys_asked_again")) == 1
     applied = lambda: len(weir.rows("SELECT 1 FROM notes WHERE tenant = 'acme' AND id LIKE 'w%'")) == 3  # noqa: E731
     processes.wait_until(applied, "the writes of the bad time")
 

@@ -5,7 +5,6 @@ import time
 
 import pytest
 
-import postgres
 import processes
 import weir as house
 
@@ -19,11 +18,9 @@ HANDLERS = {
 }
 
 
-@pytest.fixture(scope="module")
-def servers():
-    found = postgres.Servers(replicas=0)
-    yield found
-    found.stop()
+@pytest.fixture
+def servers(module_postgres):
+    return module_postgres
 
 
 @pytest.fixture
@@ -42,10 +39,6 @@ def run(weir, *args):
     done = weir.command("key", *args)
     assert done.returncode == 0, done
     return done.stdout.strip()
-
-
-def events(weir, name):
-    return len([line for line in weir.log_lines() if line["event"] == name])
 
 
 def test_a_key_works_on_every_host_until_it_is_revoked_on_one(hosts):
@@ -79,7 +72,7 @@ def test_a_database_that_is_away_locks_out_nobody_who_was_good(hosts, servers, f
             assert "API keys" in reply.json()["detail"]
             assert weir.get("/t/open").status == 200, "who sends no key is not touched"
             time.sleep(1)
-        assert events(weir, "api_keys_unasked") == 1
+        assert len(weir.events("api_keys_unasked")) == 1
     finally:
         if fault == "stalled":
             servers.primary.thaw()
@@ -87,6 +80,6 @@ def test_a_database_that_is_away_locks_out_nobody_who_was_good(hosts, servers, f
             servers.primary.start()
     processes.wait_until(lambda: weir.get("/t/open", header(unseen)).status == 200, "the database is asked again", 60)
     assert weir.get("/t/mine", header(good)).status == 200
-    assert events(weir, "api_keys_asked_again") == 1
+    assert len(weir.events("api_keys_asked_again")) == 1
     written = lambda: servers.primary.sql("SELECT tenant, count(*) FROM notes GROUP BY tenant")  # noqa: E731
     processes.wait_until(lambda: written() == "acme|4", "the writes of the bad time", 60)

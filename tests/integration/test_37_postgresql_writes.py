@@ -40,18 +40,11 @@ CREATE TABLE notes (tenant text, id text, text text CHECK (text <> 'bad'), accep
 """
 
 
-@pytest.fixture(scope="module")
-def shared_servers():
-    servers = postgres.Servers(replicas=0)
-    yield servers
-    servers.stop()
-
-
 @pytest.fixture
-def servers(shared_servers):
+def servers(module_postgres):
     """The module's own, all at work and without a row."""
-    shared_servers.primary.sql(EMPTY)
-    return shared_servers
+    module_postgres.primary.sql(EMPTY)
+    return module_postgres
 
 
 @pytest.fixture(params=["direct", "pgbouncer"])
@@ -119,12 +112,8 @@ def letters(weir):
     return [json.loads(line) for line in run.stdout.splitlines()]
 
 
-def events_of(weir, name):
-    return [line for line in weir.log_lines() if line["event"] == name]
-
-
 def waits_with(weir, sqlstate):
-    return [line for line in events_of(weir, "consumer_waits") if line["sqlstate"] == sqlstate]
+    return [line for line in weir.events("consumer_waits") if line["sqlstate"] == sqlstate]
 
 
 def accept_while_nobody_consumes(make_weir, url, texts):
@@ -153,7 +142,7 @@ def test_every_202_is_applied_exactly_once_and_its_operation_tells_so(make_weir,
     told = weir.wait_operation(again.header("Location")).json()
     assert told["rows"] == 1 and told["appliedAt"] >= told["acceptedAt"]
     assert weir.get("/t/notes").json() == {"n": len(burst.acknowledged)}
-    assert sum(line["applied"] for line in events_of(weir, "batch")) == len(burst.acknowledged)
+    assert sum(line["applied"] for line in weir.events("batch")) == len(burst.acknowledged)
     assert letters(weir) == []
 
 
@@ -182,7 +171,7 @@ def test_two_hosts_with_the_same_events_apply_each_once(make_weir, servers, url)
     for weir in hosts:
         processes.wait_until(lambda w=weir: w.status()["spool"]["waiting"] == 0, "an empty spool")
     wait_for_all(servers.primary, keys)
-    told = [sum(line["applied"] for line in events_of(weir, "batch")) for weir in hosts]
+    told = [sum(line["applied"] for line in weir.events("batch")) for weir in hosts]
     assert sum(told) == len(keys)
     assert [letters(weir) for weir in hosts] == [[], []]
 
@@ -237,14 +226,14 @@ def test_a_late_migration_stops_the_consumer_which_says_so_and_goes_on_by_itself
     late = weir.post("/t/late", {"text": "x"}, new_key())
     behind = weir.post("/t/notes", {"text": "behind"}, "behind")
     assert (late.status, behind.status) == (202, 202)
-    (line,) = processes.wait_until(lambda: events_of(weir, "consumer_stopped"), "a word of it")
+    (line,) = processes.wait_until(lambda: weir.events("consumer_stopped"), "a word of it")
     assert line["sqlstate"] == "42P01" and line["file"].endswith("late.sql") and line["endpoint"] == "late"
     processes.wait_until(lambda: weir.admin("/ready").status == 503, "not ready")
     assert weir.get(late.header("Location")).json()["status"] == "accepted"
     time.sleep(2)
     assert sorted(ids(servers.primary)) == ["before"]
     assert letters(weir) == []
-    assert len(events_of(weir, "consumer_stopped")) == 1, "one line a minute"
+    assert len(weir.events("consumer_stopped")) == 1, "one line a minute"
     servers.primary.sql("CREATE TABLE late (id text, text text)")
     weir.wait_operation(late.header("Location"))
     weir.wait_operation(behind.header("Location"))
@@ -260,7 +249,7 @@ def test_without_the_right_to_make_tables_the_fault_is_said_and_healed(make_weir
         assert weir.post("/t/notes", {"text": key}, key).status == 202
         run = weir.command("migrate")
         assert run.returncode == 1 and "cannot be made: permission denied for schema public" in run.stderr
-        processes.wait_until(lambda: events_of(weir, "consumer_stopped"), "a word of it")
+        processes.wait_until(lambda: weir.events("consumer_stopped"), "a word of it")
     finally:
         servers.primary.sql("GRANT CREATE ON SCHEMA public TO pg_database_owner")
     wait_for_all(servers.primary, [key])
@@ -283,6 +272,52 @@ def test_a_primary_killed_at_random_moments_of_a_burst_applies_each_event_once(m
     finally:
         burst.end()
     wait_for_all(servers.primary, burst.acknowledged)
+    assert letters(weir) == []
+
+
+def make_commits_slow(servers):
+    """They take a second before they count."""
+    servers.primary.sql(
+        "CREATE OR REPLACE FUNCTION commit_slowly() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN PERFORM pg_sleep(1); RETURN NULL; END $$;"
+        "CREATE CONSTRAINT TRIGGER commit_slowly AFTER INSERT ON notes DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION commit_slowly();"
+    )
+
+
+def make_commits_wait(servers):
+    """They count, and wait for a standby that never comes before they say so."""
+    servers.primary.admin("ALTER SYSTEM SET synchronous_standby_names = 'nobody'")
+    servers.primary.admin("SELECT pg_reload_conf()")
+
+
+def let_commits_go(servers):
+    """Whether the server runs or not."""
+    os.truncate(os.path.join(servers.primary.data, "postgresql.auto.conf"), 0)
+    if servers.primary.process.poll() is None:
+        servers.primary.admin("SELECT pg_reload_conf()")
+
+
+@pytest.mark.parametrize("how", ["killed", "frozen"])
+@pytest.mark.parametrize("prepare, event", [(make_commits_slow, "PgSleep"), (make_commits_wait, "SyncRep")])
+def test_a_primary_that_goes_in_the_middle_of_a_commit_applies_each_event_once(make_weir, servers, prepare, event, how):
+    """On both sides of the moment from which it counts, which weir cannot know."""
+    weir = make_weir(HANDLERS, {"DB_WRITE_URL": servers.primary.url(), "DB_TIMEOUT": "2s"})
+    keys = [new_key() for _ in range(3)]
+    weir.wait_operation(weir.post("/t/notes", {"text": "x"}, keys[0]).header("Location"))
+    prepare(servers)
+    try:
+        assert weir.post("/t/notes", {"text": "x"}, keys[1]).status == 202
+        where = f"SELECT count(*) FROM pg_stat_activity WHERE usename = '{postgres.ROLE}' AND wait_event = '{event}' AND query = 'COMMIT'"
+        processes.wait_until(lambda: servers.primary.admin(where) == "1", "a commit")
+        servers.primary.kill() if how == "killed" else servers.primary.freeze()
+        assert weir.post("/t/notes", {"text": "x"}, keys[2]).status == 202
+        processes.wait_until(lambda: weir.events("consumer_waits"), "a word of it")
+    finally:
+        if how == "frozen":
+            servers.primary.thaw()
+        let_commits_go(servers)
+        if how == "killed":
+            servers.primary.start()
+    wait_for_all(servers.primary, keys)
     assert letters(weir) == []
 
 
@@ -409,25 +444,22 @@ def test_a_consumer_that_hangs_in_a_batch_does_not_keep_its_keys_from_others(mak
 # ---- Another primary -------------------------------------------------------------------
 
 
-def test_a_standby_is_waited_for_and_written_to_once_it_is_promoted(make_weir):
-    servers = postgres.Servers(replicas=1, bouncer=False)
-    try:
-        servers.primary.sql(EMPTY)
-        weir = make_weir(HANDLERS, {"DB_WRITE_URL": servers.primary.url()})
-        weir.wait_operation(weir.post("/t/notes", {"text": "first"}, "first").header("Location"))
-        servers.replicas[0].catch_up(servers.primary)
-        weir.stop()
-        # What a failover looks like from here: the same settings lead to a server that only reads.
-        weir.env["DB_WRITE_URL"] = servers.replicas[0].url()
-        weir.start()
-        keys = ["first"] + [new_key() for _ in range(20)]
-        for key in keys[1:]:
-            assert weir.post("/t/notes", {"text": key}, key).status == 202
-        processes.wait_until(lambda: waits_with(weir, "25006"), "a word of it")
-        time.sleep(1)
-        assert letters(weir) == []
-        servers.replicas[0].promote()
-        wait_for_all(servers.replicas[0], keys)
-        assert letters(weir) == []
-    finally:
-        servers.stop()
+def test_a_standby_is_waited_for_and_written_to_once_it_is_promoted(make_weir, make_postgres):
+    servers = make_postgres(replicas=1, bouncer=False)
+    servers.primary.sql(EMPTY)
+    weir = make_weir(HANDLERS, {"DB_WRITE_URL": servers.primary.url()})
+    weir.wait_operation(weir.post("/t/notes", {"text": "first"}, "first").header("Location"))
+    servers.replicas[0].catch_up(servers.primary)
+    weir.stop()
+    # What a failover looks like from here: the same settings lead to a server that only reads.
+    weir.env["DB_WRITE_URL"] = servers.replicas[0].url()
+    weir.start()
+    keys = ["first"] + [new_key() for _ in range(20)]
+    for key in keys[1:]:
+        assert weir.post("/t/notes", {"text": key}, key).status == 202
+    processes.wait_until(lambda: waits_with(weir, "25006"), "a word of it")
+    time.sleep(1)
+    assert letters(weir) == []
+    servers.replicas[0].promote()
+    wait_for_all(servers.replicas[0], keys)
+    assert letters(weir) == []

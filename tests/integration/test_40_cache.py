@@ -34,6 +34,7 @@ HANDLERS = {
     "off.sql": f"-- GET /t/off\n-- cache: off\nSELECT {NONCE};\n",
     "slow.sql": "-- GET /t/slow/:id\n-- param id: text\n-- cache: 1h\n-- tags: slow, slow-:id\n-- timeout: 30s\n"
     + SLOW.replace("count(*) AS n", "count(*) AS n, :id AS id"),
+    "dear.sql": "-- GET /t/dear\n-- cache: 2s\n-- timeout: 30s\n" + SLOW,
     "slow_uncached.sql": "-- GET /t/slow-uncached\n-- timeout: 30s\n" + SLOW,
     "thing.sql": f"""-- GET /t/things/:id
 -- param id: text
@@ -99,6 +100,15 @@ def test_a_copy_without_stale_is_gone_when_its_time_is_over(weir):
     first = nonce(weir.get("/t/short/1"))
     assert nonce(weir.get("/t/short/1")) == first
     processes.wait_until(lambda: nonce(weir.get("/t/short/1")) != first, "a new copy")
+
+
+def test_what_is_dear_is_made_anew_behind_a_fresh_reply(weir):
+    def early():
+        reply = weir.get("/t/dear")
+        assert reply.status == 200, reply
+        return weir.counter("cache_refreshes_early") > 0
+
+    processes.wait_until(early, "a refresh before its time")
 
 
 def test_a_stale_copy_is_served_at_once_and_refreshed_behind(weir):

@@ -38,7 +38,7 @@ BAD_FILES = {
     "bad auth": ("-- GET /t/x\n-- auth: maybe\nSELECT 1 AS a;\n", 2, ["maybe"]),
     "unknown tag parameter": ("-- GET /t/x\n-- cache: 1h\n-- tags: a-:nope\nSELECT 1 AS a;\n", 3, ["nope"]),
     "vary by something else": ("-- GET /t/x\n-- vary: cookie x\nSELECT 1 AS a;\n", 2, ["vary", "header NAME"]),
-    "priority is later": ("-- GET /t/x\n-- priority: bulk\nSELECT 1 AS a;\n", 2, ["later version"]),
+    "an unknown priority": ("-- GET /t/x\n-- priority: high\nSELECT 1 AS a;\n", 2, ["critical, normal or bulk"]),
     "bad read": ("-- GET /t/x\n-- read: secondary\nSELECT 1 AS a;\n", 2, ["secondary", "replica or primary"]),
     "bad topic": ("-- POST /t/x\n-- queue: a b\nDELETE FROM a;\n", 2, ["a b", "topic"]),
     "unknown partition key": ("-- POST /t/x\n-- key: :nope\nDELETE FROM a;\n", 2, ["nope"]),

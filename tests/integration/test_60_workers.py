@@ -299,7 +299,10 @@ def test_a_worker_runs_under_spawn_fcgi(make_weir, request, arguments):
     assert weir.fcgi("GET", "/t/one").json() == [{"one": 1}]
     reply = weir.fcgi_post("/t/jots", {"text": "x"}, "k1")
     assert reply.status == 202
-    # No supervisor lives, so the worker consumes as well.
+    # No supervisor lives, so the worker consumes as well, and is seen all the same.
+    assert weir.status()["supervised"] is False
+    assert "without a supervisor" in weir.command("status").stdout
+    assert "no supervisor" in weir.command("top").stdout
     processes.wait_until(lambda: weir.rows("SELECT id FROM jots") == [("k1",)], "the write to be applied")
     assert processes.stop(spawned)
 

@@ -106,7 +106,7 @@ def test_when_no_lane_is_left_to_read_a_body_the_answer_arrives_all_the_same(mak
         assert weir.fcgi("POST", "/t/notes", headers, b"x" * 900_000).status == 503
         assert weir.fcgi("POST", "/nowhere", headers, b"x" * 900_000).status == 404
         reply = weir.post("/t/notes", key="k", body=b"x" * 900_000)
-        assert from_weir(reply, 503).header("Retry-After") == "1"
+        assert 1 <= int(from_weir(reply, 503).header("Retry-After")) <= 4
         assert weir.get("/api/v1/health").status == 200
     processes.wait_until(lambda: weir.post("/t/notes", {"text": "x"}, "k").status == 202, "a free lane")
 
@@ -138,18 +138,18 @@ def test_who_leaves_while_it_waits_for_another_answer_is_let_go_at_once(make_wei
     weir = small(make_weir)
     leader = weir.connect()
     leader.send(fcgi.records(fcgi.params_for("GET", "/t/wait/gone")))
-    processes.wait_until(lambda: weir.counter("cache_misses") >= 1, "the leader")
+    processes.wait_until(lambda: weir.counter("cache_requests", level="l1", result="miss") >= 1, "the leader")
     waiter = weir.connect()
     waiter.send(fcgi.records(fcgi.params_for("GET", "/t/wait/gone")))
-    processes.wait_until(lambda: weir.counter("cache_collapsed") >= 1, "the waiter")
-    answered = weir.counter("responses_2xx")
+    processes.wait_until(lambda: weir.counter("cache_requests", level="l1", result="collapsed") >= 1, "the waiter")
+    answered = weir.counter("requests", code="200")
     waiter.close()
     processes.wait_until(lambda: weir.counter("abandoned") == 1, "the waiter to be let go")
     lines = [line for line in weir.log_lines() if line.get("path") == "/t/wait/gone"]
     assert [line["status"] for line in lines if line["status"] == 499] == [499]
     assert leader.read_answer().status == 200
     leader.close()
-    assert weir.counter("responses_2xx") == answered + 1
+    assert weir.counter("requests", code="200") == answered + 1
 
 
 def test_nobody_asks_the_database_for_who_is_gone(make_weir):
@@ -254,7 +254,7 @@ def test_what_was_being_sent_when_the_end_came_is_not_cut(make_weir):
     weir = make_weir(HANDLERS, {"WEIR_WORKERS": 1}, SCHEMA)
     with weir.connect(timeout=60) as connection:
         connection.send(fcgi.records(fcgi.params_for("GET", "/t/wait/end")))
-        processes.wait_until(lambda: weir.counter("cache_misses") >= 1, "the request to be in hand")
+        processes.wait_until(lambda: weir.counter("cache_requests", level="l1", result="miss") >= 1, "the request to be in hand")
         ender = threading.Thread(target=processes.stop, args=(weir.serve,))
         ender.start()
         answer = connection.read_answer()

@@ -3,14 +3,19 @@
 The broker is real.  Each test has a topic and a group of its own, so that one broker serves all.
 """
 
+import contextlib
 import json
 import os
+import re
 import signal
+import sqlite3
+import subprocess
 import time
 import uuid
 
 import pytest
 
+import metrics
 import processes
 import weir as house
 
@@ -95,6 +100,15 @@ def wait_applied(keys, *weirs, timeout=60):
     except TimeoutError:
         pass  # the next line says what is missing
     assert ids(*weirs) == keys
+
+
+@contextlib.contextmanager
+def a_transaction_of_somebody_else(weir):
+    """The consumer waits for it with what it has in hand."""
+    with contextlib.closing(sqlite3.connect(f"{weir.state}/weir.db", timeout=20, isolation_level=None)) as connection:
+        connection.execute("BEGIN IMMEDIATE")
+        yield
+        connection.execute("ROLLBACK")
 
 
 def is_forwarded(weir):
@@ -215,14 +229,47 @@ def test_a_stall_is_said_once_and_so_is_its_end(fleet, broker):
     wait_applied(burst(weir, "a", 10), weir)
     broker.freeze()
     keys = burst(weir, "b", 10)
-    said = lambda event: [line for line in weir.log_lines() if line["event"] == event]  # noqa: E731
-    processes.wait_until(lambda: said("kafka_stalled"), "a word about the stall")
+    processes.wait_until(lambda: weir.events("kafka_stalled"), "a word about the stall")
     keys += burst(weir, "c", 10)
     assert weir.status()["forwarder"]["state"] == "stalled"
     broker.thaw()
-    processes.wait_until(lambda: said("forwarder_goes_on"), "a word about its end")
-    assert len(said("kafka_stalled")) == len(said("forwarder_goes_on")) == 1
+    processes.wait_until(lambda: weir.events("forwarder_goes_on"), "a word about its end")
+    assert len(weir.events("kafka_stalled")) == len(weir.events("forwarder_goes_on")) == 1
     processes.wait_until(lambda: len(ids(weir)) == 30, "all events", 60)
+
+
+def test_what_is_applied_while_kafka_is_away_is_committed_when_it_is_back_although_nothing_new_comes(fleet, broker):
+    """Else the group looks behind for as long as its partitions are quiet, and no key of the spool ever ages."""
+    weir = fleet({"KAFKA_CONFIG_SOCKET_TIMEOUT_MS": 1000, "KAFKA_CONFIG_SESSION_TIMEOUT_MS": 45000})
+    wait_applied(burst(weir, "a", 10), weir)
+    processes.wait_until(lambda: weir.status()["spool"]["appliedSeq"] == 10, "the spool to know that all is applied")
+    with a_transaction_of_somebody_else(weir):
+        assert put(weir, "last") == 202
+        processes.wait_until(lambda: is_forwarded(weir), "the spool to be empty")
+        processes.wait_until(lambda: weir.status()["consumer"]["state"] != "idle", "the consumer to have it in hand")
+        broker.freeze()
+    processes.wait_until(lambda: ("last",) in weir.rows("SELECT id FROM jots"), "the write to be applied")
+    processes.wait_until(lambda: "kafka_client" in weir.log(), "the commit to fail")
+    assert weir.status()["spool"]["appliedSeq"] == 10, "nobody can know more yet"
+    broker.thaw()
+    processes.wait_until(lambda: weir.status()["spool"]["appliedSeq"] == 11, "the spool to know that all is applied", 40)
+    assert len(ids(weir)) == 11
+
+
+def test_it_ends_by_itself_while_kafka_and_redis_stall(fleet, broker, make_redis):
+    redis = make_redis(unix=True)
+    weir = fleet({"REDIS_URL": redis.url})
+    wait_applied(burst(weir, "a", 20), weir)
+    redis.suspend()
+    broker.freeze()
+    assert len(burst(weir, "b", 20)) == 20
+    assert processes.stop(weir.serve)
+    ended = [line for line in weir.log_lines() if line["event"] == "child_ended"]
+    assert len(ended) == 3 and all(line.get("code") == 0 for line in ended), ended
+    broker.thaw()
+    redis.resume()
+    weir.start_serve()
+    wait_applied([f"{prefix}{n}" for prefix in "ab" for n in range(20)], weir)
 
 
 # ---- Our own processes die ---------------------------------------------------
@@ -254,6 +301,60 @@ def test_everything_killed_at_once_begins_again_where_it_was(fleet):
     wait_applied(keys, weir, timeout=90)
 
 
+@pytest.fixture
+def spawned(fleet, make_redis, request):
+    """Two workers under spawn-fcgi, with all that a fleet has and no supervisor: (weir, its pids, its Redis)."""
+    redis = make_redis(unix=True)
+    weir = fleet({"REDIS_URL": redis.url, "REDIS_TIMEOUT": "1s"}, start=False, front=False)
+    weir.env["LOG_FILE"] = weir.log_path
+    house.make_state(weir.state)
+    weir.make_database()
+    path = os.path.join(weir.state, "spawned.sock")
+    run = subprocess.run(
+        ["spawn-fcgi", "-s", path, "-F", "2", "--", weir.binary, "worker"],
+        env=weir.env, cwd=weir.folder, check=True, capture_output=True, text=True, timeout=60,
+    )  # fmt: skip
+    pids = [int(pid) for pid in re.findall(r"PID: (\d+)", run.stdout + run.stderr)]
+
+    def end():
+        for pid in pids:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGTERM)
+        outlived = [pid for pid in pids if not processes.ends_within(pid, 10)]
+        for pid in outlived:
+            os.kill(pid, signal.SIGKILL)
+        assert not outlived
+
+    request.addfinalizer(end)
+    weir.listen = "unix:" + path
+    processes.wait_until(weir.socket_answers, "the health answer")
+    return weir, pids, redis
+
+
+def holder(weir, event):
+    """Who said last that it begins."""
+    return [line["pid"] for line in weir.log_lines() if line["event"] == event][-1:]
+
+
+@pytest.mark.parametrize("thread", ["forwarder_begins", "consumer_begins"])
+def test_workers_that_nobody_supervises_forward_and_consume_and_stand_in_for_each_other(spawned, thread):
+    weir, pids, redis = spawned
+    keys = burst(weir, "a", 50)
+    wait_applied(keys, weir)
+    assert "weir:hosts" in redis.keys() and redis.call("PUBSUB", "NUMSUB", "weir:purges:0")[1] >= 1, "they keep house"
+    [first] = processes.wait_until(lambda: holder(weir, thread), thread)
+    assert first in pids
+    keys += burst(weir, "b", 50)
+    os.kill(first, signal.SIGKILL)
+    redis.stop()
+    processes.wait_until(weir.socket_answers, "the other worker")
+    keys += burst(weir, "c", 50)
+    assert len(keys) == 150
+    wait_applied(keys, weir)
+    assert holder(weir, thread) == [pid for pid in pids if pid != first]
+    processes.wait_until(lambda: is_forwarded(weir), "the spool to be empty")
+
+
 def test_consume_once_forwards_and_applies_what_waits_and_ends(fleet):
     weir = fleet(start=False)
     weir.serve_options = ["--no-consumer"]
@@ -276,7 +377,7 @@ def test_two_hosts_share_the_work_and_each_event_is_applied_once(fleet):
     processes.wait_until(lambda: len(ids(one, two)) == 20, "the group", 60)
 
     def assigned(w):
-        lines = [line["partitions"] for line in w.log_lines() if line["event"] == "kafka_assigned"]
+        lines = [line["partitions"] for line in w.events("kafka_assigned")]
         return lines[-1] if lines else 0
 
     # The topic of `queue:` has 6 partitions as well.
@@ -289,6 +390,10 @@ def test_two_hosts_share_the_work_and_each_event_is_applied_once(fleet):
         lambda: lags(one) and all(p["lag"] == 0 for p in lags(one)), "no lag in any partition", 30
     )
     assert {p["topic"] for p in lags(one)} == {fleet.topic, fleet.topic + "-aside"}
+    samples = one.metrics()
+    found = [(labels["topic"], labels["partition"], value) for name, labels, value in samples if name == "weir_consumer_lag"]
+    assert sorted(found) == sorted((p["topic"], str(p["partition"]), 0.0) for p in lags(one))
+    assert metrics.total(samples, "weir_consumer_lag_seconds") == 0
 
 
 def test_the_partitions_of_a_dead_host_go_to_the_living(fleet):
@@ -343,6 +448,11 @@ def test_a_late_migration_stops_the_consumer_and_nothing_is_lost(fleet):
     assert put(weir, "late", target="/t/late") == 202
     processes.wait_until(lambda: weir.status()["consumer"]["state"] == "stopped", "the consumer to stop")
     keys += burst(weir, "b", 10)
+    samples = lambda: weir.metrics()  # noqa: E731
+    processes.wait_until(lambda: metrics.total(samples(), "weir_consumer_lag") >= 10, "the lag of what it waits before", 20)
+    assert metrics.total(samples(), "weir_consumer_state", state="stopped") == 1
+    lag = lambda: metrics.total(samples(), "weir_consumer_lag_seconds")  # noqa: E731
+    processes.wait_until(lambda: lag() > 1, "the lag to grow", 60)
     weir.write("CREATE TABLE late (id TEXT, text TEXT)")
     wait_applied(keys, weir)
     assert weir.rows("SELECT id FROM late") == [("late",)]

@@ -10,6 +10,7 @@ import urllib.request
 
 import pytest
 
+import kafka
 import processes
 import weir as house
 
@@ -123,10 +124,26 @@ def test_a_part_that_does_not_start_stops_those_that_have(new_state):
     check_nothing_is_left(new_state, children)
 
 
-def test_told_to_end_in_the_middle_it_ends_what_it_has_started(binary, new_state):
+@pytest.mark.parametrize("times", [1, 3])
+def test_told_to_end_in_the_middle_it_ends_what_it_has_started(binary, new_state, times):
+    """Who presses Ctrl-C again while it ends saw a traceback, and servers that ended by their parent's death alone."""
     process = started(binary, new_state, processes.free_port())
     processes.wait_until(lambda: len(processes.children_of(process.pid)) >= 3, "the first servers", 120, [process])
     children = processes.children_of(process.pid)
+    for _ in range(times):
+        process.send_signal(signal.SIGINT)
     assert processes.stop(process, signal.SIGINT, 60)
     assert process.returncode == 0, said(new_state)
+    assert "Traceback" not in said(new_state)
     check_nothing_is_left(new_state, children)
+
+
+def test_without_maven_central_it_says_what_is_missing(monkeypatch, tmp_path, capfd):
+    (tmp_path / "mvn").write_text("#!/bin/sh\necho '[ERROR] repo.example: no such host'\nexit 1\n")
+    (tmp_path / "mvn").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    monkeypatch.setattr(kafka, "CACHE", str(tmp_path / "cache"))
+    for _ in range(2):
+        with pytest.raises(RuntimeError, match="(?s)Maven Central.*repo.example: no such host"):
+            kafka.jars()
+    assert "fetching" in capfd.readouterr().err

@@ -1,5 +1,5 @@
 /*
- * Prints the tables of the README from the tables of the code: gen_docs settings|directives.
+ * Prints the tables of the README from the tables of the code: gen_docs settings|directives|metrics|otel.
  */
 #include <stdio.h>
 #include <string.h>
@@ -7,6 +7,8 @@
 #include "base/arena.h"
 #include "runtime/config.h"
 #include "service/front_matter.h"
+#include "service/otel_settings.h"
+#include "telemetry/metrics.h"
 
 enum { ARENA_BYTES = 1 << 20 };
 
@@ -93,6 +95,50 @@ directives(void)
 	return 0;
 }
 
+static int
+otel(void)
+{
+	size_t count;
+	const struct otel_doc *docs = otel_docs(&count);
+
+	(void)puts("| variable | default | meaning |\n| --- | --- | --- |");
+	for (size_t i = 0; i < count; i++) {
+		(void)fputs("| ", stdout);
+		put_code(docs[i].name);
+		(void)fputs(docs[i].signals ? " * | " : " | ", stdout);
+		put_code(docs[i].fallback);
+		(void)fputs(
+		    docs[i].honoured ? " | " : " | No effect, said at start when it is set. ",
+		    stdout);
+		put(docs[i].help);
+		(void)puts(" |");
+	}
+	return 0;
+}
+
+static int
+metrics(void)
+{
+	static const char *const types[] = {
+		[METRIC_TYPE_COUNTER] = "counter",
+		[METRIC_TYPE_GAUGE] = "gauge",
+		[METRIC_TYPE_HISTOGRAM] = "histogram",
+		[METRIC_TYPE_INFO] = "info",
+	};
+
+	(void)puts("| metric | labels | type | unit | meaning |\n| --- | --- | --- | --- | --- |");
+	for (size_t i = 0; i < FAMILY__COUNT; i++) {
+		const struct family_info *f = &family_infos[i];
+
+		(void)fputs("| ", stdout);
+		put_code(f->name);
+		(void)printf(" | %s | %s | %s | ", f->labels, types[f->type], f->unit);
+		put(f->help);
+		(void)puts(" |");
+	}
+	return 0;
+}
+
 int
 main(int argc, char *argv[])
 {
@@ -102,6 +148,10 @@ main(int argc, char *argv[])
 		return settings();
 	if (strcmp(what, "directives") == 0)
 		return directives();
-	(void)fprintf(stderr, "usage: gen_docs settings|directives\n");
+	if (strcmp(what, "metrics") == 0)
+		return metrics();
+	if (strcmp(what, "otel") == 0)
+		return otel();
+	(void)fprintf(stderr, "usage: gen_docs settings|directives|metrics|otel\n");
 	return 2;
 }

@@ -15,19 +15,20 @@ class Stop(Exception):
     """Somebody wants us to end."""
 
 
+def stop_for_good():
+    """From now on nobody can interrupt what ends the servers: each of those ends is bounded."""
+    for sig in ASKING:
+        signal.signal(sig, signal.SIG_IGN)
+
+
 def ask_to_stop(_signal, _frame):
+    stop_for_good()  # Ctrl-C is pressed twice, and a terminal that closes sends HUP to more than one of us
     raise Stop
 
 
 def stop_on_signals():
     for sig in ASKING:
         signal.signal(sig, ask_to_stop)
-
-
-def stop_for_good():
-    """From now on nobody can interrupt what ends the servers: each of those ends is bounded."""
-    for sig in ASKING:
-        signal.signal(sig, signal.SIG_IGN)
 
 
 def refuse_used_port(port, target):

@@ -11,6 +11,8 @@ import shutil
 import signal
 import socket
 import subprocess
+import sys
+import tempfile
 
 import processes
 
@@ -49,6 +51,16 @@ log.flush.interval.messages=9223372036854775807
 """
 
 
+def fetch(libs):
+    """Maven's own words, which end in escapes for a terminal even without one, are for when it fails."""
+    print(f"kafka: fetching its jars from Maven Central into {os.path.relpath(libs)}", file=sys.stderr, flush=True)
+    options = ["--batch-mode", "--quiet", "-Dstyle.color=never", "-DincludeScope=runtime", f"-DoutputDirectory={libs}"]
+    argv = ["mvn", *options, "--file", POM, "dependency:copy-dependencies"]
+    done = subprocess.run(argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    if done.returncode != 0:
+        raise RuntimeError(f"Kafka's jars could not be fetched from Maven Central:\n{done.stdout}")
+
+
 def jars():
     """The folder with the broker's jars, fetched when they are not there yet."""
     with open(POM, "rb") as f:
@@ -59,11 +71,7 @@ def jars():
         fcntl.flock(lock, fcntl.LOCK_EX)  # several test runs may begin at once
         if not os.path.exists(stamp) or open(stamp, "rb").read() != wanted:
             shutil.rmtree(libs, ignore_errors=True)
-            subprocess.run(
-                ["mvn", "--batch-mode", "--quiet", "-Dstyle.color=never", "--file", POM, "dependency:copy-dependencies", "-DincludeScope=runtime", f"-DoutputDirectory={libs}"],
-                check=True,
-                stdin=subprocess.DEVNULL,
-            )
+            fetch(libs)
             shutil.copy(POM, stamp)  # last: what is half fetched is fetched again
     return libs
 
@@ -157,3 +165,20 @@ class Kafka:
             check=True,
             timeout=60,
         )
+
+
+def main():
+    """For tests in C: says where the broker is, and stops it when its standard input ends."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    folder = tempfile.mkdtemp(prefix="weir-kafka-")
+    broker = Kafka(folder)
+    try:
+        print(broker.start().brokers, flush=True)
+        sys.stdin.read()
+    finally:
+        broker.stop()
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -6,6 +6,8 @@ Only the Python standard library: `make stack` may use this too.
 import os
 import signal
 import socket
+import threading
+import time
 
 import processes
 
@@ -145,3 +147,53 @@ class Redis:
 
     def keys(self, pattern="*"):
         return sorted(key.decode() for key in self.call("KEYS", pattern))
+
+
+class Trickle(threading.Thread):
+    """Stands before a Redis and lets its answers through a byte at a time, far slower than any deadline."""
+
+    def __init__(self, path, address):
+        super().__init__(daemon=True)
+        self.path, self.address = path, address
+        self.slow = False
+        self.listener = socket.socket(socket.AF_UNIX)
+        self.listener.bind(path)
+        self.listener.listen(64)
+        self.start()
+
+    def run(self):
+        while True:
+            try:
+                client = self.listener.accept()[0]
+            except OSError:
+                return
+            server = socket.socket(socket.AF_UNIX)
+            try:
+                server.connect(self.address)
+            except OSError:  # it is away
+                client.close()
+                server.close()
+                continue
+            threading.Thread(target=self.pump, args=(client, server, False), daemon=True).start()
+            threading.Thread(target=self.pump, args=(server, client, True), daemon=True).start()
+
+    def pump(self, source, target, answers):
+        try:
+            while data := source.recv(4096):
+                for i in range(len(data)) if answers and self.slow else ():
+                    target.sendall(data[i : i + 1])
+                    time.sleep(0.2)
+                if not (answers and self.slow):
+                    target.sendall(data)
+        except OSError:
+            pass
+        finally:
+            for s in (source, target):
+                try:
+                    s.shutdown(socket.SHUT_RDWR)
+                except OSError:
+                    pass
+
+    def close(self):
+        self.listener.shutdown(socket.SHUT_RDWR)
+        self.listener.close()

@@ -25,6 +25,7 @@ weir answers on {url} with the demo API, atlas (Debian's iso-codes):
   curl {url}/api/v1/stats
   curl {url}/api/v1/health
   curl {url}/ready            (only from this machine)
+  {url}/status                in a browser: what is going on (likewise)
 
 The endpoints are the files in handlers/atlas; the log is {log}.  Ctrl-C stops everything.
 """

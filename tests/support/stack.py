@@ -32,6 +32,7 @@ weir answers on {url} with the demo API, atlas, on real servers:
        -H 'Idempotency-Key: my-first-event' -d '{{"type": "hello", "payload": {{"n": 1}}}}'
   curl {url}/api/v1/events/my-first-event
   curl {url}/ready            (only from this machine)
+  {url}/status                in a browser: what is going on (likewise)
 
 {shards}
   Kafka        kcat -b {brokers} -t {topic} -C

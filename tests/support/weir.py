@@ -18,6 +18,7 @@ import threading
 import time
 
 import fcgi
+import metrics
 import processes
 
 ROOT = os.path.realpath(os.path.join(os.path.dirname(__file__), "..", ".."))
@@ -346,15 +347,25 @@ class Weir:
                 found.append(value)
         return found
 
+    def events(self, name):
+        """The log's lines about one thing."""
+        return [line for line in self.log_lines() if line.get("event") == name]
+
     def status(self):
         """What `weir status --json` tells."""
         run = self.command("status", "--json")
         assert run.returncode == 0, run
         return json.loads(run.stdout)
 
-    def counter(self, name):
-        """A counter of all members together, living and dead."""
-        return self.status()["counters"][f"weir_{name}_total"]
+    def metrics(self):
+        """What `weir status --metrics` tells, by metrics.parse()."""
+        run = self.command("status", "--metrics")
+        assert run.returncode == 0, run
+        return metrics.parse(run.stdout)
+
+    def counter(self, name, **labels):
+        """A counter of all members together, living and dead: the sum of its samples that have these labels."""
+        return int(metrics.total(self.metrics(), f"weir_{name}_total", **labels))
 
     def rows(self, sql, *values):
         """Rows of the embedded database, read as any other process may."""

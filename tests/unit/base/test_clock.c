@@ -59,6 +59,39 @@ the_calendar_agrees_with_libc_for_ten_thousand_years(void)
 	CU_ASSERT_EQUAL(wrong, 0);
 }
 
+static bool
+parses_to(const char *text, int64_t want_us)
+{
+	int64_t us;
+
+	return clock_rfc3339_parse(text, strlen(text), &us) && us == want_us;
+}
+
+static void
+what_is_written_is_read_back_and_nothing_else_is(void)
+{
+	static const char *const bad[] = { "", "2026-11-24T04:09:44.12345Z",
+		"2026-11-24T04:09:44.1234567Z", "2026-11-24t04:09:44.123456Z",
+		"2026-11-24T04:09:44.123456z", "2026-11-24 04:09:44.123456Z",
+		"2026-02-29T00:00:00.000000Z", "2026-13-01T00:00:00.000000Z",
+		"2026-00-10T00:00:00.000000Z", "2026-01-00T00:00:00.000000Z",
+		"2026-01-01T24:00:00.000000Z", "2026-01-01T00:60:00.000000Z",
+		"2026-01-01T00:00:60.000000Z", "2026-01-01T00:00:-1.000000Z",
+		"+026-01-01T00:00:00.000000Z" };
+	const int64_t step_us = (86400 * 11 + 3607) * second_us + 7;
+	char text[CLOCK_RFC3339_BYTES];
+	size_t wrong = 0;
+
+	for (int64_t us = -62167219200 * second_us; us <= 253402300799 * second_us; us += step_us)
+		wrong += !parses_to(clock_rfc3339(us, text), us);
+	CU_ASSERT_EQUAL(wrong, 0);
+	for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+		int64_t us;
+
+		CU_ASSERT_FALSE(clock_rfc3339_parse(bad[i], strlen(bad[i]), &us));
+	}
+}
+
 static void
 the_clocks_agree_with_the_system(void)
 {
@@ -75,4 +108,4 @@ the_clocks_agree_with_the_system(void)
 UNIT_SUITE(clock, TEST(known_moments_are_written_in_rfc3339),
     TEST(years_of_more_than_four_digits_stay_inside_the_buffer),
     TEST(the_calendar_agrees_with_libc_for_ten_thousand_years),
-    TEST(the_clocks_agree_with_the_system));
+    TEST(what_is_written_is_read_back_and_nothing_else_is), TEST(the_clocks_agree_with_the_system));

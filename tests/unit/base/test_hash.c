@@ -29,6 +29,23 @@ hex_is_lower_case_and_ends_with_nul(void)
 }
 
 static void
+hex_is_read_back_and_nothing_else_is(void)
+{
+	uint8_t all[256], back[256];
+	char text[2 * sizeof all + 1];
+
+	for (size_t i = 0; i < sizeof all; i++)
+		all[i] = (uint8_t)i;
+	hex_encode(all, sizeof all, text);
+	CU_ASSERT_TRUE(hex_decode(text, sizeof all, back));
+	CU_ASSERT_EQUAL(memcmp(all, back, sizeof all), 0);
+	CU_ASSERT_FALSE(hex_decode("0g", 1, back));
+	CU_ASSERT_FALSE(hex_decode("A0", 1, back));
+	CU_ASSERT_FALSE(hex_decode("0 ", 1, back));
+	CU_ASSERT_FALSE(hex_decode("00-1", 2, back));
+}
+
+static void
 xxh3_of_nothing_is_the_published_value(void)
 {
 	const struct hash128 h = hash128(NULL, 0);
@@ -105,7 +122,8 @@ digests_are_equal_in_every_byte_or_not_at_all(void)
 }
 
 UNIT_SUITE(hash, TEST(hex_is_lower_case_and_ends_with_nul),
-    TEST(xxh3_of_nothing_is_the_published_value), TEST(seed_and_every_byte_change_the_hash),
+    TEST(hex_is_read_back_and_nothing_else_is), TEST(xxh3_of_nothing_is_the_published_value),
+    TEST(seed_and_every_byte_change_the_hash),
     TEST(sha256_of_framed_parts_is_what_the_standard_says),
     TEST(moving_a_border_between_parts_changes_the_digest),
     TEST(digests_are_equal_in_every_byte_or_not_at_all));

@@ -346,6 +346,39 @@ logging_leaves_errno_alone(void)
 }
 
 static void
+a_second_file_has_its_own_lines_and_follows_its_name_too(void)
+{
+	const struct log_field fields[] = { LOG_STR("k", "v") };
+	char second[4300], moved[4400], text[4096] = "";
+	struct log_file *f = NULL;
+	FILE *in;
+
+	open_log(LOG_LEVEL_ERROR, true);
+	(void)snprintf(second, sizeof second, "%s.second", path);
+	(void)snprintf(moved, sizeof moved, "%s.moved", second);
+	CU_ASSERT_EQUAL_FATAL(log_file_open(second, &f), ERR_OK);
+	log_file_write(f, LOG_LEVEL_WARN, "first", fields, 1); /* the log's level is not its own */
+	CU_ASSERT_EQUAL(rename(second, moved), 0);
+	CU_ASSERT_EQUAL(log_file_reopen(f), ERR_OK);
+	log_file_write(f, LOG_LEVEL_WARN, "later", fields, 1);
+	in = fopen(second, "r");
+	CU_ASSERT_PTR_NOT_NULL_FATAL(in);
+	CU_ASSERT_PTR_NOT_NULL(fgets(text, sizeof text, in));
+	CU_ASSERT_PTR_NOT_NULL(strstr(text, " WARN later pid="));
+	CU_ASSERT_PTR_NOT_NULL(strstr(text, " k=v\n"));
+	CU_ASSERT_PTR_NULL(fgets(text, sizeof text, in));
+	(void)fclose(in);
+	CU_ASSERT_EQUAL(read_log().len, 0);
+	log_file_close(&f);
+	CU_ASSERT_PTR_NULL(f);
+	log_file_close(&f);
+	CU_ASSERT_EQUAL(log_file_open("/nowhere/at/all", &f), ERR_IO);
+	(void)unlink(second);
+	(void)unlink(moved);
+	close_log();
+}
+
+static void
 a_gate_opens_once_a_second_and_says_what_it_held_back(void)
 {
 	struct log_gate gate = { 0 };
@@ -368,4 +401,5 @@ UNIT_SUITE(log, TEST(a_json_line_has_its_fields_in_order),
     TEST(reopening_follows_the_name), TEST(a_failed_open_keeps_the_old_file),
     TEST(held_lines_go_out_together), TEST(a_full_hold_is_written_whole_line_by_whole_line),
     TEST(lines_of_threads_and_processes_never_mix), TEST(logging_leaves_errno_alone),
+    TEST(a_second_file_has_its_own_lines_and_follows_its_name_too),
     TEST(a_gate_opens_once_a_second_and_says_what_it_held_back));

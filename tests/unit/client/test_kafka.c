@@ -31,6 +31,7 @@ delivered(void *ctx, uint64_t ticket, enum err result)
 static struct kafka_producer *
 open_producer(struct reports *r, bool mocked, bool idempotent)
 {
+	static const char *const names[] = { "t", "u" };
 	const struct kafka_producer_options o = {
 		.common = { .brokers = "127.0.0.1:1",
 		    .client_id = "test",
@@ -38,6 +39,8 @@ open_producer(struct reports *r, bool mocked, bool idempotent)
 		    .setting_count = mocked ? 1 : 0 },
 		.idempotent = idempotent,
 		.give_up_ms = 200,
+		.topics = names,
+		.topic_count = 2,
 		.delivered = delivered,
 		.ctx = r,
 	};
@@ -146,6 +149,23 @@ a_fatal_error_is_told_and_another_producer_goes_on(void)
 }
 
 static void
+topics_can_be_asked_for_ahead_and_without_a_broker_the_answer_is_bounded(void)
+{
+	struct reports r;
+	struct kafka_producer *p = open_producer(&r, true, true);
+	enum err rc = ERR_TIMEOUT;
+
+	for (int i = 0; i < POLLS_MAX && rc != ERR_OK; i++)
+		rc = kafka_producer_prepare(p, 50);
+	CU_ASSERT_EQUAL(rc, ERR_OK);
+	kafka_producer_close(&p);
+	p = open_producer(&r, false, true);
+	rc = kafka_producer_prepare(p, 50);
+	CU_ASSERT_TRUE(rc == ERR_TIMEOUT || rc == ERR_UNAVAILABLE);
+	kafka_producer_close(&p);
+}
+
+static void
 without_a_broker_an_idempotent_producer_keeps_its_messages_and_the_other_gives_up(void)
 {
 	struct reports r;
@@ -200,5 +220,6 @@ UNIT_SUITE(kafka, TEST(what_weir_depends_on_cannot_be_set_and_the_rest_is_librdk
     TEST(each_message_is_reported_once_with_its_ticket),
     TEST(a_message_over_the_bound_is_refused_at_once),
     TEST(a_fatal_error_is_told_and_another_producer_goes_on),
+    TEST(topics_can_be_asked_for_ahead_and_without_a_broker_the_answer_is_bounded),
     TEST(without_a_broker_an_idempotent_producer_keeps_its_messages_and_the_other_gives_up),
     TEST(without_a_broker_a_consumer_finds_nothing_and_can_be_closed));

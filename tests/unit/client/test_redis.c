@@ -373,7 +373,7 @@ hostile_replies_are_errors_and_cost_little(void)
 static void
 a_script_that_redis_does_not_have_is_sent_whole(void)
 {
-	static const struct redis_script script = { "answer", "return 42" };
+	static const struct redis_script script = { "answer", "return 42", false };
 	const struct slice keys[] = { SLICE("k") }, args[] = { SLICE("a") };
 	struct fake f = { .replies = { "-NOSCRIPT No matching script.\r\n", ":42\r\n" } };
 	struct redis *r;

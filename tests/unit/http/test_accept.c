@@ -43,4 +43,26 @@ the_most_specific_range_decides(void)
 	CU_ASSERT_TRUE(accept_allows_json((struct slice){ NULL, 0 }));
 }
 
-UNIT_SUITE(accept, TEST(the_most_specific_range_decides));
+static void
+a_type_is_named_only_by_itself(void)
+{
+	static const struct {
+		const char *sent;
+		bool named;
+	} rows[] = {
+		{ "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8", true },
+		{ "application/json, TEXT/HTML;level=1;q=0.1", true },
+		{ "*/*", false },
+		{ "text/*", false },
+		{ "text/html;q=0", false },
+		{ "text/htmlx", false },
+		{ "", false },
+	};
+
+	for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)
+		CHECK_ROW(rows[i].sent,
+		    accept_names(slice_of(rows[i].sent), "text/html") == rows[i].named);
+	CU_ASSERT_FALSE(accept_names((struct slice){ NULL, 0 }, "text/html"));
+}
+
+UNIT_SUITE(accept, TEST(the_most_specific_range_decides), TEST(a_type_is_named_only_by_itself));

@@ -17,6 +17,8 @@
 #include "policy/positions.h"
 #include "service/catalog.h"
 #include "service/handler_files.h"
+#include "telemetry/endpoint_stats.h"
+#include "telemetry/limit_stats.h"
 #include "telemetry/scoreboard.h"
 #include "tests/support/unit.h"
 
@@ -141,6 +143,8 @@ house_open(struct house *h, const char *const *files, size_t count)
 	l1_init(zeroed(h, 2, l1_size(CACHE_BYTES)), CACHE_BYTES, 7);
 	flight_init(zeroed(h, 3, flight_size(SLOTS)), SLOTS);
 	positions_init(zeroed(h, 4, positions_size()));
+	limit_stats_init(zeroed(h, 6, limit_stats_size()));
+	endpoint_stats_init(zeroed(h, 5, endpoint_stats_size()), clock_mono_ms());
 	CU_ASSERT_EQUAL_FATAL(
 	    scoreboard_join(h->memory[0], MEMBER_WORKER, clock_mono_ms(), &member), ERR_OK);
 	h->cache = (struct cache){ .l1 = h->memory[2],
@@ -155,6 +159,8 @@ house_open(struct house *h, const char *const *files, size_t count)
 		.cache = &h->cache,
 		.quota = &h->quota,
 		.scoreboard = h->memory[0],
+		.endpoints = h->memory[5],
+		.limits = h->memory[6],
 		.member = member,
 		.arena_max_bytes = 4 << 20,
 		.max_in_hand = 100,

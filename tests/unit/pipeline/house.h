@@ -11,7 +11,7 @@ struct house {
 	struct pipeline_env env;
 	struct cache cache;
 	struct quota quota;
-	void *memory[5];
+	void *memory[7];
 	_Atomic uint32_t in_hand;
 	const struct catalog *catalog;
 	unsigned rung; /* how often the cache rang a doorbell */

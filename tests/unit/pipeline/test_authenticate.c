@@ -156,7 +156,7 @@ without_a_lane_the_question_behind_a_reply_is_let_go(void)
 	exchange_init(&w.x, &h.env);
 	CU_ASSERT_TRUE(pipeline_ask_again(&v.x, &w.x));
 	CU_ASSERT_EQUAL(pipeline_run(&w.x, PIPELINE_ON_REACTOR), PIPELINE_BLOCKING);
-	pipeline_shed(&w.x);
+	pipeline_shed(&w.x, SHED_QUEUE_FULL);
 	CU_ASSERT_EQUAL(key_house.asked, 1);
 	visit_end(&w);
 	visit_end(&v);
@@ -345,7 +345,7 @@ without_a_lane_a_key_that_must_be_asked_about_is_503(void)
 	open_house();
 	begin(&v, "GET", "/mine", key_house.key);
 	CU_ASSERT_EQUAL(pipeline_run(&v.x, PIPELINE_ON_REACTOR), PIPELINE_BLOCKING);
-	pipeline_shed(&v.x);
+	pipeline_shed(&v.x, SHED_QUEUE_FULL);
 	CU_ASSERT_EQUAL(v.x.response.status, 503);
 	CU_ASSERT_EQUAL(key_house.asked, 0);
 	visit_end(&v);

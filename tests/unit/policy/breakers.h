@@ -10,13 +10,14 @@
 /*
  * A breaker in shared memory, and calls through it at a time that the test moves.
  */
-enum { START_MS = 5000000, RESET_MS = 4000, LEASE_MS = 700, VOLUME = 10 };
+enum { START_MS = 5000000, RESET_MS = 4000, LEASE_MS = 700, VOLUME = 10, RAMP_MS = 2000 };
 
 static const struct breaker_rules rules = { .slow_ms = 100,
 	.failure_pct = 50,
 	.reset_ms = RESET_MS,
 	.volume = VOLUME,
-	.probe_lease_ms = LEASE_MS };
+	.probe_lease_ms = LEASE_MS,
+	.ramp_ms = RAMP_MS };
 
 static inline struct breaker *
 breaker_make(void)
@@ -75,6 +76,17 @@ call(struct breaker *b, enum breaker_outcome outcome, unsigned n, int64_t now_ms
 			passed++;
 		}
 	return passed;
+}
+
+/* How many of 1000 calls are let through, drawn evenly. */
+static inline unsigned
+admitted(const struct breaker *b, int64_t now_ms)
+{
+	unsigned n = 0;
+
+	for (uint32_t i = 0; i < 1000; i++)
+		n += breaker_admits(b, &rules, now_ms, i * (UINT32_MAX / 1000));
+	return n;
 }
 
 /* Open since ${now_ms}. */

@@ -38,7 +38,7 @@ key_of(unsigned n, char text[TEXT_MAX])
 	return (struct slice){ text, (size_t)snprintf(text, TEXT_MAX, "key number %u", n) };
 }
 
-static const struct l1_times an_hour = { NOW_MS, 3600000, 3600000, 3600000 };
+static const struct l1_times an_hour = { NOW_MS, 3600000, 3600000, 3600000, 0 };
 
 static inline enum err
 put_tagged(struct l1 *l, struct slice key, struct slice value, const uint64_t *tags, size_t count)

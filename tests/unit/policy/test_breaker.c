@@ -348,6 +348,104 @@ nothing_is_probed_while_nothing_is_wrong(void)
 }
 
 /*
+ * The ramp.
+ */
+static struct breaker *
+breaker_closed_again(int64_t now_ms)
+{
+	struct breaker *b = breaker_opened(now_ms - RESET_MS);
+	struct breaker_ticket t;
+
+	CU_ASSERT_TRUE_FATAL(probe(b, now_ms, &t));
+	(void)breaker_report(b, &rules, &t, BREAKER_ANSWERED, now_ms);
+	return b;
+}
+
+static bool
+is_about(unsigned n, unsigned want)
+{
+	return n + 2 >= want && n <= want + 2;
+}
+
+static void
+closed_again_it_lets_a_growing_share_of_the_calls_through(void)
+{
+	struct breaker *b = breaker_closed_again(START_MS);
+
+	CU_ASSERT_TRUE(is_about(admitted(b, START_MS), 100));
+	CU_ASSERT_TRUE(is_about(admitted(b, START_MS + RAMP_MS / 4), 320));
+	CU_ASSERT_TRUE(is_about(admitted(b, START_MS + RAMP_MS / 2), 550));
+	CU_ASSERT_TRUE(is_about(admitted(b, START_MS + RAMP_MS - 1), 990));
+	CU_ASSERT_EQUAL(admitted(b, START_MS + RAMP_MS), 1000);
+	CU_ASSERT_EQUAL(view(b, START_MS).admitted_pct, 10);
+	CU_ASSERT_EQUAL(view(b, START_MS + RAMP_MS / 2).admitted_pct, 55);
+	CU_ASSERT_EQUAL(view(b, START_MS + RAMP_MS).admitted_pct, 100);
+	CU_ASSERT_EQUAL(view(b, START_MS).entered[BREAKER_OPEN], 1);
+	CU_ASSERT_EQUAL(view(b, START_MS).entered[BREAKER_HALF_OPEN], 1);
+	CU_ASSERT_EQUAL(view(b, START_MS).entered[BREAKER_CLOSED], 1);
+	breaker_end(b);
+}
+
+static void
+a_clock_that_is_behind_its_closers_lets_the_least_share_through(void)
+{
+	struct breaker *b = breaker_closed_again(START_MS);
+
+	CU_ASSERT_TRUE(is_about(admitted(b, START_MS - 5), 100));
+	breaker_end(b);
+}
+
+static void
+who_fails_on_the_ramp_is_open_again_and_begins_from_the_bottom(void)
+{
+	struct breaker *b = breaker_closed_again(START_MS);
+	const int64_t late_ms = START_MS + RAMP_MS - 1, again_ms = late_ms + RESET_MS;
+	struct breaker_ticket t;
+
+	(void)call(b, BREAKER_FAILED, VOLUME, late_ms);
+	CU_ASSERT_EQUAL(view(b, late_ms).state, BREAKER_OPEN);
+	CU_ASSERT_EQUAL(admitted(b, late_ms), 0);
+	CU_ASSERT_EQUAL(view(b, late_ms).admitted_pct, 0);
+	CU_ASSERT_TRUE(probe(b, again_ms, &t));
+	CU_ASSERT_EQUAL(admitted(b, again_ms), 0); /* the leased probe, and nobody beside it */
+	(void)breaker_report(b, &rules, &t, BREAKER_ANSWERED, again_ms);
+	CU_ASSERT_TRUE(is_about(admitted(b, again_ms), 100));
+	breaker_end(b);
+}
+
+static void
+a_new_one_and_one_that_was_only_suspended_have_no_ramp(void)
+{
+	struct breaker *fresh = breaker_make(), *b = breaker_suspended(START_MS);
+	struct breaker_ticket t;
+
+	CU_ASSERT_EQUAL(admitted(fresh, 0), 1000);
+	CU_ASSERT_EQUAL(admitted(b, START_MS), 0);
+	CU_ASSERT_TRUE(probe(b, START_MS, &t));
+	(void)breaker_report(b, &rules, &t, BREAKER_ANSWERED, START_MS);
+	CU_ASSERT_EQUAL(admitted(b, START_MS), 1000);
+	CU_ASSERT_EQUAL(view(b, START_MS).admitted_pct, 100);
+	breaker_end(b);
+	breaker_end(fresh);
+}
+
+static void
+what_a_person_orders_goes_before_the_ramp(void)
+{
+	struct breaker *b = breaker_closed_again(START_MS), *given = breaker_opened(START_MS);
+
+	breaker_force(b, BREAKER_FORCED_CLOSED, START_MS);
+	CU_ASSERT_EQUAL(admitted(b, START_MS), 1000);
+	breaker_force(b, BREAKER_FORCED_OPEN, START_MS);
+	CU_ASSERT_EQUAL(admitted(b, START_MS), 0);
+	breaker_force(given, BREAKER_FORCED_CLOSED, START_MS);
+	breaker_force(given, BREAKER_AUTO, START_MS + 1); /* all have passed already */
+	CU_ASSERT_EQUAL(admitted(given, START_MS + 1), 1000);
+	breaker_end(given);
+	breaker_end(b);
+}
+
+/*
  * Forced.
  */
 static void
@@ -436,6 +534,11 @@ UNIT_SUITE(breaker, TEST(below_the_volume_nothing_opens), TEST(below_the_rate_no
     TEST(a_suspended_one_is_probed_at_once_and_then_at_intervals),
     TEST(a_killed_prober_of_a_suspended_one_is_followed_by_another),
     TEST(a_half_open_probe_that_stalls_suspends), TEST(nothing_is_probed_while_nothing_is_wrong),
+    TEST(closed_again_it_lets_a_growing_share_of_the_calls_through),
+    TEST(a_clock_that_is_behind_its_closers_lets_the_least_share_through),
+    TEST(who_fails_on_the_ramp_is_open_again_and_begins_from_the_bottom),
+    TEST(a_new_one_and_one_that_was_only_suspended_have_no_ramp),
+    TEST(what_a_person_orders_goes_before_the_ramp),
     TEST(forced_open_nothing_passes_and_given_back_it_goes_on_as_before),
     TEST(forced_closed_all_passes_and_is_counted_but_nothing_opens),
     TEST(forcing_in_the_middle_of_a_probe_leaves_nothing_stuck), TEST(words_say_what_a_call_meets));

@@ -78,7 +78,8 @@ others_go_on(const struct walk *w, struct breaker *copy)
 	if (!enter(copy, later_ms, &t))
 		return false;
 	(void)breaker_report(copy, &rules, &t, BREAKER_ANSWERED, later_ms);
-	return good && view(copy, later_ms).state == BREAKER_CLOSED;
+	return good && view(copy, later_ms).state == BREAKER_CLOSED &&
+	       admitted(copy, later_ms) >= 100 && admitted(copy, later_ms + RAMP_MS) == 1000;
 }
 
 static void

@@ -255,7 +255,24 @@ the_serial_may_go_around(void)
 	flights_end(f, 8);
 }
 
-UNIT_SUITE(flight, TEST(a_size_that_is_no_power_of_two_is_refused),
+static void
+usage_counts_what_flies_and_not_what_has_landed(void)
+{
+	struct flights *f = flights_of(64);
+	const struct flight_ticket a = lead(f, KEY(1), 3, NOW_MS);
+	uint32_t flying = 0;
+
+	(void)lead(f, KEY(2), 4, NOW_MS);
+	CU_ASSERT_EQUAL(flight_usage(f, &flying), 64);
+	CU_ASSERT_EQUAL(flying, 2);
+	CU_ASSERT_TRUE(land(f, KEY(1), &a, FLIGHT_STORED));
+	(void)flight_usage(f, &flying);
+	CU_ASSERT_EQUAL(flying, 1);
+	flights_end(f, 64);
+}
+
+UNIT_SUITE(flight, TEST(usage_counts_what_flies_and_not_what_has_landed),
+    TEST(a_size_that_is_no_power_of_two_is_refused),
     TEST(the_first_leads_and_the_others_wait_for_it),
     TEST(a_landing_rings_every_waiting_member_and_no_other), TEST(waiters_read_how_it_ended),
     TEST(after_a_landing_the_next_leads_and_old_tickets_see_it_gone),

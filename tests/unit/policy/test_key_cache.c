@@ -269,7 +269,23 @@ of_many_writers_at_once_nobody_ever_reads_a_mixture(void)
 	close_cache();
 }
 
-UNIT_SUITE(key_cache, TEST(sizes_are_powers_of_two),
+static void
+usage_counts_good_keys_and_others(void)
+{
+	uint32_t used = 1;
+
+	open_cache();
+	CU_ASSERT_EQUAL(key_cache_usage(cache, &used), 2 * SLOTS);
+	CU_ASSERT_EQUAL(used, 0);
+	keep(1, good("acme", 100));
+	keep(2, bad(100));
+	keep(2, bad(200));
+	(void)key_cache_usage(cache, &used);
+	CU_ASSERT_EQUAL(used, 2);
+	close_cache();
+}
+
+UNIT_SUITE(key_cache, TEST(sizes_are_powers_of_two), TEST(usage_counts_good_keys_and_others),
     TEST(what_was_kept_is_found_and_nothing_else_is),
     TEST(a_later_answer_replaces_an_earlier_one_and_never_the_other_way),
     TEST(a_flood_of_invented_keys_drives_out_no_good_one),

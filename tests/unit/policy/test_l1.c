@@ -25,7 +25,9 @@ static void
 what_was_stored_is_found_with_its_times(void)
 {
 	struct l1 *l = cache_of(MIB);
-	const struct l1_times times = { .stored = 900, .fresh_until = 2000, .stale_until = 3000 };
+	const struct l1_times times = {
+		.stored = 900, .fresh_until = 2000, .stale_until = 3000, .cost_us = 4000000000u
+	};
 	struct l1_times found;
 	struct l1_tags tags;
 	struct slice value;
@@ -41,6 +43,7 @@ what_was_stored_is_found_with_its_times(void)
 	CU_ASSERT_EQUAL(found.stored, 900);
 	CU_ASSERT_EQUAL(found.fresh_until, 2000);
 	CU_ASSERT_EQUAL(found.stale_until, 3000);
+	CU_ASSERT_EQUAL(found.cost_us, 4000000000u);
 	CU_ASSERT_EQUAL(l1_get(l, SLICE("other"), NOW_MS, 0, &a, &value, &found), L1_MISS);
 	CU_ASSERT_PTR_NULL(value.ptr);
 	arena_free(&a);
@@ -51,7 +54,7 @@ static void
 time_makes_it_stale_then_error_only_then_gone(void)
 {
 	struct l1 *l = cache_of(MIB);
-	const struct l1_times times = { 1000, 2000, 3000, 4000 };
+	const struct l1_times times = { 1000, 2000, 3000, 4000, 5 };
 	struct l1_tags tags;
 	uint32_t evicted;
 

@@ -97,6 +97,22 @@ a_lease_that_has_ended_is_nobodys_but_may_be_given_back_once(void)
 }
 
 static void
+a_lease_may_be_given_back_before_its_end_and_leaves_nothing_known(void)
+{
+	struct leases *l = fresh();
+
+	put(l, client, 5, now + 1000, 70);
+	CU_ASSERT_EQUAL(take(l, client, now), ERR_OK);
+	CU_ASSERT_EQUAL(lease_reclaim_early(l, client), 4);
+	CU_ASSERT_EQUAL(lease_reclaim_early(l, client), 0);
+	CU_ASSERT_EQUAL(take(l, client, now), ERR_NOT_FOUND);
+	lease_refuse(l, client, now, now + 1000);
+	CU_ASSERT_EQUAL(lease_reclaim_early(l, client), 0);
+	CU_ASSERT_EQUAL(take(l, client, now), ERR_LIMITED);
+	free(l);
+}
+
+static void
 a_new_grant_does_not_wake_tokens_that_have_ended(void)
 {
 	struct leases *l = fresh();
@@ -295,6 +311,7 @@ UNIT_SUITE(lease, TEST(nothing_is_known_of_a_new_client),
     TEST(exactly_the_leased_tokens_are_there_and_only_for_their_client),
     TEST(grants_add_up_and_the_later_end_counts),
     TEST(a_lease_that_has_ended_is_nobodys_but_may_be_given_back_once),
+    TEST(a_lease_may_be_given_back_before_its_end_and_leaves_nothing_known),
     TEST(a_new_grant_does_not_wake_tokens_that_have_ended), TEST(what_comes_late_is_lost),
     TEST(over_the_limit_is_remembered_until_then), TEST(a_refusal_does_not_take_tokens_away),
     TEST(after_all_that_there_was_comes_a_pause), TEST(a_crowd_behind_a_refusal_asks_once),

@@ -74,6 +74,14 @@ reclaim(void *arg)
 	w->reclaimed += lease_reclaim(w->leases, client, grant.until_ms);
 }
 
+static void
+reclaim_early(void *arg)
+{
+	struct walk *w = arg;
+
+	w->reclaimed += lease_reclaim_early(w->leases, client);
+}
+
 static unsigned
 drain(struct walk *w)
 {
@@ -150,6 +158,32 @@ what_is_reclaimed_is_gone_wherever_it_is_stopped(void)
 	}
 }
 
+/* Who leaves takes the tokens away while a sibling takes one: each token is with one of them. */
+static void
+what_a_leaving_one_reclaims_and_a_sibling_takes_is_all_there_was(void)
+{
+	struct walk *w = walk_begin();
+	const unsigned steps = step_count(reclaim_early, w);
+
+	walk_end(w);
+	for (unsigned at = 0; at <= steps; at++) {
+		struct step s;
+		unsigned siblings;
+
+		w = walk_begin();
+		lease_put(w->leases, client, now, &grant);
+		s = step_start(reclaim_early, w);
+		(void)step_on(&s, at);
+		siblings = take(w->leases);
+		step_to_end(&s);
+		CU_ASSERT_TRUE(s.well);
+		CU_ASSERT_EQUAL(siblings + w->reclaimed, PUT);
+		CU_ASSERT_EQUAL(drain(w), 0);
+		walk_end(w);
+	}
+}
+
 UNIT_SUITE(lease_steps, TEST(killed_at_any_instruction_it_adds_no_token),
     TEST(stopped_at_any_instruction_it_holds_nobody_up_and_loses_nothing),
-    TEST(what_is_reclaimed_is_gone_wherever_it_is_stopped));
+    TEST(what_is_reclaimed_is_gone_wherever_it_is_stopped),
+    TEST(what_a_leaving_one_reclaims_and_a_sibling_takes_is_all_there_was));

@@ -532,7 +532,27 @@ the_now_of_a_process_that_was_stopped_gains_nothing(void)
 	free(l);
 }
 
-UNIT_SUITE(limiter, TEST(only_powers_of_two_within_bounds_have_a_size),
+static void
+usage_counts_who_has_taken_until_their_buckets_are_full_again(void)
+{
+	enum { SLOTS_OF_USAGE = 1 << 14, CLIENTS = 4000 };
+	const struct limiter_rule r = bucket_of(10, second, 10);
+	struct limiter *l = table_new(SLOTS_OF_USAGE);
+	uint32_t used = 1;
+
+	CU_ASSERT_EQUAL(limiter_usage(l, second, &used), SLOTS_OF_USAGE);
+	CU_ASSERT_EQUAL(used, 0);
+	for (uint64_t key = 1; key <= CLIENTS; key++)
+		(void)take(l, &r, key, second);
+	(void)limiter_usage(l, second, &used);
+	CU_ASSERT_TRUE(used > CLIENTS * 3 / 4 && used < CLIENTS * 5 / 4);
+	(void)limiter_usage(l, 10 * second, &used);
+	CU_ASSERT_EQUAL(used, 0);
+	free(l);
+}
+
+UNIT_SUITE(limiter, TEST(usage_counts_who_has_taken_until_their_buckets_are_full_again),
+    TEST(only_powers_of_two_within_bounds_have_a_size),
     TEST(a_new_client_may_take_the_whole_burst_and_no_more),
     TEST(each_answer_tells_what_is_left_and_when_it_is_whole_again),
     TEST(a_refused_request_costs_nothing), TEST(three_a_second_is_three_a_second_for_ever),

@@ -14,6 +14,7 @@
 #include "http/address.h"
 #include "http/endpoint.h"
 #include "runtime/worker_env.h"
+#include "service/otel_settings.h"
 #include "tests/support/unit.h"
 
 enum { PATH_BYTES = 4300, ENVIRONMENT_MAX = 16 };
@@ -388,12 +389,36 @@ databases_are_of_one_kind_and_writes_go_to_one_place(void)
 	drop();
 }
 
-static void
-what_comes_later_is_said_and_never_ignored(void)
+/* The value of ${name} in the environment of a child, or NULL. */
+static const char *
+among(char *const *env, const char *name)
 {
-	CU_ASSERT_EQUAL(load(ENV("OTEL_SERVICE_NAME=weir"), NULL), ERR_OK);
+	const size_t n = strlen(name);
+
+	for (size_t i = 0; env[i] != NULL; i++)
+		if (strncmp(env[i], name, n) == 0 && env[i][n] == '=')
+			return env[i] + n + 1;
+	return NULL;
+}
+
+static void
+what_opentelemetry_is_told_is_read_by_its_own_rules(void)
+{
+	char **env;
+
+	CU_ASSERT_EQUAL(load(ENV("OTEL_BSP_SCHEDULE_DELAY=soon", "OTEL_LOGS_EXPORTER=otlp",
+				 "OTEL_EXPORTER_OTLP_ENDPOINT=http://collector:4318"),
+			    NULL),
+	    ERR_OK);
 	CU_ASSERT_EQUAL(faults.errors, 0);
-	CU_ASSERT_EQUAL(faults_with("later version", NULL, NULL), 1);
+	CU_ASSERT_EQUAL(faults_with("OTEL_BSP_SCHEDULE_DELAY", "it is ignored", NULL), 1);
+	CU_ASSERT_EQUAL(faults_with("OTEL_LOGS_EXPORTER", "has no effect", NULL), 1);
+	CU_ASSERT_EQUAL(faults.count, 2);
+	CU_ASSERT_TRUE(config->otel->traces.on);
+	env = config_environment(config, ENV("OTEL_LOGS_EXPORTER=none"));
+	CU_ASSERT_PTR_NOT_NULL_FATAL(env);
+	CU_ASSERT_STRING_EQUAL(among(env, "OTEL_LOGS_EXPORTER"), "otlp");
+	free(env);
 	drop();
 }
 
@@ -425,18 +450,6 @@ what_kafka_is_told_is_checked_by_its_own_library(void)
 	CU_ASSERT_EQUAL(load(ENV("WEIR_ACK=kafka"), NULL), ERR_INVALID);
 	CU_ASSERT_EQUAL(faults_with("WEIR_ACK", "KAFKA_BROKERS", NULL), 1);
 	drop();
-}
-
-/* The value of ${name} in the environment of a child, or NULL. */
-static const char *
-among(char *const *env, const char *name)
-{
-	const size_t n = strlen(name);
-
-	for (size_t i = 0; env[i] != NULL; i++)
-		if (strncmp(env[i], name, n) == 0 && env[i][n] == '=')
-			return env[i] + n + 1;
-	return NULL;
 }
 
 static void
@@ -610,7 +623,7 @@ UNIT_SUITE(config, TEST(with_nothing_set_it_is_the_embedded_default),
     TEST(units_may_be_written_and_a_bare_number_has_that_of_the_table),
     TEST(an_empty_value_is_the_default_and_wins_like_any_other), TEST(a_value_can_come_from_a_file),
     TEST(a_secret_is_shown_to_nobody), TEST(databases_are_of_one_kind_and_writes_go_to_one_place),
-    TEST(what_comes_later_is_said_and_never_ignored),
+    TEST(what_opentelemetry_is_told_is_read_by_its_own_rules),
     TEST(what_kafka_is_told_is_checked_by_its_own_library),
     TEST(a_password_for_kafka_comes_from_a_file_and_goes_to_the_children),
     TEST(an_unknown_name_of_ours_suggests_the_nearest),

@@ -6,10 +6,13 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/socket.h>
 #include <sys/un.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "client/fcgi.h"
@@ -335,7 +338,62 @@ test_a_fast_stop_closes_all_but_what_is_in_hand(void)
 	hall_close(&h);
 }
 
-UNIT_SUITE(reactor, TEST(test_a_kept_connection_carries_one_request_after_the_other),
+/* Descriptors that all epoll sets of this process watch. */
+static unsigned
+watched(void)
+{
+	unsigned n = 0;
+
+	for (int fd = 0; fd < 1024; fd++) {
+		char path[64], line[256];
+		FILE *f;
+
+		(void)snprintf(path, sizeof path, "/proc/self/fdinfo/%d", fd);
+		f = fopen(path, "r");
+		while (f != NULL && fgets(line, sizeof line, f) != NULL)
+			n += strncmp(line, "tfd:", 4) == 0;
+		if (f != NULL)
+			(void)fclose(f);
+	}
+	return n;
+}
+
+/*
+ * A supervisor forks while it is asked on its admin socket, and until the child's exec both have the connection: what
+ * was only closed stayed in the epoll set, and its next event was for freed memory.
+ */
+static void
+test_a_closed_connection_is_watched_no_more_though_a_child_still_has_it(void)
+{
+	struct hall h;
+	int front, status;
+	unsigned before;
+	pid_t child;
+
+	hall_open(&h);
+	before = watched();
+	front = front_open(&h);
+	put_request(front);
+	for (int i = 0; i < TURNS_MAX && h.requests < 1; i++)
+		reactor_turn(h.reactor, 5);
+	CU_ASSERT_EQUAL(watched(), before + 1);
+	child = fork();
+	if (child == 0) {
+		for (;;)
+			(void)pause();
+	}
+	(void)shutdown(front, SHUT_RDWR);
+	turn_until_no_connection(&h);
+	CU_ASSERT_EQUAL(watched(), before);
+	reactor_turn(h.reactor, 5);
+	(void)kill(child, SIGKILL);
+	CU_ASSERT_EQUAL(waitpid(child, &status, 0), child);
+	(void)close(front);
+	hall_close(&h);
+}
+
+UNIT_SUITE(reactor, TEST(test_a_closed_connection_is_watched_no_more_though_a_child_still_has_it),
+    TEST(test_a_kept_connection_carries_one_request_after_the_other),
     TEST(test_who_finishes_sending_with_the_request_is_answered_and_then_closed),
     TEST(test_who_leaves_together_with_the_request_is_known_to_be_gone),
     TEST(test_who_leaves_while_the_request_is_in_hand_is_gone_once),

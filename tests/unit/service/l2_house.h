@@ -96,7 +96,7 @@ static inline void
 l2_house_put(struct l2_house *h, const char *tag)
 {
 	const uint64_t hash = hash64(L2_SEED, tag, strlen(tag));
-	const struct l1_times times = { L2_NOW_MS, L2_NOW_MS + L2_LIFE_MS, 0, 0 };
+	const struct l1_times times = { L2_NOW_MS, L2_NOW_MS + L2_LIFE_MS, 0, 0, 0 };
 	struct l1_tags tags;
 	uint32_t evicted;
 

@@ -115,7 +115,7 @@ without_redis_there_is_no_second_level(void)
 
 	l2_house_open(&h, "unix:/none/1", NULL);
 	f = begin(&h, &e, "key", "");
-	CU_ASSERT_EQUAL(l2_get(&h.l2, &f, false, 1000, L2_NOW_MS, &h.a, &hit), L2_OFF);
+	CU_ASSERT_EQUAL(l2_get(&h.l2, &f, L2_STALE_DOES, 1000, L2_NOW_MS, &h.a, &hit), L2_OFF);
 	CU_ASSERT_PTR_NULL(hit.block.ptr);
 	CU_ASSERT_FALSE(f.leading);
 	l2_release(&h.l2, &f, L2_NOW_MS); /* nothing to give back */

@@ -16,6 +16,7 @@ static const struct copy_envelope sample = {
 	.fresh_ms = 3600000,
 	.stale_ms = 600000,
 	.error_ms = 86400000,
+	.cost_us = 4000000000u,
 	.generations = { "1764000000000001 1764000000000002", 33 },
 };
 
@@ -49,6 +50,7 @@ check_round_trip(struct slice block)
 	CU_ASSERT_EQUAL(e.fresh_ms, sample.fresh_ms);
 	CU_ASSERT_EQUAL(e.stale_ms, sample.stale_ms);
 	CU_ASSERT_EQUAL(e.error_ms, sample.error_ms);
+	CU_ASSERT_EQUAL(e.cost_us, sample.cost_us);
 	CU_ASSERT_TRUE(slice_eq(e.generations, sample.generations));
 	CU_ASSERT_TRUE(slice_eq(e.block, block));
 }

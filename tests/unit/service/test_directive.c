@@ -76,7 +76,7 @@ other_figures_are_another_bucket(void)
 static void
 later_directives_are_refused(void)
 {
-	static const char *const words[] = { "priority", "cors", "run" };
+	static const char *const words[] = { "cors", "run" };
 	char line[64], want[128];
 
 	for (size_t i = 0; i < sizeof words / sizeof *words; i++) {
@@ -85,6 +85,22 @@ later_directives_are_refused(void)
 		    "%s: comes with a later version, expected no such line", words[i]);
 		refuses_line(line, want);
 	}
+}
+
+static void
+a_priority_is_one_of_three(void)
+{
+	struct parsed p = takes("-- GET /t\nSELECT 1 AS n");
+
+	CU_ASSERT_EQUAL(p.e.priority, PRIORITY_NORMAL);
+	parsed_free(&p);
+	p = takes("-- GET /t\n-- priority: critical\nSELECT 1 AS n");
+	CU_ASSERT_EQUAL(p.e.priority, PRIORITY_CRITICAL);
+	parsed_free(&p);
+	p = takes("-- GET /t\n-- priority: bulk\nSELECT 1 AS n");
+	CU_ASSERT_EQUAL(p.e.priority, PRIORITY_BULK);
+	parsed_free(&p);
+	refuses_line("priority: high", "priority: \"high\", expected critical, normal or bulk");
 }
 
 static void
@@ -296,8 +312,8 @@ bad_tags_are_refused(void)
 UNIT_SUITE(directive, TEST(limits_are_read_in_all_forms),
     TEST(a_burst_makes_a_bucket_whatever_the_default_algorithm),
     TEST(other_figures_are_another_bucket), TEST(later_directives_are_refused),
-    TEST(a_write_names_its_topic_and_what_orders_it), TEST(a_directive_has_its_own_form),
-    TEST(values_of_directives_are_checked), TEST(a_read_may_vary_by_headers),
-    TEST(bad_limits_are_refused), TEST(bad_parameters_are_refused),
-    TEST(bad_names_of_parameters_are_refused), TEST(a_parameter_that_only_a_tag_uses_is_used),
-    TEST(bad_tags_are_refused));
+    TEST(a_priority_is_one_of_three), TEST(a_write_names_its_topic_and_what_orders_it),
+    TEST(a_directive_has_its_own_form), TEST(values_of_directives_are_checked),
+    TEST(a_read_may_vary_by_headers), TEST(bad_limits_are_refused),
+    TEST(bad_parameters_are_refused), TEST(bad_names_of_parameters_are_refused),
+    TEST(a_parameter_that_only_a_tag_uses_is_used), TEST(bad_tags_are_refused));

@@ -259,6 +259,27 @@ a_record_of_version_1_is_read_for_ever(void)
 	arena_free(&arena);
 }
 
+/* A tracestate makes it version 2; without one it stays what an older weir reads. */
+static void
+a_tracestate_is_carried_and_costs_the_version_only_where_it_is(void)
+{
+	struct event ev = { .endpoint = SLICE("ep"), .key = SLICE("k") };
+	struct event back;
+	struct slice record;
+
+	arena_init(&arena, 1 << 20);
+	CU_ASSERT_EQUAL_FATAL(event_encode(&ev, &arena, &record), ERR_OK);
+	CU_ASSERT_EQUAL(*record.ptr, 1);
+	ev.tracestate = SLICE("a=1,b=2");
+	CU_ASSERT_EQUAL_FATAL(event_encode(&ev, &arena, &record), ERR_OK);
+	CU_ASSERT_EQUAL(*record.ptr, 2);
+	CU_ASSERT_EQUAL_FATAL(event_decode(record, &arena, &back), ERR_OK);
+	CU_ASSERT_TRUE(slice_eq(back.tracestate, ev.tracestate));
+	record.len--;
+	CU_ASSERT_EQUAL(event_decode(record, &arena, &back), ERR_INVALID);
+	arena_free(&arena);
+}
+
 static void
 a_record_that_was_cut_or_prolonged_anywhere_is_refused(void)
 {
@@ -321,5 +342,6 @@ UNIT_SUITE(event, TEST(the_id_depends_on_each_part_and_where_it_ends),
     TEST(a_record_gives_back_what_was_written),
     TEST(values_come_in_the_order_that_the_endpoint_now_has),
     TEST(a_record_of_version_1_is_read_for_ever),
+    TEST(a_tracestate_is_carried_and_costs_the_version_only_where_it_is),
     TEST(a_record_that_was_cut_or_prolonged_anywhere_is_refused),
     TEST(no_flipped_bit_makes_the_reader_leave_the_record));

@@ -101,6 +101,27 @@ parameters_of_every_type_are_json_and_come_back_exactly(void)
 }
 
 static void
+a_trace_is_carried_and_who_sends_it_may_put_his_own_span_there(void)
+{
+	static const char sender[] = "00-0af7651916cd43dd8448eb211c80319c-00f067aa0ba902b7-01";
+	struct event ev = event_of(NULL, 0), back;
+	struct event_envelope env;
+
+	CU_ASSERT_EQUAL_FATAL(event_envelope_encode(&ev, NULL, &arena, &env), ERR_OK);
+	CU_ASSERT_PTR_NULL(header(&env, "tracestate").ptr);
+	ev.tracestate = SLICE("a=1");
+	CU_ASSERT_EQUAL_FATAL(event_encode(&ev, &arena, &ev.record), ERR_OK);
+	CU_ASSERT_TRUE(survives(&ev, &env));
+	CU_ASSERT_TRUE(slice_eq_cstr(header(&env, "tracestate"), "a=1"));
+	event_envelope_trace(&env, SLICE(sender));
+	CU_ASSERT_EQUAL_FATAL(
+	    event_envelope_decode(env.value, env.headers, env.header_count, &arena, &back), ERR_OK);
+	CU_ASSERT_TRUE(slice_eq_cstr(back.traceparent, sender));
+	CU_ASSERT_TRUE(slice_eq_cstr(back.tracestate, "a=1"));
+	arena_free(&arena);
+}
+
+static void
 an_event_without_parameters_is_an_empty_object(void)
 {
 	struct event ev = event_of(NULL, 0);
@@ -268,6 +289,7 @@ damaged_bytes_are_refused_or_are_an_event_and_never_crash(void)
 }
 
 UNIT_SUITE(event_envelope, TEST(parameters_of_every_type_are_json_and_come_back_exactly),
+    TEST(a_trace_is_carried_and_who_sends_it_may_put_his_own_span_there),
     TEST(an_event_without_parameters_is_an_empty_object),
     TEST(what_json_cannot_carry_exactly_goes_as_a_record),
     TEST(the_partition_key_is_the_parameter_that_the_file_names),

@@ -21,6 +21,8 @@ struct fake_kafka {
 	enum err produced;   /* what the next produce() says */
 	uint32_t fails_at;   /* a fatal error when so many were taken; 0: never */
 	uint32_t refuses_at; /* a bad report for this one; 0: never */
+	uint32_t made_at;    /* topics are there when asked for so often; 0: always were */
+	uint32_t asked;
 };
 
 struct kafka_producer { /* the fake's own */
@@ -55,6 +57,15 @@ fake_close(struct kafka_producer **pp)
 {
 	free(*pp);
 	*pp = NULL;
+}
+
+static enum err
+fake_prepare(struct kafka_producer *p, int64_t timeout_ms)
+{
+	(void)p;
+	(void)timeout_ms;
+	kafka->asked++;
+	return kafka->asked < kafka->made_at ? ERR_NOT_FOUND : ERR_OK;
 }
 
 static enum err
@@ -106,8 +117,8 @@ fake_failed(struct kafka_producer *p)
 	return p->failed;
 }
 
-static const struct forward_driver fake = { fake_open, fake_close, fake_produce, fake_poll,
-	fake_failed };
+static const struct forward_driver fake = { fake_open, fake_close, fake_prepare, fake_produce,
+	fake_poll, fake_failed };
 
 static void *
 shared_memory(size_t bytes)
@@ -344,6 +355,34 @@ more_than_a_window_goes_in_pieces(void)
 }
 
 static void
+events_do_not_wait_until_the_topics_are_known(void)
+{
+	open_fresh();
+	kafka->made_at = UINT32_MAX;
+	accept_many("k", 5);
+	forward_all();
+	CU_ASSERT_TRUE(has_all("k", 5));
+	close_all();
+}
+
+static void
+a_producer_asks_a_few_times_at_first_and_then_no_more(void)
+{
+	open_fresh();
+	kafka->made_at = 3;
+	for (int i = 0; i < STEPS_MAX && kafka->asked < 6; i++)
+		(void)forward_step(f);
+	step_some(8); /* of a quarter of a second each */
+	CU_ASSERT_EQUAL(kafka->asked, 6);
+	kafka->fails_at = 2;
+	accept_many("k", 5);
+	forward_all();
+	CU_ASSERT_TRUE(kafka->asked > 6); /* by the next producer */
+	CU_ASSERT_TRUE(has_all("k", 5));
+	close_all();
+}
+
+static void
 die_at(void *ctx, enum forward_arrow arrow)
 {
 	const enum forward_arrow *at = ctx;
@@ -398,4 +437,6 @@ UNIT_SUITE(forward, TEST(the_log_is_sent_in_its_order_and_once_and_is_empty_then
     TEST(a_fatal_error_of_the_producer_begins_again_behind_what_was_delivered),
     TEST(while_kafka_is_away_events_stay_and_the_stall_is_shown_and_ends),
     TEST(an_event_that_is_too_large_stops_it_before_that_event_and_not_before_the_others),
-    TEST(more_than_a_window_goes_in_pieces), TEST(killed_between_any_two_steps_nothing_is_lost));
+    TEST(more_than_a_window_goes_in_pieces), TEST(events_do_not_wait_until_the_topics_are_known),
+    TEST(a_producer_asks_a_few_times_at_first_and_then_no_more),
+    TEST(killed_between_any_two_steps_nothing_is_lost));

@@ -8,7 +8,9 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "base/arena.h"
 #include "base/log.h"
+#include "telemetry/span.h"
 #include "tests/support/unit.h"
 
 enum { NOW_MS = 5000000, RESET_MS = 4000, LEASE_MS = 700, VOLUME = 10, CROWD = 8 };
@@ -17,7 +19,8 @@ static const struct breaker_rules rules = { .slow_ms = 100,
 	.failure_pct = 50,
 	.reset_ms = RESET_MS,
 	.volume = VOLUME,
-	.probe_lease_ms = LEASE_MS };
+	.probe_lease_ms = LEASE_MS,
+	.ramp_ms = 10000 };
 
 static char log_path[4200];
 
@@ -300,6 +303,57 @@ a_call_that_was_not_made_says_nothing(void)
 	guards_end(g);
 }
 
+static void
+on_the_ramp_a_share_of_the_requests_goes_the_way_of_an_open_breaker(void)
+{
+	struct guards *g = guards_make();
+	const struct guard read = guard_named(g, "read-1", true);
+	const int64_t closed_ms = NOW_MS + RESET_MS;
+	struct guard_pass pass;
+	unsigned early = 0, late = 0;
+
+	calls(&read, ERR_IO, VOLUME, NOW_MS);
+	CU_ASSERT_FALSE(guard_admits(&read, closed_ms));
+	CU_ASSERT_EQUAL(guard_probe(&read, closed_ms, &pass), ERR_OK);
+	guard_leave(&read, &pass, ERR_OK, closed_ms);
+	for (int i = 0; i < 10000; i++) {
+		early += guard_admits(&read, closed_ms);
+		late += guard_admits(&read, closed_ms + 5000);
+	}
+	/* 10 % and 55 %; the bounds are six deviations away. */
+	CU_ASSERT_TRUE(early > 820 && early < 1180);
+	CU_ASSERT_TRUE(late > 5200 && late < 5800);
+	CU_ASSERT_TRUE(guard_is_up(&read));
+	CU_ASSERT_EQUAL(guard_enter(&read, closed_ms, &pass), ERR_OK); /* who comes one by one */
+	CU_ASSERT_TRUE(guard_admits(&read, closed_ms + 10000));
+	guards_end(g);
+}
+
+static void
+a_change_of_state_is_an_event_of_the_request_that_made_it(void)
+{
+	struct guards *g = guards_make();
+	const struct guard redis = guard_named(g, "redis-1", true);
+	struct span_recorder r = { 0 };
+	struct arena a;
+
+	arena_init(&a, 65536);
+	r.arena = &a;
+	(void)span_record(&r);
+	(void)call(&redis, ERR_OK, NOW_MS, 0);
+	CU_ASSERT_PTR_NULL(r.events);
+	(void)call(&redis, ERR_TIMEOUT, NOW_MS, 20);
+	(void)span_record(NULL);
+	CU_ASSERT_EQUAL(r.event_count, 1);
+	CU_ASSERT_PTR_NOT_NULL_FATAL(r.events);
+	CU_ASSERT_STRING_EQUAL(r.events->name, "breaker");
+	CU_ASSERT_PTR_NOT_NULL_FATAL(r.events->attrs);
+	CU_ASSERT_EQUAL(r.events->attrs->key, SPAN_KEY_WEIR_BREAKER_NAME);
+	CU_ASSERT_TRUE(slice_eq_cstr(r.events->attrs->text, "redis-1"));
+	arena_free(&a);
+	guards_end(g);
+}
+
 /*
  * The log.
  */
@@ -322,6 +376,7 @@ many_failing_processes_log_one_line_with_its_figures(void)
 	CU_ASSERT_EQUAL(logged("read-1", ""), 1);
 	CU_ASSERT_EQUAL(logged("from=closed", "to=open"), 1);
 	CU_ASSERT_EQUAL(logged("slow=0", "failures="), 1);
+	CU_ASSERT_EQUAL(logged("from=closed to=open", "failure_pct=100"), 1);
 	guards_end(g);
 }
 
@@ -375,6 +430,8 @@ UNIT_SUITE(guard, TEST(a_name_is_one_row_for_all_who_open_it),
     TEST(a_suspended_one_is_back_when_a_probe_outside_of_requests_has_answered),
     TEST(a_request_is_the_probe_only_where_nobody_probes_outside),
     TEST(a_call_that_was_not_made_says_nothing),
+    TEST(on_the_ramp_a_share_of_the_requests_goes_the_way_of_an_open_breaker),
+    TEST(a_change_of_state_is_an_event_of_the_request_that_made_it),
     TEST(many_failing_processes_log_one_line_with_its_figures),
     TEST(each_change_of_state_is_one_line),
     TEST(an_order_is_obeyed_and_logged_once_and_an_unknown_name_is_said));

@@ -3,11 +3,14 @@
 
 #include <poll.h>
 #include <signal.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/un.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -40,6 +43,21 @@ serve(const struct house *h)
 	_exit(127);
 }
 
+/* Its socket's file is there a moment before anybody listens. */
+static bool
+answers(const struct house *h)
+{
+	struct sockaddr_un address = { .sun_family = AF_UNIX };
+	const int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	bool connected;
+
+	CU_ASSERT_FATAL(fd != -1 && strlen(h->path) < sizeof address.sun_path);
+	memcpy(address.sun_path, h->path, strlen(h->path));
+	connected = connect(fd, (const struct sockaddr *)&address, sizeof address) == 0;
+	(void)close(fd);
+	return connected;
+}
+
 static void
 open_house(struct house *h)
 {
@@ -61,10 +79,9 @@ open_house(struct house *h)
 	h->pid = fork();
 	if (h->pid == 0)
 		serve(h);
-	while (access(h->path, F_OK) == -1 && clock_mono_ms() < until &&
-	       waitpid(h->pid, NULL, WNOHANG) == 0)
+	while (!answers(h) && clock_mono_ms() < until && waitpid(h->pid, NULL, WNOHANG) == 0)
 		(void)poll(NULL, 0, 5);
-	CU_ASSERT_EQUAL_FATAL(access(h->path, F_OK), 0);
+	CU_ASSERT_FATAL(answers(h));
 	h->guards = o.guards = aligned_alloc(ALIGN, guards_size());
 	guards_init(h->guards);
 	CU_ASSERT_EQUAL_FATAL(shards_open(&o, &h->shards), ERR_OK);

@@ -104,7 +104,27 @@ struct stall {
 	int listening;
 	pthread_t thread;
 	_Atomic bool serves, ends;
+	_Atomic unsigned drops; /* of so many calls the connection ends instead of an answer */
+	_Atomic unsigned asked;
 };
+
+/* A connection has something to say. */
+static void
+stall_answer(struct stall *s, struct pollfd *p)
+{
+	char bytes[512];
+
+	if (recv(p->fd, bytes, sizeof bytes, 0) <= 0)
+		return;
+	s->asked++;
+	if (s->drops == 0) {
+		(void)send(p->fd, "+PONG\r\n", 7, MSG_NOSIGNAL);
+		return;
+	}
+	s->drops--;
+	(void)close(p->fd);
+	p->fd = -1; /* which poll() passes over */
+}
 
 static void *
 stall_run(void *arg)
@@ -112,7 +132,6 @@ stall_run(void *arg)
 	struct stall *s = arg;
 	struct pollfd p[CONNECTIONS_MAX] = { { .fd = s->listening, .events = POLLIN } };
 	nfds_t n = 1;
-	char bytes[512];
 
 	while (!s->ends) {
 		if (!s->serves) {
@@ -125,11 +144,12 @@ stall_run(void *arg)
 			p[n++] = (struct pollfd){ .fd = accept(s->listening, NULL, NULL),
 				.events = POLLIN };
 		for (nfds_t i = 1; i < n; i++)
-			if (p[i].revents & POLLIN && recv(p[i].fd, bytes, sizeof bytes, 0) > 0)
-				(void)send(p[i].fd, "+PONG\r\n", 7, MSG_NOSIGNAL);
+			if (p[i].revents & POLLIN)
+				stall_answer(s, &p[i]);
 	}
 	while (--n > 0)
-		(void)close(p[n].fd);
+		if (p[n].fd != -1)
+			(void)close(p[n].fd);
 	return NULL;
 }
 
@@ -213,6 +233,46 @@ connections_are_kept_and_dead_ones_replaced(void)
 	free(g);
 }
 
+static enum err
+eval_on_shard(struct shards *s, const struct redis_script *script)
+{
+	struct redis_reply *reply;
+	const enum err rc = shards_eval(s, 0, script, NULL, 0, NULL, 0, clock_mono_ms(), &reply);
+
+	redis_reply_free(&reply);
+	return rc;
+}
+
+/* As when Redis closes what lay idle, at the very moment when it is used. */
+static void
+a_kept_connection_that_ends_in_a_call_is_replaced_once_for_what_may_run_twice(void)
+{
+	static const struct redis_script once = { .name = "once", .text = "return 1" };
+	static const struct redis_script twice = {
+		.name = "twice", .text = "return 2", .repeatable = true
+	};
+	struct stall stall = { 0 };
+	struct guards *g = new_guards();
+	struct shards *s;
+
+	stall_start(&stall, true);
+	s = open_shards(stall.url, g);
+	CU_ASSERT_EQUAL(ping_shard(s), ERR_OK);
+	stall.drops = 1;
+	CU_ASSERT_EQUAL(eval_on_shard(s, &twice), ERR_OK);
+	CU_ASSERT_EQUAL(stall.asked, 3);
+	stall.drops = 1;
+	CU_ASSERT_EQUAL(eval_on_shard(s, &once), ERR_IO);
+	CU_ASSERT_EQUAL(stall.asked, 4);
+	CU_ASSERT_EQUAL(ping_shard(s), ERR_OK);
+	stall.drops = 2; /* the new one as well: that is Redis, and not the connection */
+	CU_ASSERT_EQUAL(ping_shard(s), ERR_IO);
+	CU_ASSERT_EQUAL(stall.asked, 7);
+	shards_close(&s);
+	stall_end(&stall);
+	free(g);
+}
+
 static void
 a_name_that_nobody_resolves_is_unavailable_at_once(void)
 {
@@ -228,4 +288,5 @@ UNIT_SUITE(shards, TEST(owners_are_spread_and_the_order_of_the_urls_is_free),
     TEST(a_shard_that_is_taken_away_moves_nobody_else),
     TEST(a_shard_that_missed_a_deadline_is_not_waited_for_until_a_probe_has_answered),
     TEST(connections_are_kept_and_dead_ones_replaced),
+    TEST(a_kept_connection_that_ends_in_a_call_is_replaced_once_for_what_may_run_twice),
     TEST(a_name_that_nobody_resolves_is_unavailable_at_once));

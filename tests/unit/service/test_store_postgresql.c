@@ -12,6 +12,7 @@
 #include "service/copy.h"
 #include "service/guard.h"
 #include "service/pg_fleet.h"
+#include "service/retries.h"
 #include "service/store.h"
 #include "telemetry/scoreboard.h"
 #include "tests/support/postgres.h"
@@ -351,6 +352,33 @@ who_gives_a_server_only_a_moment_suspends_it_for_nobody(void)
 	(void)close(fd);
 }
 
+/* The budget of the host is used up by others meanwhile. */
+static void
+without_a_budget_for_retries_the_first_failure_is_the_answer(void)
+{
+	void *budgets = aligned_alloc(64, retries_size());
+	struct retries retries = { 0 };
+	struct store_options o;
+	struct bench b;
+
+	CU_ASSERT_PTR_NOT_NULL_FATAL(budgets);
+	retries_init(budgets);
+	retries.budget = retries_budget(budgets, RETRY_DATABASE);
+	bench_open(&b, 1, true); /* nobody listens on port 1 */
+	store_close(&b.store);
+	o = options_of(&b);
+	o.retries = &retries;
+	CU_ASSERT_EQUAL_FATAL(store_open(&o, &b.store), ERR_OK);
+	store_wait(b.store, clock_mono_ms() + 5000);
+	gives(&b, "-- GET /t\nSELECT 1 AS n", "[{\"n\":1}]");
+	for (int i = 0; i < RETRIES_FLOOR; i++)
+		(void)retries_again(&retries, 1, 0, clock_mono_ms() + 60000);
+	fails(&b, "-- GET /t\nSELECT 2 AS n", ERR_UNAVAILABLE);
+	gives(&b, "-- GET /t\n-- read: primary\nSELECT 3 AS n", "[{\"n\":3}]");
+	bench_close(&b);
+	free(budgets);
+}
+
 static void
 with_nobody_there_it_is_unavailable_at_once(void)
 {
@@ -461,6 +489,7 @@ UNIT_SUITE(store_postgresql, TEST(rows_become_json_by_the_types_that_the_server_
     TEST(a_crowd_shares_few_connections),
     TEST(a_mute_replica_is_left_for_the_primary_and_then_not_waited_for),
     TEST(who_gives_a_server_only_a_moment_suspends_it_for_nobody),
+    TEST(without_a_budget_for_retries_the_first_failure_is_the_answer),
     TEST(with_nobody_there_it_is_unavailable_at_once),
     TEST(replicas_that_keep_up_come_first_and_those_that_lag_last),
     TEST(a_primary_that_is_listed_among_the_replicas_is_asked_as_the_primary),

@@ -347,24 +347,7 @@ members_killed_at_any_instruction_lose_and_double_nothing(void)
 	house_close(h);
 }
 
-static void
-every_counter_has_a_name_a_unit_and_a_sentence(void)
-{
-	unsigned bad = 0;
-
-	for (size_t i = 0; i < METRIC__COUNT; i++) {
-		const struct metric_info *m = &metric_infos[i];
-
-		bad += strncmp(m->name, "weir_", 5) != 0 || *m->unit == '\0';
-		bad += m->help[strlen(m->help) - 1] != '.';
-		bad += m->type == METRIC_TYPE_COUNTER &&
-		       strcmp(m->name + strlen(m->name) - 6, "_total") != 0;
-	}
-	CU_ASSERT_EQUAL(bad, 0);
-}
-
-UNIT_SUITE(scoreboard, TEST(every_counter_has_a_name_a_unit_and_a_sentence),
-    TEST(a_free_slot_shows_nobody), TEST(a_member_is_seen_with_all_it_tells),
+UNIT_SUITE(scoreboard, TEST(a_free_slot_shows_nobody), TEST(a_member_is_seen_with_all_it_tells),
     TEST(who_leaves_is_seen_no_more_but_his_counts_stay),
     TEST(no_more_than_256_can_be_alive_at_once),
     TEST(a_killed_member_still_tells_what_it_did_until_its_slot_is_taken_over),

@@ -188,8 +188,30 @@ test_our_own_output_is_a_valid_parent(void)
 	CU_ASSERT_TRUE(second.random);
 }
 
+static void
+test_what_was_stored_is_read_again_as_a_parent(void)
+{
+	static const uint8_t zero[SPAN_ID_BYTES];
+	struct trace_context t;
+	char text[2 * SPAN_ID_BYTES + 1];
+
+	CU_ASSERT_TRUE(trace_read(SLICE(PARENT), &t));
+	CHECK_TEXT("parent", hex(t.parent_id, SPAN_ID_BYTES, text), PARENT_ID);
+	CU_ASSERT_TRUE(t.has_parent && t.sampled);
+	CU_ASSERT_EQUAL(memcmp(t.span_id, zero, sizeof zero), 0);
+	trace_new_span(&t);
+	CU_ASSERT_NOT_EQUAL(memcmp(t.span_id, zero, sizeof zero), 0);
+	memcpy(text, t.span_id, SPAN_ID_BYTES);
+	trace_child(&t);
+	CU_ASSERT_EQUAL(memcmp(t.parent_id, text, SPAN_ID_BYTES), 0);
+	CU_ASSERT_NOT_EQUAL(memcmp(t.span_id, text, SPAN_ID_BYTES), 0);
+	CU_ASSERT_FALSE(trace_read(SLICE(""), &t));
+	CU_ASSERT_FALSE(t.has_parent || t.sampled);
+}
+
 UNIT_SUITE(trace, TEST(test_a_valid_parent_is_continued),
     TEST(test_anything_else_begins_a_new_trace), TEST(test_two_parents_are_none),
     TEST(test_every_request_has_its_own_span), TEST(test_one_bad_member_spoils_the_tracestate),
     TEST(test_what_goes_out_is_version_00_with_known_flags),
-    TEST(test_our_own_output_is_a_valid_parent));
+    TEST(test_our_own_output_is_a_valid_parent),
+    TEST(test_what_was_stored_is_read_again_as_a_parent));

@@ -1,7 +1,7 @@
 /*
  * How breakers are shown.
  */
-#include "cmd/breakers.h"
+#include "runtime/breakers.h"
 
 #include <inttypes.h>
 
@@ -11,8 +11,8 @@
 void
 breakers_text(const struct guard_view *all, size_t count, int64_t now_ms, struct strbuf *b)
 {
-	strbuf_addf(b, "%-*s %-13s %10s %10s %10s %10s %10s\n", GUARD_NAME_BYTES, "breaker",
-	    "state", "for", "calls", "failures", "slow", "opened");
+	strbuf_addf(b, "%-*s %-13s %10s %10s %10s %10s %10s %10s\n", GUARD_NAME_BYTES, "breaker",
+	    "state", "for", "admits", "calls", "failures", "slow", "opened");
 	for (size_t i = 0; i < count; i++) {
 		const struct breaker_view *v = &all[i].breaker;
 
@@ -22,8 +22,8 @@ breakers_text(const struct guard_view *all, size_t count, int64_t now_ms, struct
 			strbuf_addf(b, "%10s", "ever");
 		else
 			strbuf_addf(b, "%8" PRId64 " s", (now_ms - v->since_ms) / 1000);
-		strbuf_addf(b, " %10" PRIu64 " %10" PRIu64 " %10" PRIu64 " %10" PRIu64 "\n",
-		    v->calls, v->failures, v->slow, v->opened);
+		strbuf_addf(b, " %8u %% %10" PRIu64 " %10" PRIu64 " %10" PRIu64 " %10" PRIu64 "\n",
+		    v->admitted_pct, v->calls, v->failures, v->slow, v->opened);
 	}
 }
 
@@ -42,9 +42,9 @@ breakers_json(const struct guard_view *all, size_t count, int64_t now_ms, struct
 		else
 			strbuf_addf(b, "%" PRId64, now_ms - v->since_ms);
 		strbuf_addf(b,
-		    ",\"calls\":%" PRIu64 ",\"failures\":%" PRIu64 ",\"slow\":%" PRIu64
-		    ",\"opened\":%" PRIu64 "}",
-		    v->calls, v->failures, v->slow, v->opened);
+		    ",\"admittedPct\":%u,\"calls\":%" PRIu64 ",\"failures\":%" PRIu64
+		    ",\"slow\":%" PRIu64 ",\"opened\":%" PRIu64 "}",
+		    v->admitted_pct, v->calls, v->failures, v->slow, v->opened);
 	}
 	strbuf_add_char(b, ']');
 }

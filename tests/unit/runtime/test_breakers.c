@@ -1,5 +1,5 @@
 /* Goal: people and programs are told the same about a breaker. */
-#include "cmd/breakers.h"
+#include "runtime/breakers.h"
 
 #include <string.h>
 
@@ -19,7 +19,7 @@ static const struct guard_view two[] = {
 		.failures = 5,
 		.slow = 3,
 		.opened = 2 } },
-	{ .name = "kafka", .breaker = { .force = BREAKER_FORCED_OPEN } },
+	{ .name = "kafka", .breaker = { .force = BREAKER_FORCED_OPEN, .admitted_pct = 55 } },
 };
 
 static struct slice
@@ -50,6 +50,7 @@ a_program_reads_every_figure(void)
 	CU_ASSERT_TRUE(slice_eq_cstr(member(one, "name", &a), "\"redis-1\""));
 	CU_ASSERT_TRUE(slice_eq_cstr(member(one, "state", &a), "\"suspended\""));
 	CU_ASSERT_TRUE(slice_eq_cstr(member(one, "forMs", &a), "12345"));
+	CU_ASSERT_TRUE(slice_eq_cstr(member(one, "admittedPct", &a), "0"));
 	CU_ASSERT_TRUE(slice_eq_cstr(member(one, "calls", &a), "7"));
 	CU_ASSERT_TRUE(slice_eq_cstr(member(one, "failures", &a), "5"));
 	CU_ASSERT_TRUE(slice_eq_cstr(member(one, "slow", &a), "3"));
@@ -98,6 +99,7 @@ a_person_reads_one_line_each_in_columns(void)
 	CU_ASSERT_PTR_NOT_NULL(memmem(first.ptr, first.len, " 12 s ", 6));
 	CU_ASSERT_TRUE(slice_starts(second, "kafka "));
 	CU_ASSERT_PTR_NOT_NULL(memmem(second.ptr, second.len, " forced-open ", 13));
+	CU_ASSERT_PTR_NOT_NULL(memmem(second.ptr, second.len, " 55 % ", 6));
 	strbuf_free(&b);
 }
 

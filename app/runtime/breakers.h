@@ -1,5 +1,5 @@
-#ifndef CMD_BREAKERS_H
-#define CMD_BREAKERS_H
+#ifndef RUNTIME_BREAKERS_H
+#define RUNTIME_BREAKERS_H
 
 #include <stddef.h>
 #include <stdint.h>

@@ -1,0 +1,163 @@
+/*
+ * Metrics of the processes and the tables that they share, and what is for who scales.
+ */
+#include "base/version.h"
+#include "policy/flight.h"
+#include "policy/limiter.h"
+#include "runtime/config.h"
+#include "runtime/exposition_room.h"
+#include "service/tenant.h"
+
+static const double ms_per_s = 1000, us_per_s = 1e6;
+
+enum { NS_PER_MS = 1000000 };
+
+/*
+ * Processes.
+ */
+void
+expose_workers(struct exposition *e)
+{
+	static const char *const words[] = { "idle", "working", "silent" };
+
+	for (size_t w = 0; w < sizeof words / sizeof *words; w++) {
+		uint64_t n = 0;
+
+		for (size_t i = 0; i < e->s->member_count; i++) {
+			const struct snapshot_member *m = &e->s->members[i];
+
+			n += m->view.kind == MEMBER_WORKER &&
+			     slice_eq_cstr(slice_of(snapshot_member_word(e->s, m)), words[w]);
+		}
+		label(e, "state", words[w]);
+		count(e, n);
+	}
+}
+
+void
+expose_workers_max(struct exposition *e)
+{
+	number(e, (double)e->rt->config->workers);
+}
+
+void
+expose_lanes_busy(struct exposition *e)
+{
+	count(e, e->sums.activity.busy);
+}
+
+void
+expose_lanes_max(struct exposition *e)
+{
+	count(e, e->sums.activity.threads_max);
+}
+
+void
+expose_lanes_waiting(struct exposition *e)
+{
+	count(e, e->sums.activity.waiting);
+}
+
+void
+expose_lanes_waiting_max(struct exposition *e)
+{
+	count(e, e->sums.activity.waiting_max);
+}
+
+static void
+slots(struct exposition *e, bool limit)
+{
+	const struct regions *r = e->rt->regions;
+	uint32_t used[3];
+	const struct {
+		const char *name;
+		uint32_t slots;
+	} tables[] = {
+		{ "limiter", limiter_usage(r->limiter, e->s->now_ms * NS_PER_MS, &used[0]) },
+		{ "flights", flight_usage(r->flights, &used[1]) },
+		{ "keys", tenant_usage(r->tenants, &used[2]) },
+	};
+
+	for (size_t i = 0; i < sizeof tables / sizeof *tables; i++) {
+		label(e, "table", tables[i].name);
+		count(e, limit ? tables[i].slots : used[i]);
+	}
+}
+
+void
+expose_slots_used(struct exposition *e)
+{
+	slots(e, false);
+}
+
+void
+expose_slots_max(struct exposition *e)
+{
+	slots(e, true);
+}
+
+void
+expose_members(struct exposition *e)
+{
+	for (int kind = MEMBER_SUPERVISOR; kind <= MEMBER_CONSUMER; kind++) {
+		uint64_t n = 0;
+
+		for (size_t i = 0; i < e->s->member_count; i++)
+			n += e->s->members[i].view.kind == (enum member_kind)kind;
+		label(e, "kind", snapshot_member_name((enum member_kind)kind));
+		count(e, n);
+	}
+}
+
+void
+expose_members_max(struct exposition *e)
+{
+	count(e, SCOREBOARD_MEMBERS);
+}
+
+/*
+ * For who scales.
+ */
+void
+expose_capacity(struct exposition *e)
+{
+	label(e, "reason", capacity_reason_name(e->s->capacity.reason));
+	number(e, e->s->capacity.ratio);
+}
+
+void
+expose_refused_ratio(struct exposition *e)
+{
+	const struct snapshot_window *w = &e->s->window;
+	const int64_t all = w->counted[HISTORY_REQUESTS];
+
+	if (w->ms <= 0)
+		return;
+	label(e, "reason", "limited");
+	number(e, all <= 0 ? 0 : (double)w->counted[HISTORY_LIMITED] / (double)all);
+	label(e, "reason", "shed");
+	number(e, all <= 0 ? 0 : (double)w->counted[HISTORY_SHED] / (double)all);
+}
+
+void
+expose_lane_utilisation(struct exposition *e)
+{
+	const struct activity_counts *c = &e->sums.activity;
+
+	if (c->threads_max > 0)
+		number(e, (double)c->busy / (double)c->threads_max);
+}
+
+void
+expose_build(struct exposition *e)
+{
+	label(e, "version", WEIR_VERSION);
+	count(e, 1);
+}
+
+void
+expose_start(struct exposition *e)
+{
+	number(e,
+	    (double)e->s->now_us / us_per_s - (double)(e->s->now_ms - e->s->since_ms) / ms_per_s);
+}
