@@ -501,6 +501,14 @@ fcgi_reply(struct fcgi *c, struct slice head, struct slice body, bool last)
 	return fcgi_send(c);
 }
 
+bool
+fcgi_has_more(const struct fcgi *c)
+{
+	char byte;
+
+	return recv(c->fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) == 1;
+}
+
 void
 fcgi_finish_sending(struct fcgi *c)
 {

@@ -61,6 +61,9 @@ bool fcgi_body_taken(const struct fcgi *c);
 enum err fcgi_reply(struct fcgi *c, struct slice head, struct slice body, bool last);
 enum err fcgi_send(struct fcgi *c);
 
+/* Whether bytes lie in the socket: with ${last}, a front that was quicker than our close. */
+bool fcgi_has_more(const struct fcgi *c);
+
 /* Ends the request, frees its parameters.  True: the connection may carry another one. */
 bool fcgi_end(struct fcgi *c);
 

@@ -19,7 +19,14 @@
 #include "runtime/reactor.h"
 #include "runtime/signals.h"
 
-enum { ARRIVE_MS = 30000, TURN_MS = 250, ARENA_BYTES = 64 * 1024, RETRY_AFTER_S = 5 };
+enum {
+	ARRIVE_MS = 30000,
+	TURN_MS = 250,
+	LAST_MS = 200,
+	LAST_TURN_MS = 10,
+	ARENA_BYTES = 64 * 1024,
+	RETRY_AFTER_S = 5
+};
 
 struct closed {
 	struct reactor *reactor;
@@ -111,6 +118,17 @@ open_doors(struct closed *c, int listen_fd)
 	return rc == ERR_OK ? reactor_listen(c->reactor, listen_fd, loopback, count) : rc;
 }
 
+/* Who came in already is answered; mod_fcgid ends a program that it takes for broken.  Others wait outside. */
+static void
+answer_last(struct reactor *r)
+{
+	const int64_t until_ms = clock_mono_ms() + LAST_MS;
+
+	reactor_drain(r, false);
+	while (reactor_connections(r) > 0 && clock_mono_ms() < until_ms)
+		reactor_turn(r, LAST_TURN_MS);
+}
+
 bool
 closed_for(int listen_fd, int64_t ms)
 {
@@ -124,6 +142,8 @@ closed_for(int listen_fd, int64_t ms)
 		    (useconds_t)ms * 1000); /* no descriptor to be had, and no use in spinning */
 	while (c.reactor != NULL && !c.told_to_stop && clock_mono_ms() < until_ms)
 		reactor_turn(c.reactor, TURN_MS);
+	if (c.reactor != NULL)
+		answer_last(c.reactor);
 	reactor_close(&c.reactor);
 	if (c.signals.fd != -1)
 		(void)close(c.signals.fd);

@@ -19,11 +19,13 @@
 #include "runtime/config.h"
 #include "runtime/doorbell.h"
 #include "runtime/mailbox.h"
+#include "runtime/regions.h"
 #include "runtime/runtime.h"
 #include "runtime/worker.h"
 #include "service/idempotency.h"
 #include "service/purges.h"
 #include "service/queue.h"
+#include "service/slow_log.h"
 #include "telemetry/scoreboard.h"
 
 enum {
@@ -39,6 +41,7 @@ struct errand {
 	struct runtime rt;
 	struct pipeline_env env;
 	struct mailbox mailbox; /* of the committer */
+	struct slow_log *slow_log;
 	_Atomic uint32_t in_hand;
 };
 
@@ -211,16 +214,19 @@ reply(const struct errand *e, struct exchange *x)
 		atomic_store_explicit(&x->gone, true, memory_order_relaxed);
 }
 
-static void
+static bool
 leave(struct errand *e, const struct exchange *x,
     bool (*make)(const struct exchange *x, struct exchange *into))
 {
 	static struct going g;
+	bool made;
 
 	start(&g, e);
-	if (make(x, &g.x))
+	made = make(x, &g.x);
+	if (made)
 		go(&g);
 	end(&g);
+	return made;
 }
 
 static void
@@ -240,9 +246,11 @@ answer(struct errand *e)
 	pipeline_finish(&g.x);
 	cgi_let_go(e->o->cgi);
 	if (g.x.refresh)
-		leave(e, &g.x, pipeline_refresh);
+		(void)leave(e, &g.x, pipeline_refresh);
 	if (g.x.ask_again)
-		leave(e, &g.x, pipeline_ask_again);
+		(void)leave(e, &g.x, pipeline_ask_again);
+	if (g.x.explain && !leave(e, &g.x, pipeline_explain))
+		pipeline_slow(&g.x);
 	end(&g);
 }
 
@@ -252,9 +260,13 @@ answer(struct errand *e)
 static enum err
 open_parts(struct errand *e)
 {
+	const struct config *c = e->o->config;
 	enum err rc = mailbox_open(&e->mailbox);
 
-	worker_pipeline(e->o->config, &e->rt, &e->env);
+	if (rc == ERR_OK && c->slow_ms > 0)
+		rc = slow_log_open(c->slow_log, e->rt.regions->plans, &e->slow_log);
+	worker_pipeline(c, &e->rt, &e->env);
+	e->env.slow_log = e->slow_log;
 	e->env.web_root = e->o->web_root;
 	e->env.in_hand = &e->in_hand;
 	e->env.resume = resume;
@@ -272,7 +284,7 @@ errand_run(const struct errand_options *o, bool *waiting_out)
 {
 	const unsigned needs = RUNTIME_SEGMENT | RUNTIME_MEMBER | RUNTIME_CATALOG | RUNTIME_STORE |
 			       RUNTIME_DATABASE | RUNTIME_KEYS | RUNTIME_QUEUE | RUNTIME_REDIS |
-			       RUNTIME_KEEP;
+			       RUNTIME_TRACES | RUNTIME_KEEP;
 	struct errand e = { .o = o, .mailbox.fd = -1 };
 	struct queue_status st;
 	enum err rc;
@@ -287,6 +299,7 @@ errand_run(const struct errand_options *o, bool *waiting_out)
 		*waiting_out = o->config->kafka_brokers != NULL ||
 			       (queue_status_read(e.rt.queue, &st) == ERR_OK && st.waiting > 0);
 	}
+	slow_log_close(&e.slow_log);
 	runtime_close(&e.rt);
 	mailbox_close(&e.mailbox);
 	return rc;

@@ -213,7 +213,8 @@ reply_done(struct connection *c, bool sent)
 		linger(c);
 		return;
 	}
-	if (!keep || !sent || c->last || c->parting) {
+	/* Whoever read the reply may have sent the next request before we come to close: Apache would not send it again. */
+	if (!keep || !sent || c->last || (c->parting && !fcgi_has_more(c->fcgi))) {
 		connection_close(c);
 		return;
 	}

@@ -121,19 +121,6 @@ supervisor_died(struct source *s, uint32_t events)
 	w->state = ENDED;
 }
 
-/* What the dead had going on at the databases is not. */
-static void
-forget_dead(const struct worker *w)
-{
-	struct member_view v;
-
-	for (unsigned m = 0; m < SCOREBOARD_MEMBERS; m++) {
-		scoreboard_view(w->rt.scoreboard, m, &v);
-		if (v.kind == MEMBER_NONE || !v.alive)
-			concurrencies_forget(w->rt.regions->concurrencies, m);
-	}
-}
-
 /* The largest that one exchange may need. */
 static size_t
 arena_max_bytes(const struct catalog *endpoints, const struct config *c)
@@ -147,6 +134,18 @@ arena_max_bytes(const struct catalog *endpoints, const struct config *c)
 	       ARENA_SPARE;
 }
 
+/* An endpoint that nobody asked for yet is seen with zeros. */
+static void
+show_endpoints(const struct worker *w, const struct catalog *all)
+{
+	for (size_t i = 0; i < all->count; i++) {
+		const struct endpoint *e = all->endpoints[i];
+
+		endpoint_stats_claim(w->rt.regions->endpoints, e->name_hash, e->name,
+		    (enum endpoint_class)pipeline_class(e));
+	}
+}
+
 /*
  * Exchanges in hand keep the catalog that they began with; those that come next, and the consumer, have the new one.  Topics are
  * fixed in the forwarder and in Kafka's consumer: there the worker begins again, when what it has in hand is answered.
@@ -157,6 +156,7 @@ look_at_edits(struct worker *w)
 	const struct catalog *fresh = edits_look(w->o->edits);
 
 	if (fresh != NULL) {
+		show_endpoints(w, fresh);
 		w->env.arena_max_bytes = arena_max_bytes(fresh, w->o->config);
 		w->env.catalog = fresh;
 		if (w->consumer != NULL)
@@ -169,6 +169,19 @@ look_at_edits(struct worker *w)
 		}
 	}
 	edits_keep(w->o->edits, w->rt.state_dir_fd);
+}
+
+/* What the dead had going on at the databases is not. */
+static void
+forget_dead(const struct worker *w)
+{
+	struct member_view v;
+
+	for (unsigned m = 0; m < SCOREBOARD_MEMBERS; m++) {
+		scoreboard_view(w->rt.scoreboard, m, &v);
+		if (v.kind == MEMBER_NONE || !v.alive)
+			concurrencies_forget(w->rt.regions->concurrencies, m);
+	}
 }
 
 static void
@@ -245,23 +258,11 @@ static void
 fill_env(struct worker *w)
 {
 	worker_pipeline(w->o->config, &w->rt, &w->env);
-	w->env.slow_log = w->slow_log;
-	w->env.fronts = &w->fronts;
 	w->env.web_root = w->o->web_root;
 	w->env.in_hand = &w->desk.in_hand;
 	w->env.resume = desk_resume;
-}
-
-/* An endpoint that nobody asked for yet is seen with zeros. */
-static void
-show_endpoints(const struct worker *w)
-{
-	for (size_t i = 0; i < w->rt.catalog->count; i++) {
-		const struct endpoint *e = w->rt.catalog->endpoints[i];
-
-		endpoint_stats_claim(w->rt.regions->endpoints, e->name_hash, e->name,
-		    (enum endpoint_class)pipeline_class(e));
-	}
+	w->env.slow_log = w->slow_log;
+	w->env.fronts = &w->fronts;
 }
 
 static enum err
@@ -309,20 +310,21 @@ open_all(struct worker *w, int *signal_fd)
 	const unsigned needs = RUNTIME_SEGMENT | RUNTIME_MEMBER | RUNTIME_CATALOG | RUNTIME_STORE |
 			       RUNTIME_DATABASE | RUNTIME_KEYS | RUNTIME_QUEUE | RUNTIME_REDIS |
 			       RUNTIME_TRACES;
+	const struct config *c = w->o->config;
 
 	fcgi_init();
-	if (signals_open(signal_fd) != ERR_OK || runtime_open(w->o->config, w->o->handlers, needs,
-						     MEMBER_WORKER, w->o->faults, &w->rt) != ERR_OK)
+	if (signals_open(signal_fd) != ERR_OK ||
+	    runtime_open(c, w->o->handlers, needs, MEMBER_WORKER, w->o->faults, &w->rt) != ERR_OK)
 		return false;
 	w->open = true;
-	if (w->o->config->slow_ms > 0 &&
-	    slow_log_open(w->o->config->slow_log, w->rt.regions->plans, &w->slow_log) != ERR_OK) {
-		log_error("slow_log_open_failed", LOG_STR("path", w->o->config->slow_log),
+	if (c->slow_ms > 0 &&
+	    slow_log_open(c->slow_log, w->rt.regions->plans, &w->slow_log) != ERR_OK) {
+		log_error("slow_log_open_failed", LOG_STR("path", c->slow_log),
 		    LOG_STR("reason", strerror(errno)));
 		return false;
 	}
 	fill_env(w);
-	show_endpoints(w);
+	show_endpoints(w, w->rt.catalog);
 	if (open_parts(w, *signal_fd) == ERR_OK)
 		return true;
 	log_error("worker_start_failed", LOG_STR("reason", strerror(errno)));

@@ -41,7 +41,7 @@ enum worker_end {
 };
 enum worker_end worker_run(const struct worker_options *o);
 
-/* What the pipeline sees of ${rt}, which is lent; in_hand, resume and web_root are the caller's to fill in. */
+/* What the pipeline sees of ${rt}, which is lent; in_hand, resume, fronts, slow_log and web_root are the caller's to fill in. */
 void worker_pipeline(const struct config *c, struct runtime *rt, struct pipeline_env *out);
 
 /*
