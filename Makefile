@@ -93,7 +93,7 @@ unit_sources  := $(wildcard tests/unit/*/*.c) tests/support/unit.c
 tool_sources  := $(wildcard tests/lint/*.c tests/bench/*.c tests/fuzz/*.c) tests/support/replay.c
 all_sources   := $(weir_sources) $(unit_sources) $(tool_sources)
 
-.PHONY: all static man run stack test test-packages unit lint format docs asan tsan memcheck fuzz bench install uninstall deb clean help objects
+.PHONY: all static man run stack test test-packages fronts unit lint format docs asan tsan memcheck fuzz bench install uninstall deb clean help objects
 .SECONDARY:
 .DELETE_ON_ERROR:
 all: $(B)/weir ## build build/weir (the default)
@@ -169,6 +169,12 @@ test-packages: all static deb need-packages ## what is slow about packaging, as 
 
 # UNIT_LEFT_OUT: suites that are not run.
 unit_runs = $(foreach program,$(unit_programs),"$(program) $(UNIT_LEFT_OUT:%=-%)")
+
+# What each front server can do, as seen; the README shows it.
+fronts: all need-test $(B)/gen_docs ## see what each front server can do, and write the table of the README
+	WEIR_FRONTS=write $(PYTEST) tests/integration/test_92_fronts.py
+	cp $(B)/fronts.md tests/integration/fronts.md
+	tests/lint/docs --write $(B)/gen_docs
 
 unit: $(unit_programs) ## run the unit tests only
 	@$(RUN_TESTS) $(UNIT_WRAPPER) $(unit_runs)
@@ -270,7 +276,7 @@ $(B)/bench/seed: $(B)/tests/bench/seed.o $(filter %.a,$(call with,runtime))
 # Files that tell of the binary or of each other say /usr; they are given PREFIX on the way.  Settings of an earlier
 # installation are left as they are.
 prefixed  = sed 's|/usr/bin/weir|$(PREFIX)/bin/weir|g; s|/usr/local/share/weir|$(PREFIX)/share/weir|g' $1 > $2 && chmod 0644 $2
-web_files := $(wildcard nginx/fastcgi_weir.conf nginx/weir.conf apache/*)
+web_files := $(wildcard nginx/*.conf apache/*)
 units     := weir.service weir.socket
 
 install: all man ## install under DESTDIR and PREFIX (default /usr/local)
@@ -280,6 +286,7 @@ install: all man ## install under DESTDIR and PREFIX (default /usr/local)
 	@for file in $(web_files); do \
 	    install -d $(DESTDIR)$(PREFIX)/share/weir/$${file%/*} && \
 	    $(call prefixed,$$file,$(DESTDIR)$(PREFIX)/share/weir/$$file) || exit 1; done
+	install -m 0755 -t $(DESTDIR)$(PREFIX)/share/weir/nginx nginx/adapt
 	install -D -m 0644 -t $(DESTDIR)$(PREFIX)/share/weir/deploy app/deploy/*.yaml
 	install -D -m 0644 -t $(DESTDIR)$(PREFIX)/share/weir/handlers/atlas handlers/atlas/*.sql
 	install -D -m 0644 -t $(DESTDIR)$(PREFIX)/share/weir/handlers/atlas/schema handlers/atlas/schema/*

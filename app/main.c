@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "base/fault.h"
+#include "client/cgi.h"
 #include "client/fcgi.h"
 #include "cmd/command.h"
 #include "cmd/version.h"
@@ -65,6 +66,9 @@ main(int argc, char *argv[])
 	(void)prctl(PR_SET_NAME, "weir"); /* children are started as /proc/self/exe */
 	if (argc < 2 && fcgi_is_listening(STDIN_FILENO))
 		return (int)command_run(&command_worker, 1, alone);
+	/* Whatever the arguments: a front makes them of the client's query string (RFC 3875, section 4.4). */
+	if (cgi_is_asked((const char *const *)environ) && !fcgi_is_listening(STDIN_FILENO))
+		return (int)command_answer_cgi();
 	if (argc < 2)
 		return (int)usage(stderr);
 	if (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0)

@@ -49,6 +49,7 @@ static const struct endpoint operations = {
 	    TEXT("What became of an accepted write: accepted, applied or failed, and when."),
 	.auth = AUTH_OPTIONAL,
 	.uses_tenant = true,
+	.cors_of_writes = true,
 };
 
 static const struct endpoint *const built_in[] = { &health, &operations };

@@ -18,6 +18,8 @@
 
 enum {
 	PEEK_BYTES = 65536,
+	/* A front that sends small records (Apache: 8 KiB) fills a unix socket before as much as that can be peeked at. */
+	LARGE_BYTES = 32768,
 	HEADER_BYTES = 8,
 	RECORD_MAX = 65535 - 65535 % 8, /* of content; a multiple of 8 needs no padding */
 	RECORDS_A_CALL = 4,
@@ -313,9 +315,9 @@ walk_records(struct fcgi *c, const unsigned char *bytes, size_t n)
 	c->more_behind = w.at == WALK_END && at < n;
 	if (w.at == WALK_END && at <= n)
 		return FCGI_WHOLE;
-	if (n < PEEK_BYTES)
-		return FCGI_PARTIAL;
-	return w.at == WALK_STDIN ? FCGI_LARGE : FCGI_TOO_LARGE;
+	if (w.at == WALK_STDIN && n >= LARGE_BYTES)
+		return FCGI_LARGE;
+	return n < PEEK_BYTES ? FCGI_PARTIAL : FCGI_TOO_LARGE;
 }
 
 static _Thread_local unsigned char window[PEEK_BYTES]; /* for one call only */

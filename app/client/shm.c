@@ -208,7 +208,7 @@ map(int fd, const struct stat *st, const char *path, const struct shm_options *o
 	s->state_dir_fd = o->state_dir_fd;
 	s->dev = st->st_dev;
 	s->ino = st->st_ino;
-	s->looks = o->join_only;
+	s->looks = o->join_only || o->keep;
 	(void)snprintf(s->path, sizeof s->path, "%s", path);
 	*out = s;
 	return ERR_OK;

@@ -27,6 +27,7 @@ struct shm_options {
 	uint64_t layout_hash;  /* of all that must be equal in every member */
 	size_t size_bytes;     /* whole, with the header */
 	int64_t wait_ms;       /* for state/lock */
+	bool keep;	       /* not removed by this one, even when it leaves last */
 	bool join_only;	       /* never make one, and never remove it: only look */
 	/* Fills the memory behind the header of a new segment (zeroed), before anybody can see it. */
 	enum err (*fill)(void *ctx, void *mem);

@@ -28,8 +28,8 @@ begin_load(const struct command_line *line, const struct config_override *overri
 	return config_load(&in, faults, out);
 }
 
-static enum err
-open_log(const struct config *c, struct fault_list *faults)
+enum err
+begin_log(const struct config *c, struct fault_list *faults)
 {
 	const struct log_options o = {
 		.level = (enum log_level)c->log_level,
@@ -70,7 +70,7 @@ begin_command(const struct command_line *line, const struct config_override *ove
 	fault_init(&faults);
 	rc = begin_load(line, overrides, override_count, &faults, out);
 	if (rc == ERR_OK)
-		rc = open_log(*out, &faults);
+		rc = begin_log(*out, &faults);
 	if (rc == ERR_OK)
 		rc = try_slow_log(*out, &faults);
 	if (rc == ERR_OK) {

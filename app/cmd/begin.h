@@ -21,6 +21,9 @@ enum exit_code begin_command(const struct command_line *line,
 enum err begin_load(const struct command_line *line, const struct config_override *overrides,
     size_t override_count, struct fault_list *faults, struct config **out);
 
+/* Opens the log that the settings name. */
+enum err begin_log(const struct config *c, struct fault_list *faults);
+
 /* Prints and frees ${faults}; the exit code for ${rc}. */
 enum exit_code begin_failed(enum err rc, struct fault_list *faults);
 

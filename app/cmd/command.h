@@ -53,6 +53,9 @@ enum exit_code command_print(const struct strbuf *b);
 enum exit_code command_usage_error(const struct command *c, const char *fmt, ...)
     __attribute__((format(printf, 2, 3)));
 
+/* What `weir` does when a front server starts it as a CGI program (client/cgi.h). */
+enum exit_code command_answer_cgi(void);
+
 extern const struct command command_serve, command_worker, command_consume, command_check,
     command_config, command_migrate, command_status, command_top, command_purge, command_dlq,
     command_breaker, command_key, command_limit, command_doctor;

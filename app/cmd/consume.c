@@ -19,9 +19,9 @@
 #include "runtime/signals.h"
 #include "telemetry/scoreboard.h"
 
-enum { OPTION_ONCE, OPTION_CHILD, OPTION_FORWARD };
+enum { OPTION_ONCE, OPTION_CHILD, OPTION_FORWARD, OPTION_BEHIND };
 
-enum { BEAT_MS = 1000 };
+enum { BEAT_MS = 1000, BEHIND_MS = 1000 /* behind a CGI request */ };
 
 enum {
 	NEEDS = RUNTIME_SEGMENT | RUNTIME_MEMBER | RUNTIME_CATALOG | RUNTIME_DATABASE |
@@ -81,9 +81,9 @@ keep_consuming(struct runtime *rt, bool apply, int signals_fd)
 }
 
 static enum exit_code
-consume_once(struct runtime *rt)
+consume_once(struct runtime *rt, int64_t most_ms)
 {
-	const enum err rc = consumer_drain(rt);
+	const enum err rc = consumer_drain(rt, most_ms);
 
 	if (rc == ERR_CONFLICT) { /* which is what a cron job beside `weir serve` finds */
 		(void)fprintf(stderr, "weir consume: another consumer is at work on %s\n",
@@ -99,6 +99,7 @@ consume_once(struct runtime *rt)
 static enum exit_code
 consume(const struct command_line *line, const struct config *c)
 {
+	const bool behind = line->given[OPTION_BEHIND].count > 0;
 	struct fault_list faults;
 	struct runtime rt;
 	enum exit_code code;
@@ -106,15 +107,16 @@ consume(const struct command_line *line, const struct config *c)
 	enum err rc = ERR_OK;
 
 	fault_init(&faults);
-	if (line->given[OPTION_ONCE].count == 0)
+	if (line->given[OPTION_ONCE].count == 0 && !behind)
 		rc = signals_open(&signals_fd);
 	if (rc == ERR_OK)
-		rc = runtime_open(c, &handlers, NEEDS, MEMBER_CONSUMER, &faults, &rt);
+		rc = runtime_open(c, &handlers, behind ? NEEDS | RUNTIME_KEEP : NEEDS,
+		    MEMBER_CONSUMER, &faults, &rt);
 	if (rc != ERR_OK)
 		return begin_failed(rc, &faults);
 	fault_free(&faults);
 	code = signals_fd == -1
-		   ? consume_once(&rt)
+		   ? consume_once(&rt, behind ? BEHIND_MS : INT64_MAX)
 		   : keep_consuming(&rt, line->given[OPTION_FORWARD].count == 0, signals_fd);
 	runtime_close(&rt);
 	return code;
@@ -141,6 +143,7 @@ const struct command command_consume = {
 		[OPTION_ONCE] = { "--once", NULL, "apply what is queued, then exit (for cron)", false },
 		[OPTION_CHILD] = { "--child", NULL, NULL, false },
 		[OPTION_FORWARD] = { "--forward", NULL, NULL, false },
+		[OPTION_BEHIND] = { "--behind", NULL, NULL, false },
 	},
 	.run = run,
 };

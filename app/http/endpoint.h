@@ -51,6 +51,16 @@ struct vary_header {
 	struct slice param; /* as the front server passes it: HTTP_ACCEPT_LANGUAGE */
 };
 
+/* Pages of which other origins may use an endpoint (`cors:`). */
+struct cors_rule {
+	bool any;	       /* "*" */
+	bool credentials;      /* never with any */
+	struct slice *origins; /* as browsers send them: https://app.example.com */
+	size_t origin_count;
+	struct slice headers; /* the value of Access-Control-Allow-Headers */
+	struct slice max_age; /* seconds, of Access-Control-Max-Age */
+};
+
 /* A tag or key template: literal parts and parameter indexes, alternating. */
 struct template_part {
 	struct slice literal; /* used when param == -1 */
@@ -128,6 +138,8 @@ struct endpoint {
 	struct cache_rule cache;
 	struct vary_header *vary;
 	size_t vary_count;
+	const struct cors_rule *cors; /* NULL: none */
+	bool cors_of_writes;	      /* built-in: pages that may send a write may use it */
 	struct template *tags;
 	size_t tag_count;
 	struct template *invalidates;
@@ -149,7 +161,8 @@ enum {
 	ENDPOINT_MAX_PARAMS = 64,
 	ENDPOINT_MAX_TAGS = 14,
 	ENDPOINT_MAX_LIMITS = 8,
-	ENDPOINT_MAX_VARY = 4
+	ENDPOINT_MAX_VARY = 4,
+	ENDPOINT_MAX_ORIGINS = 32
 };
 
 const char *http_method_name(enum http_method m);

@@ -168,6 +168,8 @@ header_vary(struct exchange *x)
 			strbuf_add_cstr(&b, ", ");
 		strbuf_add_slice(&b, e->vary[i].name);
 	}
+	if (cors_varies(e))
+		strbuf_add_cstr(&b, b.len > 0 ? ", Origin" : "Origin");
 	response_header(&x->response, &x->arena, "Vary", arena_slice(&x->arena, strbuf_slice(&b)));
 	strbuf_free(&b);
 }
@@ -182,7 +184,7 @@ headers_of_copy(struct exchange *x, struct slice etag)
 	header_cache_control(x);
 	if (consistency_is_pending(x))
 		response_header(r, &x->arena, "X-Weir-Pending", SLICE("true"));
-	if (x->endpoint->vary_count > 0)
+	if (x->endpoint->vary_count > 0 || cors_varies(x->endpoint))
 		header_vary(x);
 	else if (x->endpoint->uses_tenant)
 		response_header(r, &x->arena, "Vary", SLICE("Authorization, X-API-Key"));
@@ -265,6 +267,8 @@ answer_complete(struct exchange *x)
 		return;
 	if (x->quota_known && x->endpoint != NULL)
 		quota_headers(&x->quota, x->endpoint, &x->arena, r);
+	if (x->endpoint != NULL)
+		cors_complete(x);
 	if (x->request.request_id.len > 0)
 		response_header(r, &x->arena, "X-Request-Id", x->request.request_id);
 	header_server_timing(x);

@@ -28,11 +28,12 @@ struct step {
 };
 
 static const struct step steps[] = {
-	{ "read", LANE_INLINE, step_read },   /* 400 */
-	{ "route", LANE_INLINE, step_route }, /* 400 404 405 406, OPTIONS */
-	{ "admit", LANE_INLINE, step_admit }, /* 503 before any work */
-	{ "body", LANE_BODY, step_body },     /* 408 413 */
-	{ "bind", LANE_INLINE, step_bind },   /* 400 415 */
+	{ "read", LANE_INLINE, step_read },	    /* 400 */
+	{ "web root", LANE_INLINE, step_web_root }, /* 503 while our files lie open to everybody */
+	{ "route", LANE_INLINE, step_route },	    /* 400 404 405 406, OPTIONS */
+	{ "admit", LANE_INLINE, step_admit },	    /* 503 before any work */
+	{ "body", LANE_BODY, step_body },	    /* 408 413 */
+	{ "bind", LANE_INLINE, step_bind },	    /* 400 415 */
 	{ "authenticate", LANE_ASKED,
 	    step_authenticate },	     /* 401 403 429; a lane for what is not remembered */
 	{ "limit", LANE_ASKED, step_limit }, /* 429 503; a lane when Redis must be asked */

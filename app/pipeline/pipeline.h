@@ -18,6 +18,7 @@ struct limit_stats; /* telemetry/limit_stats.h */
 struct scoreboard;
 struct slow_log; /* service/slow_log.h */
 struct tenants;
+struct web_root; /* service/web_root.h */
 
 /*
  * The order of the steps.  Runs an exchange as far as the calling thread may: inline steps on the reactor,
@@ -41,6 +42,7 @@ struct pipeline_env {
 	struct slow_log *slow_log; /* NULL: none is kept */
 	bool ignores_traces;	   /* a caller's traceparent is not continued */
 	struct ledger *ledger;
+	struct web_root *web_root; /* NULL: the front hands out nothing of ours */
 	struct slice base_path;
 	bool base_path_set; /* else the front's SCRIPT_NAME folder */
 	const struct cidr *trusted;

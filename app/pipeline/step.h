@@ -19,11 +19,20 @@ enum step_result {
 
 /* steps.c: what every request goes through. */
 enum step_result step_read(struct exchange *x);
+enum step_result step_web_root(struct exchange *x);
 enum step_result step_route(struct exchange *x);
 enum step_result step_admit(struct exchange *x);
 enum step_result step_body(struct exchange *x);
 enum step_result step_bind(struct exchange *x);
 enum step_result step_limit(struct exchange *x);
+
+/* What ${m} on the request's path would meet, base path and all; as router_match(). */
+enum err route_match(struct exchange *x, enum http_method m, struct route_match *out);
+
+/* cors.c: whether answers of ${e} differ by who asks, the headers of an answer, and of a preflight. */
+bool cors_varies(const struct endpoint *e);
+void cors_complete(struct exchange *x);
+void cors_preflight(struct exchange *x);
 
 /* steps_consistency.c */
 enum step_result step_consistency(struct exchange *x);

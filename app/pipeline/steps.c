@@ -10,8 +10,11 @@
 #include "pipeline/step.h"
 #include "service/catalog.h"
 #include "service/exporter.h"
+#include "service/web_root.h"
 #include "telemetry/limit_stats.h"
 #include "telemetry/scoreboard.h"
+
+enum { FRONT_VALUE_BYTES_MAX = 4096 };
 
 enum step_result
 step_read(struct exchange *x)
@@ -28,8 +31,36 @@ step_read(struct exchange *x)
 	x->response.head_only = x->request.method == HTTP_HEAD;
 	trace_begin(&x->trace, x->request.traceparent,
 	    x->env->ignores_traces ? 0 : x->request.traceparent_lines, x->request.tracestate);
+	if (x->request.request_id_from_front)
+		trace_take_id(&x->trace, x->request.request_id);
 	exporter_sample(x->env->exporter, &x->trace);
 	return STEP_NEXT;
+}
+
+/* A parameter that only the front server sets. */
+static struct slice
+front_says(struct exchange *x, struct slice name)
+{
+	struct slice value;
+
+	if (request_header(x->envp, name, FRONT_VALUE_BYTES_MAX, &x->arena, &value) != ERR_OK)
+		return (struct slice){ 0 };
+	return value;
+}
+
+enum step_result
+step_web_root(struct exchange *x)
+{
+	const char *fault;
+
+	if (x->env->web_root == NULL)
+		return STEP_NEXT;
+	fault = web_root_fault(x->env->web_root, front_says(x, SLICE("DOCUMENT_ROOT")),
+	    front_says(x, SLICE("SERVER_SOFTWARE")), x->start_ns / 1000000);
+	if (fault == NULL)
+		return STEP_NEXT;
+	return answer_problem(
+	    x, &(struct problem){ .status = 503, .detail = fault, .retry_after_s = 1 });
 }
 
 /* The path without ${base}: "/app/x" without "/app" is "/x". */
@@ -54,29 +85,51 @@ front_folder(struct slice script_name)
 	return script_name;
 }
 
+/* The request's path, for one method. */
+struct search {
+	enum http_method method;
+	struct route_match *out;
+};
+
 static enum err
-match(struct exchange *x, struct slice path)
+match(struct exchange *x, const struct search *s, struct slice path)
 {
-	return router_match(x->catalog->router, x->request.method, path, &x->arena, x->route);
+	return router_match(x->catalog->router, s->method, path, &x->arena, s->out);
 }
 
-/* Under a configured base path, only there; else the whole path, and then without the front's folder. */
+/* Behind ${base}, when the path begins so. */
 static enum err
-find_endpoint(struct exchange *x)
+match_behind(struct exchange *x, const struct search *s, struct slice base)
 {
-	struct slice path = x->request.path;
-	const struct slice folder = front_folder(x->request.script_name);
+	struct slice path;
+
+	if (base.len == 0 || !strip_base(x->request.path, base, &path))
+		return ERR_NOT_FOUND;
+	x->base_path = base;
+	return match(x, s, path);
+}
+
+/*
+ * Under a configured base path, only there.  Else the whole path; then behind the program's own place ("/weir.fcgi/api/...", where
+ * no rewriting is to be had, or the prefix that a front server gave to weir); then without the front's folder.
+ */
+enum err
+route_match(struct exchange *x, enum http_method m, struct route_match *out)
+{
+	const struct search s = { m, out };
+	const struct slice script_name = x->request.script_name;
 	enum err rc;
 
-	if (x->env->base_path.len > 0) {
-		x->base_path = x->env->base_path;
-		return strip_base(path, x->base_path, &path) ? match(x, path) : ERR_NOT_FOUND;
-	}
-	rc = match(x, path);
-	if (rc != ERR_NOT_FOUND || folder.len == 0 || !strip_base(path, folder, &path))
-		return rc;
-	x->base_path = folder;
-	return match(x, path);
+	if (x->env->base_path.len > 0)
+		return match_behind(x, &s, x->env->base_path);
+	rc = match(x, &s, x->request.path);
+	if (rc == ERR_NOT_FOUND)
+		rc = match_behind(x, &s, script_name);
+	if (rc == ERR_NOT_FOUND)
+		rc = match_behind(x, &s, front_folder(script_name));
+	if (rc == ERR_NOT_FOUND)
+		x->base_path = (struct slice){ 0 };
+	return rc;
 }
 
 static enum step_result
@@ -87,6 +140,7 @@ answer_options(struct exchange *x)
 	x->response.status = 204;
 	response_header(&x->response, &x->arena, "Allow", slice_of(allow));
 	response_header(&x->response, &x->arena, "Cache-Control", SLICE("no-store"));
+	cors_preflight(x);
 	return STEP_ANSWERED;
 }
 
@@ -108,7 +162,7 @@ step_route(struct exchange *x)
 	x->route = arena_alloc(&x->arena, sizeof *x->route);
 	if (x->route == NULL)
 		return answer_problem(x, &(struct problem){ .status = 503, .retry_after_s = 1 });
-	rc = find_endpoint(x);
+	rc = route_match(x, x->request.method, x->route);
 	if (rc == ERR_INVALID)
 		return answer_error(x, 400, arena_printf(&x->arena, "path: %s", x->route->why));
 	if (rc == ERR_NOT_FOUND)
@@ -119,9 +173,9 @@ step_route(struct exchange *x)
 		return answer_problem(x, &(struct problem){ .status = 503, .retry_after_s = 1 });
 	if (x->request.method == HTTP_OPTIONS)
 		return answer_options(x);
+	x->endpoint = x->route->endpoint;
 	if (!accept_allows_json(x->request.accept))
 		return answer_error(x, 406, "Accept: the answer is application/json");
-	x->endpoint = x->route->endpoint;
 	/* One timeout for the statement, and once more for all that comes before and after it. */
 	x->deadline_ms = x->start_ns / 1000000 - x->lost_us / 1000 + 2 * x->endpoint->timeout_ms;
 	return STEP_NEXT;

@@ -87,11 +87,12 @@ cpu_count(void)
 	return n > most ? most : n;
 }
 
-/* Above a program that was built and not installed (build/weir, build/asan/weir) lies the source tree. */
+/* Above a program that was built and not installed (build/weir, build/asan/weir) lies the source tree; beside one that was copied
+ * into a web root, a folder of endpoint files. */
 static const char *
 default_handlers(struct arena *a)
 {
-	char path[PATH_BYTES_MAX], *slash;
+	char path[PATH_BYTES_MAX], beside[PATH_BYTES_MAX] = "", *slash;
 	const ssize_t n = readlink("/proc/self/exe", path, sizeof path - sizeof SOURCE_HANDLERS);
 
 	if (n <= 0)
@@ -101,12 +102,15 @@ default_handlers(struct arena *a)
 		slash = strrchr(path, '/');
 		if (slash == NULL)
 			break;
+		if (up == 0)
+			(void)snprintf(
+			    beside, sizeof beside, "%.*s/handlers", (int)(slash - path), path);
 		(void)strcpy(slash, SOURCE_HANDLERS);
 		if (access(path, F_OK) == 0)
 			return arena_copy(a, slice_of(path));
 		*slash = '\0';
 	}
-	return INSTALLED_HANDLERS;
+	return access(beside, F_OK) == 0 ? arena_copy(a, slice_of(beside)) : INSTALLED_HANDLERS;
 }
 
 /* "unix:$WEIR_STATE_DIR/weir.sock" with what that setting, an earlier line of the table, came to. */

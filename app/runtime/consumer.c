@@ -22,6 +22,7 @@
 #include "runtime/config.h"
 #include "runtime/forwarder.h"
 #include "runtime/runtime.h"
+#include "service/catalog.h"
 #include "service/ingest.h"
 #include "service/queue.h"
 #include "service/source.h"
@@ -46,6 +47,8 @@ struct consumer {
 	bool beats; /* the member slot is ours alone, not that of a worker that beats itself */
 	int64_t wanted_checked_ms;
 	bool wanted;
+	const struct catalog *catalog;	       /* held */
+	_Atomic(const struct catalog *) fresh; /* held; NULL: there is none since */
 };
 
 /* What is at work while the lock is held. */
@@ -80,13 +83,13 @@ close_job(struct job *j)
 }
 
 static enum err
-open_job(struct runtime *rt, struct job *j)
+open_job(struct runtime *rt, const struct catalog *catalog, struct job *j)
 {
 	enum err rc = open_source(rt, &j->source);
 	const struct ingest_options o = {
 		.database = rt->database.options,
 		.source = j->source,
-		.catalog = rt->catalog,
+		.catalog = catalog,
 		.cache = &rt->cache,
 		.exporter = rt->exporter,
 		.topics = rt->config->kafka_brokers == NULL ? NULL : &rt->topics,
@@ -154,6 +157,19 @@ is_wanted(struct consumer *c, int64_t now_ms)
 	return c->wanted;
 }
 
+/* What is at work is closed, and opened again with the new one. */
+static void
+take_catalog(struct consumer *c, struct job *j)
+{
+	const struct catalog *fresh = atomic_exchange(&c->fresh, NULL);
+
+	if (fresh == NULL)
+		return;
+	close_job(j);
+	catalog_release(&c->catalog);
+	c->catalog = fresh;
+}
+
 /* One thing to do; returns how long to wait before the next. */
 static int64_t
 turn(struct consumer *c, struct job *j)
@@ -162,7 +178,7 @@ turn(struct consumer *c, struct job *j)
 	enum err rc;
 
 	if (j->ingest == NULL)
-		return open_job(c->rt, j) == ERR_OK ? 0 : OPEN_AGAIN_MS;
+		return open_job(c->rt, c->catalog, j) == ERR_OK ? 0 : OPEN_AGAIN_MS;
 	rc = ingest_step(j->ingest, &wait_ms);
 	if (rc == ERR_NOT_FOUND)
 		source_wait(j->source, PIECE_MS);
@@ -180,6 +196,7 @@ work(struct consumer *c)
 
 	migrate(c->rt);
 	while (!is_stopped(c) && !is_wanted(c, now_ms)) {
+		take_catalog(c, &job);
 		if (now_ms < due_ms)
 			nap(c, due_ms - now_ms);
 		else
@@ -223,9 +240,11 @@ consumer_start(struct runtime *rt, struct consumer **out)
 	if (c == NULL)
 		return ERR_NOMEM;
 	c->rt = rt;
+	c->catalog = catalog_hold(rt->catalog);
 	scoreboard_view(rt->scoreboard, rt->member, &us);
 	c->beats = us.kind == MEMBER_CONSUMER;
 	if (!thread_start(0, run, c, &c->thread)) {
+		catalog_release(&c->catalog);
 		free(c);
 		return ERR_NOMEM;
 	}
@@ -236,6 +255,7 @@ consumer_start(struct runtime *rt, struct consumer **out)
 void
 consumer_stop(struct consumer **cp)
 {
+	const struct catalog *fresh;
 	struct consumer *c = *cp;
 
 	if (c == NULL)
@@ -244,7 +264,19 @@ consumer_stop(struct consumer **cp)
 	atomic_store(&c->stop, 1);
 	wake_all(&c->stop);
 	(void)pthread_join(c->thread, NULL);
+	fresh = atomic_load(&c->fresh);
+	catalog_release(&fresh);
+	catalog_release(&c->catalog);
 	free(c);
+}
+
+void
+consumer_catalog(struct consumer *c, const struct catalog *catalog)
+{
+	const struct catalog *unseen = atomic_exchange(&c->fresh, catalog_hold(catalog));
+
+	catalog_release(&unseen);
+	wake_all(&c->stop);
 }
 
 /* With Kafka: is there anything that was accepted here and did not get there yet? */
@@ -259,12 +291,13 @@ is_forwarded(struct runtime *rt)
 
 /* Steps until nothing is left.  Kafka may be away: no progress for some time is ERR_UNAVAILABLE. */
 static enum err
-drain(struct runtime *rt, struct job *j)
+drain(struct runtime *rt, struct job *j, int64_t most_ms)
 {
-	int64_t wait_ms, moved_ms = clock_mono_ms();
+	const int64_t began_ms = clock_mono_ms();
+	int64_t wait_ms, moved_ms = began_ms;
 	enum err rc = ERR_OK;
 
-	while (rc == ERR_OK) {
+	while (rc == ERR_OK && clock_mono_ms() - began_ms < most_ms) {
 		scoreboard_beat(rt->scoreboard, rt->member, clock_mono_ms());
 		rc = ingest_step(j->ingest, &wait_ms);
 		if (rc == ERR_OK)
@@ -280,7 +313,7 @@ drain(struct runtime *rt, struct job *j)
 }
 
 enum err
-consumer_drain(struct runtime *rt)
+consumer_drain(struct runtime *rt, int64_t most_ms)
 {
 	struct forwarder *forwarder;
 	struct job job = { 0 };
@@ -292,9 +325,9 @@ consumer_drain(struct runtime *rt)
 		return rc;
 	rc = forwarder_start(rt, &forwarder);
 	if (rc == ERR_OK)
-		rc = open_job(rt, &job);
+		rc = open_job(rt, rt->catalog, &job);
 	if (rc == ERR_OK)
-		rc = drain(rt, &job);
+		rc = drain(rt, &job, most_ms);
 	close_job(&job);
 	forwarder_stop(&forwarder);
 	lock_file_release(&fd);

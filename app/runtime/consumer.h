@@ -5,6 +5,7 @@
 
 #include "base/err.h"
 
+struct catalog;
 struct runtime;
 
 /*
@@ -18,9 +19,12 @@ struct consumer;
 enum err consumer_start(struct runtime *rt, struct consumer **out);
 void consumer_stop(struct consumer **cp); /* the batch in hand is finished; free(NULL) is fine */
 
-/* Applies what waits and returns, in the calling thread.  ERR_CONFLICT: another consumer is at work;
+/* From now on it looks events up in ${catalog}, which it holds as long as it needs to. */
+void consumer_catalog(struct consumer *c, const struct catalog *catalog);
+
+/* Applies what waits and returns, in the calling thread; begins nothing more after ${most_ms}.  ERR_CONFLICT: another consumer is at work;
  * ERR_UNAVAILABLE: the database cannot take events now, they stay. */
-enum err consumer_drain(struct runtime *rt);
+enum err consumer_drain(struct runtime *rt, int64_t most_ms);
 
 /*
  * The consumer's place, for others that write to the database (migrate, dead letters, an importer).  A

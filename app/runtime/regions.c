@@ -307,6 +307,7 @@ regions_open(const struct regions_options *o, struct regions **out)
 		.state_dir = o->state_dir,
 		.path = o->path,
 		.wait_ms = JOIN_WAIT_MS,
+		.keep = o->keep,
 		.join_only = o->join_only,
 		.fill = fill,
 		.ctx = &filling,

@@ -74,6 +74,7 @@ struct regions_options {
 	int64_t cache_bytes, spool_bytes;
 	int64_t key_ttl_ms;
 	bool fleet; /* REDIS_URL is set */
+	bool keep;  /* as of shm_options */
 	bool join_only;
 };
 

@@ -95,6 +95,7 @@ open_segment(struct opening *o)
 		.spool_bytes = o->c->spool_bytes,
 		.key_ttl_ms = o->c->idempotency_ttl_ms,
 		.fleet = o->c->redis_url != NULL,
+		.keep = o->needs & RUNTIME_KEEP,
 		.join_only = o->needs & RUNTIME_JOIN,
 	};
 	const enum err rc = regions_open(&options, &r->regions);

@@ -45,6 +45,7 @@ enum runtime_need {	     /* bits: what this process is going to use */
 	RUNTIME_QUEUE = 16,
 	RUNTIME_REDIS = 64,	/* the shards of REDIS_URL, when it is set; needs RUNTIME_SEGMENT */
 	RUNTIME_DATABASE = 128, /* the write database; connects to nothing yet */
+	RUNTIME_KEEP = 512,	/* the segment stays when we leave it last */
 	RUNTIME_KEYS = 256,	/* API keys; needs RUNTIME_SEGMENT and RUNTIME_DATABASE */
 	RUNTIME_TRACES = 512,	/* the exporters of OTLP, when the settings want them */
 	RUNTIME_JOIN =

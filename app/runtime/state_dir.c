@@ -125,6 +125,27 @@ judge(const char *path, struct fault_list *faults, int fd)
 	return close_to_others(path, faults, fd, &st);
 }
 
+/*
+ * On shared hosting the folder may lie in a web root, where Apache heeds this; it is made whole or not at all.  That it cannot
+ * be made is survived here: whoever finds the folder in a web root without it answers nothing (service/web_root.h).
+ */
+static void
+deny_all(int fd)
+{
+	static const char text[] =
+	    "# Made by weir: nothing in this folder is for anybody else.\nRequire all denied\n";
+	const int file =
+	    openat(fd, ".htaccess", O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
+	bool whole;
+
+	if (file == -1)
+		return;
+	whole = write(file, text, sizeof text - 1) == (ssize_t)sizeof text - 1;
+	(void)close(file);
+	if (!whole)
+		(void)unlinkat(fd, ".htaccess", 0);
+}
+
 enum err
 state_dir_open(const char *path, struct fault_list *faults, int *fd_out)
 {
@@ -147,6 +168,7 @@ state_dir_open(const char *path, struct fault_list *faults, int *fd_out)
 		(void)close(fd);
 		return rc;
 	}
+	deny_all(fd);
 	*fd_out = fd;
 	return ERR_OK;
 }

@@ -9,6 +9,7 @@ struct fault_list;
  * The state folder: made when it is not there (mode 0700), and refused when it cannot be trusted: another
  * owner, or a network file system, where locks and mapped files do not do what weir needs of them.
  * A folder of ours that others can read is closed to them; one that holds other things is refused instead.
+ * A .htaccess in it denies everything, should it lie in a web root.
  *
  * ERR_INVALID, ERR_DENIED: it is not what it must be; ERR_IO.  The fault is in the list.
  */

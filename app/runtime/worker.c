@@ -21,6 +21,7 @@
 #include "runtime/config.h"
 #include "runtime/consumer.h"
 #include "runtime/desk.h"
+#include "runtime/edits.h"
 #include "runtime/forwarder.h"
 #include "runtime/regions.h"
 #include "runtime/runtime.h"
@@ -60,6 +61,8 @@ struct worker {
 	struct source signals, lifeline;
 	enum { RUNNING, DRAINING, STOPPING, ENDED } state;
 	int64_t end_ms, checked_ms, published_ms;
+	bool open;  /* rt is */
+	bool again; /* ends, and could begin again at once */
 };
 
 /*
@@ -85,6 +88,8 @@ signal_came(struct source *s, uint32_t events)
 
 	(void)events;
 	while ((signal = signals_next(s->fd)) != 0) {
+		if (signal == SIGTERM || signal == SIGINT || signal == SIGQUIT)
+			w->again = false;
 		switch (signal) {
 		case SIGTERM:
 		case SIGINT:
@@ -129,6 +134,43 @@ forget_dead(const struct worker *w)
 	}
 }
 
+/* The largest that one exchange may need. */
+static size_t
+arena_max_bytes(const struct catalog *endpoints, const struct config *c)
+{
+	int64_t body = 0;
+
+	for (size_t i = 0; i < endpoints->count; i++)
+		if (endpoints->endpoints[i]->max_body_bytes > body)
+			body = endpoints->endpoints[i]->max_body_bytes;
+	return (size_t)(COPIES_OF_BODY * body + COPIES_OF_ANSWER * c->max_response_bytes) +
+	       ARENA_SPARE;
+}
+
+/*
+ * Exchanges in hand keep the catalog that they began with; those that come next, and the consumer, have the new one.  Topics are
+ * fixed in the forwarder and in Kafka's consumer: there the worker begins again, when what it has in hand is answered.
+ */
+static void
+look_at_edits(struct worker *w)
+{
+	const struct catalog *fresh = edits_look(w->o->edits);
+
+	if (fresh != NULL) {
+		w->env.arena_max_bytes = arena_max_bytes(fresh, w->o->config);
+		w->env.catalog = fresh;
+		if (w->consumer != NULL)
+			consumer_catalog(w->consumer, fresh);
+		catalog_release(&w->rt.catalog);
+		w->rt.catalog = fresh;
+		if (w->o->config->kafka_brokers != NULL) {
+			w->again = true;
+			stop(w, true);
+		}
+	}
+	edits_keep(w->o->edits, w->rt.state_dir_fd);
+}
+
 static void
 look_around(struct worker *w)
 {
@@ -151,8 +193,11 @@ look_around(struct worker *w)
 		if (!shm_check(w->rt.regions->shm) && w->state == RUNNING) {
 			log_warn("segment_gone", LOG_STR("path", shm_path(w->rt.regions->shm)),
 			    LOG_STR("then", "this worker ends, its successor makes a new one"));
+			w->again = true;
 			stop(w, false);
 		}
+		if (w->o->edits != NULL && w->state == RUNNING)
+			look_at_edits(w);
 	}
 	if (w->state == STOPPING || w->state == DRAINING) {
 		const bool idle =
@@ -166,54 +211,45 @@ look_around(struct worker *w)
 /*
  * Putting it together.
  */
-static size_t
-arena_max_bytes(const struct worker *w)
+void
+worker_pipeline(const struct config *c, struct runtime *rt, struct pipeline_env *out)
 {
-	const struct catalog *endpoints = w->rt.catalog;
-	int64_t body = 0;
-
-	for (size_t i = 0; i < endpoints->count; i++)
-		if (endpoints->endpoints[i]->max_body_bytes > body)
-			body = endpoints->endpoints[i]->max_body_bytes;
-	return (size_t)(COPIES_OF_BODY * body +
-			COPIES_OF_ANSWER * w->o->config->max_response_bytes) +
-	       ARENA_SPARE;
+	*out = (struct pipeline_env){
+		.catalog = rt->catalog,
+		.cache = &rt->cache,
+		.l2 = rt->shards == NULL ? NULL : &rt->l2,
+		.quota = &rt->quota,
+		.queue = rt->queue,
+		.idempotency = rt->idempotency,
+		.store = rt->store,
+		.tenants = &rt->tenants,
+		.scoreboard = rt->scoreboard,
+		.endpoints = rt->regions->endpoints,
+		.limits = rt->regions->limits,
+		.member = rt->member,
+		.exporter = rt->exporter,
+		.slow_ns = c->slow_ms == 0 ? INT64_MAX : c->slow_ms * 1000000,
+		.ignores_traces = !c->otel->propagates,
+		.ledger = rt->ledger,
+		.base_path = slice_of(c->base_path),
+		.trusted = c->trusted_proxies.list,
+		.trusted_count = c->trusted_proxies.count,
+		.arena_max_bytes = arena_max_bytes(rt->catalog, c),
+		.fair_share = rt->regions->fair_share,
+		.client_seed = rt->regions->seeds->limiter,
+		.max_in_hand = WORKER_IN_HAND_MAX,
+	};
 }
 
 static void
 fill_env(struct worker *w)
 {
-	const struct config *c = w->o->config;
-
-	w->env = (struct pipeline_env){
-		.catalog = w->rt.catalog,
-		.cache = &w->rt.cache,
-		.l2 = w->rt.shards == NULL ? NULL : &w->rt.l2,
-		.quota = &w->rt.quota,
-		.queue = w->rt.queue,
-		.idempotency = w->rt.idempotency,
-		.store = w->rt.store,
-		.tenants = &w->rt.tenants,
-		.scoreboard = w->rt.scoreboard,
-		.endpoints = w->rt.regions->endpoints,
-		.limits = w->rt.regions->limits,
-		.member = w->rt.member,
-		.exporter = w->rt.exporter,
-		.slow_ns = c->slow_ms == 0 ? INT64_MAX : c->slow_ms * 1000000,
-		.slow_log = w->slow_log,
-		.ignores_traces = !c->otel->propagates,
-		.ledger = w->rt.ledger,
-		.base_path = slice_of(c->base_path),
-		.trusted = c->trusted_proxies.list,
-		.trusted_count = c->trusted_proxies.count,
-		.arena_max_bytes = arena_max_bytes(w),
-		.fair_share = w->rt.regions->fair_share,
-		.client_seed = w->rt.regions->seeds->limiter,
-		.fronts = &w->fronts,
-		.max_in_hand = WORKER_IN_HAND_MAX,
-		.in_hand = &w->desk.in_hand,
-		.resume = desk_resume,
-	};
+	worker_pipeline(w->o->config, &w->rt, &w->env);
+	w->env.slow_log = w->slow_log;
+	w->env.fronts = &w->fronts;
+	w->env.web_root = w->o->web_root;
+	w->env.in_hand = &w->desk.in_hand;
+	w->env.resume = desk_resume;
 }
 
 /* An endpoint that nobody asked for yet is seen with zeros. */
@@ -267,40 +303,35 @@ open_parts(struct worker *w, int signal_fd)
 	return rc;
 }
 
-int
-worker_run(const struct worker_options *o)
+static bool
+open_all(struct worker *w, int *signal_fd)
 {
 	const unsigned needs = RUNTIME_SEGMENT | RUNTIME_MEMBER | RUNTIME_CATALOG | RUNTIME_STORE |
 			       RUNTIME_DATABASE | RUNTIME_KEYS | RUNTIME_QUEUE | RUNTIME_REDIS |
 			       RUNTIME_TRACES;
-	struct worker *w = calloc(1, sizeof *w);
-	struct fault_list faults;
-	int signal_fd = -1, code = 1;
 
-	if (w == NULL)
-		return 1;
-	fault_init(&faults);
-	w->o = o;
-	w->desk.mailbox.fd = -1;
 	fcgi_init();
-	if (signals_open(&signal_fd) != ERR_OK ||
-	    runtime_open(o->config, o->handlers, needs, MEMBER_WORKER, &faults, &w->rt) != ERR_OK) {
-		fault_print(&faults, STDERR_FILENO);
-		code = faults.errors > 0 ? 78 : 1;
-		goto out;
-	}
-	if (o->config->slow_ms > 0 &&
-	    slow_log_open(o->config->slow_log, w->rt.regions->plans, &w->slow_log) != ERR_OK) {
-		log_error("slow_log_open_failed", LOG_STR("path", o->config->slow_log),
+	if (signals_open(signal_fd) != ERR_OK || runtime_open(w->o->config, w->o->handlers, needs,
+						     MEMBER_WORKER, w->o->faults, &w->rt) != ERR_OK)
+		return false;
+	w->open = true;
+	if (w->o->config->slow_ms > 0 &&
+	    slow_log_open(w->o->config->slow_log, w->rt.regions->plans, &w->slow_log) != ERR_OK) {
+		log_error("slow_log_open_failed", LOG_STR("path", w->o->config->slow_log),
 		    LOG_STR("reason", strerror(errno)));
-		goto out;
+		return false;
 	}
 	fill_env(w);
 	show_endpoints(w);
-	if (open_parts(w, signal_fd) != ERR_OK) {
-		log_error("worker_start_failed", LOG_STR("reason", strerror(errno)));
-		goto out;
-	}
+	if (open_parts(w, *signal_fd) == ERR_OK)
+		return true;
+	log_error("worker_start_failed", LOG_STR("reason", strerror(errno)));
+	return false;
+}
+
+static void
+run(struct worker *w)
+{
 	log_info("worker_ready", LOG_INT("member", w->rt.member),
 	    LOG_INT("endpoints", w->rt.catalog->count));
 	while (w->state != ENDED) {
@@ -310,15 +341,33 @@ worker_run(const struct worker_options *o)
 	/* Threads that still hold something would keep us past the bound: the process's end lets go of all. */
 	if (!desk_is_empty(&w->desk))
 		_exit(0);
+}
+
+enum worker_end
+worker_run(const struct worker_options *o)
+{
+	struct worker *w = calloc(1, sizeof *w);
+	enum worker_end end = WORKER_FAILED;
+	int signal_fd = -1;
+
+	if (w == NULL)
+		return end;
+	w->o = o;
+	w->desk.mailbox.fd = -1;
+	if (open_all(w, &signal_fd)) {
+		run(w);
+		end = w->again ? WORKER_AGAIN : WORKER_TOLD;
+	} else if (o->faults->errors > 0) {
+		end = WORKER_MISCONFIGURED;
+	}
 	consumer_stop(&w->consumer);
 	forwarder_stop(&w->forwarder);
 	desk_close(&w->desk);
 	slow_log_close(&w->slow_log);
-	runtime_close(&w->rt);
-	(void)close(signal_fd);
+	if (w->open)
+		runtime_close(&w->rt);
+	if (signal_fd != -1)
+		(void)close(signal_fd);
 	free(w);
-	code = 0;
-out:
-	fault_free(&faults);
-	return code;
+	return end;
 }

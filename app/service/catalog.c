@@ -42,7 +42,8 @@ struct load {
 	const struct catalog_options *o;
 	struct fault_list *faults;
 	struct own *own;
-	struct endpoint **variants; /* NAME.postgresql.sql */
+	struct endpoint *after_writes; /* the built-in one that pages may use when they may write */
+	struct endpoint **variants;    /* NAME.postgresql.sql */
 	size_t variant_count, variant_cap;
 	bool full; /* without memory */
 };
@@ -133,6 +134,8 @@ add_built_in(struct load *l, const struct endpoint *model)
 		e->max_rows = FRONT_MATTER_DEFAULT_ROWS;
 	if (e->limit_count == 0)
 		front_matter_default_limit(l->o, &l->own->arena, e);
+	if (e->cors_of_writes)
+		l->after_writes = e;
 	add_endpoint(l, e);
 }
 
@@ -341,6 +344,9 @@ load_all(struct load *l)
 	check_names(l);
 	for (size_t i = 0; i < l->variant_count; i++)
 		place_variant(l, l->variants[i]);
+	if (l->after_writes != NULL)
+		l->after_writes->cors =
+		    front_matter_cors_of_writes(l->own->list, l->own->count, &l->own->arena);
 	route(l);
 	l->full = l->full || l->own->arena.overflowed;
 }

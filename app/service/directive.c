@@ -184,8 +184,9 @@ directive_max_body(struct draft *d)
  * A duration with its unit: a bare number could be meant as seconds or as milliseconds, and a file
  * has no column that says which.
  */
-static bool
-read_duration(struct draft *d, struct slice text, const char *what, int64_t max_ms, int64_t *out)
+bool
+directive_duration(
+    struct draft *d, struct slice text, const char *what, int64_t max_ms, int64_t *out)
 {
 	const bool bare =
 	    text.len > 0 && text.ptr[text.len - 1] >= '0' && text.ptr[text.len - 1] <= '9';
@@ -204,12 +205,11 @@ read_duration(struct draft *d, struct slice text, const char *what, int64_t max_
 void
 directive_timeout(struct draft *d)
 {
-	(void)read_duration(d, d->value, "timeout:", 3600 * 1000, &d->e->timeout_ms);
+	(void)directive_duration(d, d->value, "timeout:", 3600 * 1000, &d->e->timeout_ms);
 }
 
-/* What follows ${word} and a blank in ${item}; absent when ${item} begins otherwise. */
-static struct slice
-after_word(struct slice item, const char *word)
+struct slice
+directive_after_word(struct slice item, const char *word)
 {
 	const size_t n = strlen(word);
 
@@ -223,8 +223,8 @@ after_word(struct slice item, const char *word)
 static void
 cache_item(struct draft *d, struct cache_rule *c, struct slice item)
 {
-	const struct slice stale = after_word(item, "stale");
-	const struct slice if_error = after_word(item, "if-error");
+	const struct slice stale = directive_after_word(item, "stale");
+	const struct slice if_error = directive_after_word(item, "if-error");
 	int64_t *to = stale.ptr != NULL ? &c->stale_ms : &c->if_error_ms;
 
 	if (stale.ptr == NULL && if_error.ptr == NULL) {
@@ -234,7 +234,7 @@ cache_item(struct draft *d, struct cache_rule *c, struct slice item)
 	}
 	if (*to != 0)
 		DRAFT_FAULT(d, "cache: \"%.*s\" a second time, expected it once", SHOWN(item));
-	(void)read_duration(d, stale.ptr != NULL ? stale : if_error,
+	(void)directive_duration(d, stale.ptr != NULL ? stale : if_error,
 	    stale.ptr != NULL ? "cache: stale" : "cache: if-error", year_ms, to);
 }
 
@@ -246,8 +246,8 @@ directive_cache(struct draft *d)
 
 	if (slice_eq_cstr(rest, "off"))
 		return;
-	c->on =
-	    read_duration(d, slice_trim(slice_cut(&rest, ',')), "cache:", year_ms, &c->fresh_ms);
+	c->on = directive_duration(
+	    d, slice_trim(slice_cut(&rest, ',')), "cache:", year_ms, &c->fresh_ms);
 	while (rest.ptr != NULL)
 		cache_item(d, c, slice_trim(slice_cut(&rest, ',')));
 }
@@ -284,7 +284,7 @@ static void
 vary_item(struct draft *d, struct slice item)
 {
 	struct endpoint *e = d->e;
-	const struct slice name = after_word(item, "header");
+	const struct slice name = directive_after_word(item, "header");
 	const struct slice param = is_header_name(name) ? cgi_name(d, name) : name;
 
 	if (!is_header_name(name)) {

@@ -89,11 +89,18 @@ typedef void directive_parser(struct draft *d);
 directive_parser directive_param, directive_body, directive_column, directive_returns,
     directive_max_rows, directive_cache, directive_vary, directive_tags, directive_limit,
     directive_auth, directive_priority, directive_read, directive_timeout, directive_idempotency,
-    directive_invalidates, directive_max_body, directive_queue, directive_key;
+    directive_invalidates, directive_max_body, directive_queue, directive_key, directive_cors;
 
 /* Reads the templates of ${source} into the arena; marks their parameters as used. */
 void directive_templates(struct draft *d, const struct template_source *source,
     struct template **items_out, size_t *count_out);
+
+/* What follows ${word} and a blank in ${item}; absent when ${item} begins otherwise. */
+struct slice directive_after_word(struct slice item, const char *word);
+
+/* Reads a duration with its unit, from 1 ms to ${max_ms} (a year at most); false after a fault, which calls it ${what}. */
+bool directive_duration(
+    struct draft *d, struct slice text, const char *what, int64_t max_ms, int64_t *out);
 
 /* Resolves `key:`; marks its parameter as used. */
 void directive_partition(struct draft *d);

@@ -43,4 +43,11 @@ struct directive_doc {
 };
 const struct directive_doc *front_matter_docs(size_t *count_out);
 
+/*
+ * For an endpoint without a file: whoever may send one of the writes in ${list} may use it too.  Credentials only when
+ * all of those take them.  NULL when no write is open to pages, or the arena is full.
+ */
+const struct cors_rule *front_matter_cors_of_writes(
+    const struct endpoint *const *list, size_t count, struct arena *a);
+
 #endif

@@ -8,6 +8,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -15,6 +16,7 @@
 #include <unistd.h>
 
 #include "base/fault.h"
+#include "base/hash.h"
 #include "service/front_matter.h"
 
 enum { MAX_BYTES = 256 << 20, LENGTHS_BYTES = 2 * sizeof(uint32_t) };
@@ -157,6 +159,129 @@ handler_files_read(const char *folders, struct fault_list *faults, struct handle
 	return rc;
 }
 
+/* Order counts, and is by name. */
+static uint64_t
+stamp_folder(uint64_t stamp, const char *folder)
+{
+	struct dirent **entries = NULL;
+	const int n = scandir(folder, &entries, is_endpoint_file, by_name);
+	const int dir = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+
+	stamp = hash64(stamp, folder, strlen(folder));
+	for (int i = 0; i < n; i++) {
+		const char *name = entries[i]->d_name;
+		struct stat st = { 0 };
+		int64_t facts[4];
+
+		(void)fstatat(dir, name, &st, 0);
+		facts[0] = (int64_t)st.st_ino;
+		facts[1] = st.st_size;
+		facts[2] = st.st_mtim.tv_sec;
+		facts[3] = st.st_mtim.tv_nsec;
+		stamp = hash64(stamp, name, strlen(name));
+		stamp = hash64(stamp, facts, sizeof facts);
+		free(entries[i]);
+	}
+	free(entries);
+	if (dir != -1)
+		(void)close(dir);
+	return stamp;
+}
+
+uint64_t
+handler_files_stamp(const char *folders)
+{
+	struct slice rest = slice_of(folders == NULL ? "" : folders);
+	uint64_t stamp = 0;
+	char path[PATH_MAX];
+
+	while (rest.ptr != NULL) {
+		const struct slice folder = slice_cut(&rest, ':');
+
+		if (folder.len == 0 || folder.len >= sizeof path)
+			continue;
+		memcpy(path, folder.ptr, folder.len);
+		path[folder.len] = '\0';
+		stamp = stamp_folder(stamp, path);
+	}
+	return stamp;
+}
+
+/*
+ * What was good before.
+ */
+static struct handler_file *
+find(const struct handler_files *f, const char *path)
+{
+	for (size_t i = 0; i < f->count; i++)
+		if (strcmp(f->list[i].path, path) == 0)
+			return &f->list[i];
+	return NULL;
+}
+
+static void
+drop(struct handler_files *f, struct handler_file *file)
+{
+	const size_t behind = (size_t)(f->list + f->count - (file + 1));
+
+	memmove(file, file + 1, behind * sizeof *file);
+	f->count--;
+}
+
+/* ${path} as it was in ${old}. */
+static enum err
+put_back(
+    struct handler_files *f, const struct handler_files *old, const char *path, size_t *changed)
+{
+	struct handler_file *now = find(f, path), *before = find(old, path);
+	enum err rc = ERR_OK;
+
+	if (now == NULL && before == NULL)
+		return ERR_OK;
+	if (now != NULL && before != NULL && slice_eq(now->text, before->text))
+		return ERR_OK;
+	if (before == NULL)
+		drop(f, now);
+	else if (now == NULL)
+		rc = add(f, arena_copy(&f->arena, slice_of(path)), before->text);
+	else
+		now->text = arena_slice(&f->arena, before->text);
+	(*changed)++;
+	return f->arena.overflowed ? ERR_NOMEM : rc;
+}
+
+static int
+by_path(const void *a, const void *b)
+{
+	return strcmp(
+	    ((const struct handler_file *)a)->path, ((const struct handler_file *)b)->path);
+}
+
+enum err
+handler_files_put_back(struct handler_files *f, const struct handler_files *old,
+    const struct fault_list *faults, size_t *changed_out)
+{
+	enum err rc = ERR_OK;
+
+	*changed_out = 0;
+	for (size_t i = 0; i < faults->count && rc == ERR_OK; i++)
+		if (!faults->items[i].warning)
+			rc = put_back(f, old, faults->items[i].file, changed_out);
+	if (f->count > 0)
+		qsort(f->list, f->count, sizeof *f->list, by_path);
+	return rc;
+}
+
+bool
+handler_files_equal(const struct handler_files *a, const struct handler_files *b)
+{
+	for (size_t i = 0; i < a->count && i < b->count; i++)
+		if (strcmp(a->list[i].path, b->list[i].path) != 0 ||
+		    !slice_eq(a->list[i].text, b->list[i].text))
+			return false;
+	return a->count == b->count;
+}
+
 /*
  * From process to process.
  */
@@ -177,11 +302,10 @@ write_whole(int fd, struct slice bytes)
 }
 
 enum err
-handler_files_store(const struct handler_files *f, int *fd_out)
+handler_files_write(const struct handler_files *f, int fd)
 {
 	struct strbuf b = STRBUF_INIT(MAX_BYTES);
-	enum err rc = ERR_OK;
-	int fd = -1;
+	enum err rc;
 
 	for (size_t i = 0; i < f->count; i++) {
 		const struct slice path = slice_of(f->list[i].path), text = f->list[i].text;
@@ -191,16 +315,20 @@ handler_files_store(const struct handler_files *f, int *fd_out)
 		strbuf_add_slice(&b, path);
 		strbuf_add_slice(&b, text);
 	}
-	if (b.failed)
-		rc = ERR_NOMEM;
-	if (rc == ERR_OK)
-		fd = memfd_create("weir endpoint files", MFD_CLOEXEC | MFD_ALLOW_SEALING);
-	if (rc == ERR_OK)
-		rc = fd == -1 ? ERR_IO : write_whole(fd, strbuf_slice(&b));
+	rc = b.failed ? ERR_NOMEM : write_whole(fd, strbuf_slice(&b));
+	strbuf_free(&b);
+	return rc;
+}
+
+enum err
+handler_files_store(const struct handler_files *f, int *fd_out)
+{
+	const int fd = memfd_create("weir endpoint files", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+	enum err rc = fd == -1 ? ERR_IO : handler_files_write(f, fd);
+
 	if (rc == ERR_OK &&
 	    fcntl(fd, F_ADD_SEALS, F_SEAL_WRITE | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) == -1)
 		rc = ERR_IO;
-	strbuf_free(&b);
 	if (rc != ERR_OK && fd != -1)
 		(void)close(fd);
 	*fd_out = rc == ERR_OK ? fd : -1;

@@ -1,7 +1,9 @@
 #ifndef SERVICE_HANDLER_FILES_H
 #define SERVICE_HANDLER_FILES_H
 
+#include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 #include "base/arena.h"
 #include "base/err.h"
@@ -32,6 +34,17 @@ enum err handler_files_read(
     const char *folders, struct fault_list *faults, struct handler_files *out);
 void handler_files_free(struct handler_files *f); /* also of a zeroed one */
 
+/* Another number as soon as a file of ${folders} is another one: by names, sizes and times.  One look at each. */
+uint64_t handler_files_stamp(const char *folders);
+
+/* Which of ${f} the faults name gets the text that it has in ${old}, or goes when it has none there; what could not be read comes back
+ * from there.  *${changed_out}: how many did; a second time with the same fault, none.  ERR_NOMEM. */
+enum err handler_files_put_back(struct handler_files *f, const struct handler_files *old,
+    const struct fault_list *faults, size_t *changed_out);
+bool handler_files_equal(const struct handler_files *a, const struct handler_files *b);
+
+/* To a file that is empty.  ERR_NOMEM, ERR_IO. */
+enum err handler_files_write(const struct handler_files *f, int fd);
 /* As a sealed file without a name, which is close-on-exec and stays when its folders change.  ERR_NOMEM, ERR_IO. */
 enum err handler_files_store(const struct handler_files *f, int *fd_out);
 /* From such a file, which stays open; also at once in several processes that share it.  ERR_INVALID: not one. */

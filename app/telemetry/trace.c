@@ -189,6 +189,18 @@ trace_child(struct trace_context *t)
 	trace_new_span(t);
 }
 
+void
+trace_take_id(struct trace_context *t, struct slice request_id)
+{
+	uint8_t id[TRACE_ID_BYTES];
+
+	if (t->has_parent || request_id.len != 2 * sizeof id ||
+	    !read_hex(request_id.ptr, id, sizeof id) || is_zero(id, sizeof id))
+		return;
+	memcpy(t->trace_id, id, sizeof id);
+	t->random = false; /* whoever made it has not said so */
+}
+
 char *
 trace_format(const struct trace_context *t, char out[TRACEPARENT_BYTES])
 {

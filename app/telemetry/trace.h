@@ -43,6 +43,12 @@ bool trace_read(struct slice traceparent, struct trace_context *t);
 void trace_new_span(struct trace_context *t);
 void trace_child(struct trace_context *t);
 
+/*
+ * A new trace may take the id that the front server gave the request: ${request_id} when it is 32 lower-case hex
+ * digits, as nginx makes them.  So the front's log knows the trace too.  Anything else changes nothing.
+ */
+void trace_take_id(struct trace_context *t, struct slice request_id);
+
 /* The traceparent of what this request calls, of version 00; returns ${out}. */
 char *trace_format(const struct trace_context *t, char out[TRACEPARENT_BYTES]);
 

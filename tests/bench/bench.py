@@ -24,6 +24,7 @@ import uuid
 
 sys.path.insert(0, os.path.join(os.path.dirname(__file__), "..", "support"))
 
+import place  # noqa: E402
 import processes  # noqa: E402  (found by the line above)
 import weir as house  # noqa: E402
 
@@ -31,6 +32,7 @@ ROUNDS = int(os.environ.get("ROUNDS", 5))
 SECONDS = int(os.environ.get("SECONDS", 4))
 KEYS = int(os.environ.get("KEYS", 5_000_000))
 CLIENTS = int(os.environ.get("CLIENTS", 64))
+APACHE_CLIENTS = 16  # mod_fcgid has no more processes
 MISSES = int(os.environ.get("MISSES", 10_000))
 LUA = os.path.join(house.ROOT, "tests", "bench", "load.lua")
 WORKERS = os.cpu_count()
@@ -126,6 +128,37 @@ def read_rounds(weir, a, b):
         for run in some:
             must(run["broken"] == 0, f"{name}: {run['broken']} broken answers")
             must(run["refused"] == (run["requests"] if name == "limited" else 0), f"{name}: {run['refused']} refused")
+    return runs
+
+
+# ---- Apache ------------------------------------------------------------------
+
+
+def start_apache(front, folder, build):
+    """A weir of its own behind Apache, as an ordinary user: mod_fcgid has one process for each client."""
+    env = {"WEIR_WORKERS": WORKERS, "LOG_LEVEL": "warn"}
+    os.makedirs(folder)
+    made = place.Place(folder, os.path.join(build, "weir"), HANDLERS, SCHEMA, env)
+    try:
+        if front == "mod_fcgid":
+            return made.apache("weir.conf", "fcgid", location="/b/")
+        made.serve()
+        return made.apache("proxy_fcgi.conf", "proxy", "proxy_fcgi", location="/b/")
+    except BaseException:
+        made.stop()
+        raise
+
+
+def apache_rounds(places):
+    runs = {front: [] for front in places}
+    for front, made in places.items():
+        load(made.front.port, "/b/cached", "get", clients=APACHE_CLIENTS, seconds=1)  # processes are started
+    for number in range(ROUNDS):
+        print(f"bench: Apache, round {number + 1} of {ROUNDS}", flush=True)
+        for front, made in places.items():
+            run = load(made.front.port, "/b/cached", "get", clients=APACHE_CLIENTS)
+            must(run["broken"] == 0 and run["refused"] == 0, f"{front}: {run}")
+            runs[front].append(run)
     return runs
 
 
@@ -242,7 +275,7 @@ def row(what, value, target=None, good=None):
     return f"| {what} | {value} | {target or ''} | {verdict} |"
 
 
-def report(reads, writes, rate, crowd, memory):
+def report(reads, apaches, writes, rate, crowd, memory):
     def rps(runs):
         return median(runs, "per_second")
 
@@ -270,6 +303,7 @@ def report(reads, writes, rate, crowd, memory):
         ("weir: cached read with limit and ETag", cached),
         ("weir: 304", reads["not modified"]),
         ("weir: 429", reads["limited"]),
+        *[(f"weir: cached read through Apache, {front}, {APACHE_CLIENTS} connections", runs) for front, runs in apaches.items()],
         ("floor (b): POST", post),
         (f"weir: durable write, {KEYS:,} keys stored", write),
     ]
@@ -327,9 +361,14 @@ def measure(build, folder, started):
         started.append(Floor(os.path.join(folder, name), os.path.join(build, "bench", f"floor_{name}"), count))
     a, b = started[1:]
     reads = read_rounds(weir, a, b)
+    places = {}
+    for front in ("mod_proxy_fcgi", "mod_fcgid"):
+        places[front] = start_apache(front, os.path.join(folder, front), build)
+        started.append(places[front])
+    apaches = apache_rounds(places)
     writes = write_rounds(weir, b)
     rate = sustained(weir, writes["write"])
-    return report(reads, writes, rate, misses(weir), memory)
+    return report(reads, apaches, writes, rate, misses(weir), memory)
 
 
 def main():

@@ -113,10 +113,10 @@ def make_postgres(request):
 def weirs(request, binary, atlas_db):
     """Makes a Weir that is not started yet, and keeps nothing."""
 
-    def make(handlers=None, env=None, schema=None, atlas=False, front=True, database=None):
+    def make(handlers=None, env=None, schema=None, atlas=False, front=True, database=None, kind=house.Weir):
         folder = new_folder()
         folders = [house.write_handlers(os.path.join(folder, "handlers"), handlers)] if handlers else []
-        return house.Weir(folder, binary, folders, env, atlas_db if atlas else None, schema, front, database)
+        return kind(folder, binary, folders, env, atlas_db if atlas else None, schema, front, database)
 
     return make
 
@@ -128,6 +128,12 @@ def end(weir, request):
     finally:
         if failed_before == 0:  # else somebody will want to read the logs
             shutil.rmtree(weir.folder, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def end_weir():
+    """For the finalizers of modules that start a weir in their own way."""
+    return end
 
 
 @pytest.fixture(scope="module")

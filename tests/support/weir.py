@@ -93,13 +93,17 @@ def remove_segment(state):
         pass
 
 
-def start_nginx(folder, port, state):
-    """nginx on 127.0.0.1:port, all its files under `folder`."""
+def start_nginx(folder, port, state, listen=None):
+    """nginx on 127.0.0.1:port, all its files under `folder`; `listen`: where weir listens if not on its socket."""
     os.makedirs(folder, mode=0o700, exist_ok=True)
     config = os.path.join(folder, "nginx.conf")
     with open(config, "w") as f:
-        sockets = [os.path.join(state, name) for name in ("weir.sock", "admin.sock")]
+        sockets = [listen or os.path.join(state, "weir.sock"), os.path.join(state, "admin.sock")]
         subprocess.run([os.path.join(ROOT, "nginx", "render"), folder, f"127.0.0.1:{port}", *sockets], check=True, stdout=f)
+    return run_nginx(folder, config)
+
+
+def run_nginx(folder, config):
     log = os.path.join(folder, "error.log")
     return processes.start(
         ["nginx", "-p", folder, "-c", config, "-e", log, "-g", "daemon off;"], log=log, end_signal=signal.SIGQUIT
@@ -181,10 +185,14 @@ class Weir:
         make_state(self.state)
         self.make_database()
         if self.front:
-            self.nginx = start_nginx(os.path.join(self.folder, "nginx"), self.port, self.state)
+            self.start_front()
         self.start_serve()
         self.wait_healthy()
         return self
+
+    def start_front(self):
+        """What fronts.py has others of."""
+        self.nginx = start_nginx(os.path.join(self.folder, "nginx"), self.port, self.state)
 
     def make_database(self):
         """The demo data and the test's own tables, before anybody else has the file open."""
@@ -209,12 +217,18 @@ class Weir:
         )
 
     def wait_healthy(self):
-        answers = (lambda: port_answers(self.port, self.health)) if self.front else self.socket_answers
+        answers = self.front_answers if self.front else self.socket_answers
         try:
             processes.wait_until(answers, "the health answer", alive=[p for p in (self.nginx, self.serve) if p])
         except Exception as e:
             self.stop()
             raise RuntimeError(f"{e}\n{self.log()[-4000:]}") from e
+
+    def front_answers(self):
+        try:
+            return self.get(self.health, timeout=5).status == 200
+        except (OSError, http.client.HTTPException):
+            return False
 
     def socket_answers(self):
         try:
@@ -274,7 +288,7 @@ class Weir:
             n = next(Weir.addresses)
             client = f"10.{n >> 16 & 255}.{n >> 8 & 255}.{n & 255}"
         headers.setdefault("X-Forwarded-For", client)
-        connection = http.client.HTTPConnection("127.0.0.1", port or self.port, timeout=timeout)
+        connection = self.http_connection(port or self.port, timeout)
         try:
             connection.putrequest(method, target, skip_accept_encoding=True)
             for name, value in headers.items():
@@ -287,6 +301,9 @@ class Weir:
             return Reply(answer.status, answer.getheaders(), answer.read())
         finally:
             connection.close()
+
+    def http_connection(self, port, timeout=30):
+        return http.client.HTTPConnection("127.0.0.1", port, timeout=timeout)
 
     def get(self, target, headers=None, **how):
         return self.request("GET", target, headers, **how)

@@ -8,6 +8,7 @@
 
 #include "base/clock.h"
 #include "service/catalog.h"
+#include "service/web_root.h"
 #include "telemetry/endpoint_stats.h"
 #include "telemetry/scoreboard.h"
 #include "tests/support/unit.h"
@@ -382,12 +383,46 @@ test_a_base_path_is_taken_off_and_only_there(void)
 	visit_run(&v);
 	CU_ASSERT_EQUAL(v.x.response.status, 200);
 	visit_end(&v);
+	/* Where no rewriting is to be had, and where a front server gave weir a prefix. */
+	for (int i = 0; i < 2; i++) {
+		visit_begin(&v, &h, "GET", i == 0 ? "/app/weir.fcgi/plain" : "/app/plain");
+		visit_param(&v, "SCRIPT_NAME", i == 0 ? "/app/weir.fcgi" : "/app");
+		visit_run(&v);
+		CU_ASSERT_EQUAL(v.x.response.status, 200);
+		CU_ASSERT_TRUE(slice_eq_cstr(v.x.base_path, i == 0 ? "/app/weir.fcgi" : "/app"));
+		visit_end(&v);
+	}
+	visit_begin(&v, &h, "GET", "/app/weir.fcgi");
+	visit_param(&v, "SCRIPT_NAME", "/app/weir.fcgi");
+	visit_run(&v);
+	CU_ASSERT_EQUAL(v.x.response.status, 404);
+	visit_end(&v);
 	/* nginx's usual parameters name the whole path as the script. */
 	visit_begin(&v, &h, "GET", "/plain");
 	visit_param(&v, "SCRIPT_NAME", "/plain");
 	visit_run(&v);
 	CU_ASSERT_EQUAL(v.x.response.status, 200);
 	visit_end(&v);
+	house_close(&h);
+}
+
+static void
+test_nothing_is_answered_while_our_files_lie_open(void)
+{
+	const struct web_root_part part = { unit_dir(), "the state folder" };
+	struct web_root *web = NULL;
+
+	open_house();
+	CU_ASSERT_EQUAL_FATAL(web_root_open(&part, 1, &web), ERR_OK);
+	h.env.web_root = web;
+	expect("GET", "/plain", 200); /* the front names no root */
+	visit_begin(&v, &h, "GET", "/plain");
+	visit_param(&v, "DOCUMENT_ROOT", "/");
+	visit_run(&v);
+	CU_ASSERT_EQUAL(v.x.response.status, 503);
+	visit_end(&v);
+	h.env.web_root = NULL;
+	web_root_close(&web);
 	house_close(&h);
 }
 
@@ -653,7 +688,7 @@ UNIT_SUITE(pipeline, TEST(test_a_second_read_is_a_hit),
     TEST(test_a_write_parks_with_its_event_and_answers_when_it_is_done),
     TEST(test_a_write_without_its_key_is_400_unless_optional),
     TEST(test_paths_and_methods_are_told_apart), TEST(test_a_base_path_is_taken_off_and_only_there),
-    TEST(test_bodies_are_measured),
+    TEST(test_nothing_is_answered_while_our_files_lie_open), TEST(test_bodies_are_measured),
     TEST(test_an_answer_before_a_large_body_was_read_waits_until_it_is_dropped),
     TEST(test_without_a_lane_an_answer_that_is_there_stays), TEST(test_a_body_without_end_is_413),
     TEST(test_a_write_has_its_whole_timeout_after_a_slow_body),

@@ -197,7 +197,7 @@ a_consumer_steps_aside_for_who_wants_its_place_and_comes_back(void)
 	    runtime_open(config, &set, CONSUMER, MEMBER_CONSUMER, &faults, &rt), ERR_OK);
 	CU_ASSERT_EQUAL_FATAL(consumer_start(&rt, &consumer), ERR_OK);
 	wait_until_held(&rt);
-	CU_ASSERT_EQUAL(consumer_drain(&rt), ERR_CONFLICT);
+	CU_ASSERT_EQUAL(consumer_drain(&rt, INT64_MAX), ERR_CONFLICT);
 	CU_ASSERT_EQUAL_FATAL(consumer_place_take(rt.state_dir_fd, PATIENCE_MS, &place), ERR_OK);
 	CU_ASSERT_TRUE(is_held(&rt));
 	consumer_place_give(&place);
@@ -237,7 +237,7 @@ draining_an_empty_spool_is_done_at_once(void)
 	fresh_house(GOOD);
 	CU_ASSERT_EQUAL_FATAL(
 	    runtime_open(config, &set, CONSUMER, MEMBER_CONSUMER, &faults, &rt), ERR_OK);
-	CU_ASSERT_EQUAL(consumer_drain(&rt), ERR_OK);
+	CU_ASSERT_EQUAL(consumer_drain(&rt, INT64_MAX), ERR_OK);
 	CU_ASSERT_FALSE(is_held(&rt));
 	runtime_close(&rt);
 	drop_house();

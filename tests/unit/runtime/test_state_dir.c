@@ -51,6 +51,33 @@ it_is_made_for_us_alone(void)
 }
 
 static void
+should_it_lie_in_a_web_root_apache_denies_it(void)
+{
+	char path[4400], text[200] = "";
+	FILE *f;
+	int fd;
+
+	fresh_path();
+	CU_ASSERT_EQUAL(state_dir_open(dir, &faults, &fd), ERR_OK);
+	(void)close(fd);
+	(void)snprintf(path, sizeof path, "%s/.htaccess", dir);
+	CU_ASSERT_EQUAL(mode_of(path), 0600);
+	f = fopen(path, "r");
+	CU_ASSERT_PTR_NOT_NULL_FATAL(f);
+	CU_ASSERT_TRUE(fread(text, 1, sizeof text - 1, f) > 0);
+	(void)fclose(f);
+	CU_ASSERT_PTR_NOT_NULL(strstr(text, "\nRequire all denied\n"));
+	CU_ASSERT_EQUAL(truncate(path, 0), 0); /* the user's own is left alone */
+	CU_ASSERT_EQUAL(state_dir_open(dir, &faults, &fd), ERR_OK);
+	(void)close(fd);
+	f = fopen(path, "r");
+	CU_ASSERT_PTR_NOT_NULL_FATAL(f);
+	CU_ASSERT_EQUAL(fgetc(f), EOF);
+	(void)fclose(f);
+	fault_free(&faults);
+}
+
+static void
 one_of_ours_is_closed_to_others(void)
 {
 	int fd;
@@ -143,6 +170,7 @@ memory_is_told_from_a_disk(void)
 	(void)close(fd);
 }
 
-UNIT_SUITE(state_dir, TEST(it_is_made_for_us_alone), TEST(one_of_ours_is_closed_to_others),
+UNIT_SUITE(state_dir, TEST(it_is_made_for_us_alone),
+    TEST(should_it_lie_in_a_web_root_apache_denies_it), TEST(one_of_ours_is_closed_to_others),
     TEST(one_that_others_use_is_refused_and_left_open), TEST(another_users_is_refused_and_named),
     TEST(what_is_no_folder_is_a_fault), TEST(memory_is_told_from_a_disk));

@@ -20,6 +20,7 @@ static const struct endpoint health = {
 	.segments = health_route,
 	.segment_count = 1,
 	.never_shed = true,
+	.cors_of_writes = true,
 };
 static const struct endpoint *const built_in[] = { &health };
 
@@ -157,6 +158,52 @@ a_folder_becomes_endpoints_behind_the_built_in_ones(void)
 	CU_ASSERT_EQUAL(
 	    router_match(b.catalog->router, HTTP_GET, SLICE("/health"), &a, &match), ERR_OK);
 	arena_free(&a);
+	bench_close(&b);
+}
+
+static const struct cors_rule *
+cors_behind(struct bench *b, const char *first, const char *second)
+{
+	bench_open(b);
+	add(b, "read.sql", "-- GET /r\n-- cors: *\nSELECT 1 AS n");
+	add(b, "first.sql", first);
+	add(b, "second.sql", second);
+	load(b);
+	CU_ASSERT_EQUAL_FATAL(b->rc, ERR_OK);
+	return catalog_find(b->catalog, SLICE("health"))->cors;
+}
+
+static void
+pages_that_may_write_may_use_a_built_in_endpoint_that_follows_writes(void)
+{
+	const struct cors_rule *c;
+	struct bench b;
+
+	c = cors_behind(&b, "-- POST /a\nDELETE FROM t", "-- POST /b\nDELETE FROM t");
+	CU_ASSERT_PTR_NULL(c);
+	bench_close(&b);
+	c = cors_behind(&b,
+	    "-- POST /a\n-- cors: https://a.example, https://b.example, credentials\nDELETE FROM t",
+	    "-- PUT /b\n-- cors: https://b.example, https://c.example, headers X-Mine\nDELETE FROM "
+	    "t");
+	CU_ASSERT_PTR_NOT_NULL_FATAL(c);
+	CU_ASSERT_FALSE(c->any);
+	CU_ASSERT_FALSE(c->credentials); /* not of all of them */
+	CU_ASSERT_EQUAL_FATAL(c->origin_count, 3);
+	CU_ASSERT_TRUE(slice_eq_cstr(c->origins[2], "https://c.example"));
+	CU_ASSERT_TRUE(slice_eq_cstr(c->headers,
+	    "Authorization, Content-Type, Idempotency-Key, If-None-Match, traceparent, tracestate, "
+	    "X-API-Key, X-Weir-Consistency, X-Mine"));
+	bench_close(&b);
+	c = cors_behind(&b, "-- POST /a\n-- cors: https://a.example, credentials\nDELETE FROM t",
+	    "-- POST /b\n-- cors: *\nDELETE FROM t");
+	CU_ASSERT_TRUE(c->any && !c->credentials);
+	bench_close(&b);
+	/* The headers of a file with a fault are not there to be joined. */
+	bench_open(&b);
+	add(&b, "a.sql", "-- POST /a\n-- cors: https://a.example/\nDELETE FROM t");
+	load(&b);
+	CU_ASSERT_EQUAL(b.rc, ERR_INVALID);
 	bench_close(&b);
 }
 
@@ -447,6 +494,7 @@ the_last_holder_frees_the_snapshot(void)
 }
 
 UNIT_SUITE(catalog, TEST(a_folder_becomes_endpoints_behind_the_built_in_ones),
+    TEST(pages_that_may_write_may_use_a_built_in_endpoint_that_follows_writes),
     TEST(a_built_in_endpoint_has_the_defaults_of_the_settings),
     TEST(only_sql_files_of_the_folder_itself_are_endpoints),
     TEST(every_fault_of_every_file_is_told_at_once), TEST(all_routes_that_collide_are_named),

@@ -76,7 +76,7 @@ other_figures_are_another_bucket(void)
 static void
 later_directives_are_refused(void)
 {
-	static const char *const words[] = { "cors", "run" };
+	static const char *const words[] = { "run" };
 	char line[64], want[128];
 
 	for (size_t i = 0; i < sizeof words / sizeof *words; i++) {
@@ -198,6 +198,70 @@ a_read_may_vary_by_headers(void)
 }
 
 static void
+cors_names_origins_headers_and_an_age(void)
+{
+	struct parsed p = takes("-- POST /t\n-- cors: https://app.example.com, "
+				"http://localhost:3000, headers X-One  x-two, max-age 1h, "
+				"credentials\nDELETE FROM t");
+	const struct cors_rule *c = p.e.cors;
+
+	CU_ASSERT_PTR_NOT_NULL_FATAL(c);
+	CU_ASSERT_FALSE(c->any);
+	CU_ASSERT_TRUE(c->credentials);
+	CU_ASSERT_EQUAL_FATAL(c->origin_count, 2);
+	is(c->origins[0], "https://app.example.com");
+	is(c->origins[1], "http://localhost:3000");
+	is(c->headers, "Authorization, Content-Type, Idempotency-Key, If-None-Match, traceparent, "
+		       "tracestate, X-API-Key, X-Weir-Consistency, X-One, x-two");
+	is(c->max_age, "3600");
+	parsed_free(&p);
+	p = takes("-- GET /t\n-- cors: *\nSELECT 1 AS n");
+	CU_ASSERT_TRUE(p.e.cors->any);
+	CU_ASSERT_FALSE(p.e.cors->credentials);
+	is(p.e.cors->max_age, "600");
+	parsed_free(&p);
+	p = takes("-- GET /t\nSELECT 1 AS n");
+	CU_ASSERT_PTR_NULL(p.e.cors);
+	parsed_free(&p);
+}
+
+static void
+cors_refuses_what_no_browser_would_match(void)
+{
+	static const char *const never[] = { "https://App.example.com", "https://a.example/",
+		"https://a.example/path", "https://a.example:443", "http://a.example:80",
+		"a.example", "https://", "null", "https://*.example.com",
+		"https://a.example:", "credential" };
+	char line[128], want[384];
+
+	for (size_t i = 0; i < sizeof never / sizeof *never; i++) {
+		(void)snprintf(line, sizeof line, "cors: %s, https://good.example", never[i]);
+		(void)snprintf(want, sizeof want,
+		    "cors: \"%s\", expected *, an origin as browsers send it "
+		    "(https://app.example.com: lower case, no path, no default port), headers "
+		    "NAME, "
+		    "max-age DURATION or credentials",
+		    never[i]);
+		refuses_line(line, want);
+	}
+}
+
+static void
+cors_never_opens_credentials_to_everybody(void)
+{
+	refuses_line("cors: *, credentials",
+	    "cors: * with credentials, expected the origins that may use them (browsers refuse the "
+	    "two together)");
+	refuses_line(
+	    "cors: *, https://a.example", "cors: * beside an origin, expected one or the other");
+	refuses_line("cors: credentials", "cors: no origin, expected * or https://app.example.com");
+	refuses_line("cors: *, headers X-A *",
+	    "cors: headers \"*\", expected the names of headers, separated by blanks");
+	refuses_line("cors: *, max-age 600",
+	    "cors: max-age \"600\", expected a duration from 1ms to 86400s, such as 30s");
+}
+
+static void
 bad_limits_are_refused(void)
 {
 	static const char option[] =
@@ -314,6 +378,8 @@ UNIT_SUITE(directive, TEST(limits_are_read_in_all_forms),
     TEST(other_figures_are_another_bucket), TEST(later_directives_are_refused),
     TEST(a_priority_is_one_of_three), TEST(a_write_names_its_topic_and_what_orders_it),
     TEST(a_directive_has_its_own_form), TEST(values_of_directives_are_checked),
-    TEST(a_read_may_vary_by_headers), TEST(bad_limits_are_refused),
-    TEST(bad_parameters_are_refused), TEST(bad_names_of_parameters_are_refused),
-    TEST(a_parameter_that_only_a_tag_uses_is_used), TEST(bad_tags_are_refused));
+    TEST(a_read_may_vary_by_headers), TEST(cors_names_origins_headers_and_an_age),
+    TEST(cors_refuses_what_no_browser_would_match), TEST(cors_never_opens_credentials_to_everybody),
+    TEST(bad_limits_are_refused), TEST(bad_parameters_are_refused),
+    TEST(bad_names_of_parameters_are_refused), TEST(a_parameter_that_only_a_tag_uses_is_used),
+    TEST(bad_tags_are_refused));

@@ -209,9 +209,33 @@ test_what_was_stored_is_read_again_as_a_parent(void)
 	CU_ASSERT_FALSE(t.has_parent || t.sampled);
 }
 
-UNIT_SUITE(trace, TEST(test_a_valid_parent_is_continued),
-    TEST(test_anything_else_begins_a_new_trace), TEST(test_two_parents_are_none),
-    TEST(test_every_request_has_its_own_span), TEST(test_one_bad_member_spoils_the_tracestate),
+static void
+test_a_new_trace_may_be_named_as_the_request(void)
+{
+	static const char *const never[] = { "", "4bf92f3577b34da6a3ce929d0e0e473",
+		"4bf92f3577b34da6a3ce929d0e0e47366", "4BF92F3577B34DA6A3CE929D0E0E4736",
+		"00000000000000000000000000000000", "4bf92f3577b34da6a3ce929d0e0e473g" };
+	struct trace_context t, before;
+	char out[TRACEPARENT_BYTES];
+
+	trace_begin(&t, (struct slice){ NULL, 0 }, 0, (struct slice){ NULL, 0 });
+	for (size_t i = 0; i < sizeof never / sizeof *never; i++) {
+		before = t;
+		trace_take_id(&t, slice_of(never[i]));
+		CHECK_ROW(never[i], memcmp(before.trace_id, t.trace_id, TRACE_ID_BYTES) == 0);
+	}
+	trace_take_id(&t, SLICE("4bf92f3577b34da6a3ce929d0e0e4736"));
+	CU_ASSERT_NSTRING_EQUAL(trace_format(&t, out), "00-4bf92f3577b34da6a3ce929d0e0e4736-", 36);
+	trace_begin(&t, SLICE("00-aaf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"), 1,
+	    (struct slice){ NULL, 0 });
+	trace_take_id(&t, SLICE("4bf92f3577b34da6a3ce929d0e0e4736")); /* the caller's stays */
+	CU_ASSERT_EQUAL(t.trace_id[0], 0xaa);
+}
+
+UNIT_SUITE(trace, TEST(test_a_new_trace_may_be_named_as_the_request),
+    TEST(test_a_valid_parent_is_continued), TEST(test_anything_else_begins_a_new_trace),
+    TEST(test_two_parents_are_none), TEST(test_every_request_has_its_own_span),
+    TEST(test_one_bad_member_spoils_the_tracestate),
     TEST(test_what_goes_out_is_version_00_with_known_flags),
     TEST(test_our_own_output_is_a_valid_parent),
     TEST(test_what_was_stored_is_read_again_as_a_parent));
