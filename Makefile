@@ -275,7 +275,7 @@ $(B)/bench/seed: $(B)/tests/bench/seed.o $(filter %.a,$(call with,runtime))
 
 # Files that tell of the binary or of each other say /usr; they are given PREFIX on the way.  Settings of an earlier
 # installation are left as they are.
-prefixed  = sed 's|/usr/bin/weir|$(PREFIX)/bin/weir|g; s|/usr/local/share/weir|$(PREFIX)/share/weir|g' $1 > $2 && chmod 0644 $2
+prefixed  = sed 's|/usr/\(local/\)\?bin/weir|$(PREFIX)/bin/weir|g; s|/usr/local/share/|$(PREFIX)/share/|g' $1 > $2 && chmod 0644 $2
 web_files := $(wildcard nginx/*.conf apache/*)
 units     := weir.service weir.socket
 

@@ -16,6 +16,10 @@ import chroot
 
 DESCRIBES = ("EXPOSE", "VOLUME", "STOPSIGNAL")
 
+# Where the network looks into TLS, this machine knows its certificates, and what is run in a new system has to be told.
+CERTIFICATES = "/etc/ssl/certs/ca-certificates.crt"
+CERTIFICATES_INSIDE = "/run/ca-certificates.crt"
+
 
 def instructions(text):
     """(WORD, the rest) of each, comments taken out and continued lines joined."""
@@ -36,7 +40,8 @@ class Stage:
         self.described = {}
 
     def run(self, *command, **how):
-        return self.system.run(*command, user=self.user, env=self.env, cwd=self.workdir, **how)
+        how.setdefault("env", self.env)
+        return self.system.run(*command, user=self.user, cwd=self.workdir, **how)
 
     def start(self, *command, log, env=None):
         how = {"user": self.user, "env": {**self.env, **(env or {})}, "cwd": self.workdir}
@@ -75,7 +80,14 @@ class Build:
         self.stages[name[0] if name else ""] = self.stage
 
     def do_run(self, rest):
-        self.stage.run("/bin/sh", "-c", rest, timeout=1800, alone=True)
+        inside = self.stage.system.path(CERTIFICATES_INSIDE)
+        env = dict(self.stage.env)
+        if os.path.exists(CERTIFICATES):
+            shutil.copy(CERTIFICATES, inside)
+            env["NODE_EXTRA_CA_CERTS"] = CERTIFICATES_INSIDE
+        self.stage.run("/bin/sh", "-c", rest, timeout=1800, alone=True, env=env)
+        if os.path.exists(inside):
+            os.remove(inside)
 
     def do_env(self, rest):
         self.stage.env.update(word.split("=", 1) for word in shlex.split(rest))
