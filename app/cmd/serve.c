@@ -35,7 +35,7 @@ check_endpoints(const struct config *c, struct fault_list *faults, int *files_fd
 {
 	const struct catalog *catalog = NULL;
 	struct handler_files files;
-	enum err rc = handler_files_read(c->handlers, faults, &files);
+	enum err rc = runtime_files(c, faults, &files);
 
 	if (rc == ERR_OK)
 		rc = runtime_catalog(c, &handlers, &files, faults, &catalog);

@@ -183,6 +183,17 @@ load_catalog(const struct config *c, const struct handler_set *handlers,
 }
 
 enum err
+runtime_files(const struct config *c, struct fault_list *faults, struct handler_files *out)
+{
+	const size_t errors_before = faults->errors;
+	const enum err rc = handler_files_read(c->handlers, faults, out);
+
+	if (faults->errors > errors_before)
+		blame_handlers(c, faults);
+	return rc;
+}
+
+enum err
 runtime_catalog(const struct config *c, const struct handler_set *handlers,
     const struct handler_files *files, struct fault_list *faults, const struct catalog **out)
 {
@@ -193,7 +204,7 @@ runtime_catalog(const struct config *c, const struct handler_set *handlers,
 	if (files == NULL && c->files_fd != -1)
 		rc = handler_files_load(c->files_fd, &own);
 	else if (files == NULL)
-		rc = handler_files_read(c->handlers, faults, &own);
+		rc = runtime_files(c, faults, &own);
 	if (rc == ERR_OK)
 		rc = load_catalog(c, handlers, files != NULL ? files : &own, faults, out);
 	handler_files_free(&own);
@@ -201,8 +212,6 @@ runtime_catalog(const struct config *c, const struct handler_set *handlers,
 		catalog_release(out); /* a file that could not be read */
 		rc = ERR_INVALID;
 	}
-	if (rc != ERR_OK)
-		blame_handlers(c, faults);
 	return rc;
 }
 

@@ -107,6 +107,9 @@ void runtime_database_close(struct database *d);
 /* The rules of every breaker, as the settings have them. */
 struct breaker_rules runtime_breaker_rules(const struct config *c);
 
+/* The bytes of the endpoint files, as they are in the folders now.  What cannot be read is in the list, and ERR_OK. */
+enum err runtime_files(
+    const struct config *c, struct fault_list *faults, struct handler_files *out);
 /* The endpoint files alone, as RUNTIME_CATALOG would load them.  ${files} NULL: those of the supervisor that has started us,
  * or, without one, what is in the folders now. */
 enum err runtime_catalog(const struct config *c, const struct handler_set *handlers,

@@ -42,7 +42,7 @@ BAD_FILES = {
     "bad read": ("-- GET /t/x\n-- read: secondary\nSELECT 1 AS a;\n", 2, ["secondary", "replica or primary"]),
     "bad topic": ("-- POST /t/x\n-- queue: a b\nDELETE FROM a;\n", 2, ["a b", "topic"]),
     "unknown partition key": ("-- POST /t/x\n-- key: :nope\nDELETE FROM a;\n", 2, ["nope"]),
-    "cors is later": ("-- GET /t/x\n-- cors: *\nSELECT 1 AS a;\n", 2, ["later version"]),
+    "cors to nobody": ("-- GET /t/x\n-- cors: example.org\nSELECT 1 AS a;\n", 2, ["cors"]),
     "run is later": ("-- POST /t/x\n-- run: now\nDELETE FROM a;\n", 2, ["later version"]),
     "NUL byte": ("-- GET /t/x\nSELECT 1 AS a\0;\n", None, []),
     "a string without end": ("-- GET /t/x\nSELECT 'abc AS a;\n", None, []),
