@@ -207,7 +207,8 @@ def test_postgresql_is_told_with_its_server_and_sqlstate(receiver, traced, postg
         "slow.sql": "-- GET /t/slow\n-- returns: one\nSELECT CAST(pg_sleep(0.3) AS text) AS nothing FROM things;\n",
     }
     database = postgres.database(schema)
-    weir = traced(to, handlers, None, how={"database": database}, DB_READ_POOL_MAX=1, WEIR_WORKERS=1)
+    # Two workers and one connection: one of them waits for it in the pool, the others before the lane.
+    weir = traced(to, handlers, None, how={"database": database}, DB_READ_POOL_MAX=1, WEIR_WORKERS=2)
     ok, bad = new_trace(), new_trace()
     assert weir.get("/t/things/1", {"traceparent": traceparent(ok)}).status == 200
     assert weir.get("/t/fails?n=0", {"traceparent": traceparent(bad)}).status >= 400
@@ -217,7 +218,7 @@ def test_postgresql_is_told_with_its_server_and_sqlstate(receiver, traced, postg
     sql = to.trace(bad, ["SELECT things"])["SELECT things"]
     assert sql["attributes"]["db.response.status_code"] == "22012" and sql["attributes"]["error.type"] == "22012"
     assert sql["status"] == 2
-    house.all_at_once(3, lambda i: weir.get("/t/slow"))
+    house.all_at_once(12, lambda i: weir.fcgi("GET", "/t/slow"))
     to.wait_for(lambda s: s["name"] == "pool.wait", "a wait for the only connection")
 
 
