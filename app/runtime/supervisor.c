@@ -43,10 +43,10 @@
 
 enum {
 	TICK_MS = 1000,
-	TICK_STARTING_MS = 100, /* also while workers are replaced */
-	LATE_MS = 5000,		/* we slept so long that the workers may have, too */
-	FAST_STOP_MS = 5000,	/* what workers give themselves for TERM */
-	KILL_AFTER_MS = 2000,	/* on top of what they give themselves */
+	TICK_STARTING_MS = 25, /* also while workers are replaced */
+	LATE_MS = 5000,	       /* we slept so long that the workers may have, too */
+	FAST_STOP_MS = 5000,   /* what workers give themselves for TERM */
+	KILL_AFTER_MS = 2000,  /* on top of what they give themselves */
 	SOCKET_WAIT_MS = 3000,
 };
 
