@@ -31,7 +31,8 @@ FCGID, PROXY = "mod_fcgid", "mod_proxy_fcgi"
 @pytest.fixture
 def place(request, binary):
     folder = conftest.new_folder()
-    made = place_of.Place(folder, binary, HANDLERS, SCHEMA)
+    # multiwatch ends its children by what they take for a graceful stop.
+    made = place_of.Place(folder, binary, HANDLERS, SCHEMA, {"WEIR_DRAIN": "1s"})
 
     def end():
         made.stop()
@@ -61,7 +62,7 @@ def start(place, front):
         return place.lighttpd(LIGHTTPD.format(socket=place.socket, how=how))
     place.run(
         *["spawn-fcgi", "-n", "-s", place.socket, "-M", "0660", "--"],
-        *([processes.program("multiwatch"), "-f", "2", "--"] if front == "multiwatch" else []),
+        *([processes.program("multiwatch"), "-f", "2", "-s", "TERM", "--"] if front == "multiwatch" else []),
         *[place.binary, "worker", "--env-file", place.env_file],
     )
     return place.lighttpd(LIGHTTPD.format(socket=place.socket, how=""))
