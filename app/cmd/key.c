@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "base/clock.h"
+#include "base/json_write.h"
 #include "cmd/begin.h"
 #include "cmd/command.h"
 #include "cmd/place.h"
@@ -97,14 +98,11 @@ revoke(const struct call *call)
 	return EXIT_CODE_DONE;
 }
 
+/* What another program wrote into the table may be no UTF-8. */
 static void
-add_value(struct strbuf *out, const char *before, struct slice value)
+add_text(struct strbuf *out, const char *name, struct slice value)
 {
-	strbuf_add_cstr(out, before);
-	if (value.ptr == NULL)
-		strbuf_add_cstr(out, "null");
-	else
-		strbuf_add_json(out, utf8_valid(value, NULL) ? value : SLICE("?"));
+	json_write_text(out, name, utf8_valid(value, NULL) ? value : SLICE("?"));
 }
 
 static void
@@ -112,11 +110,12 @@ list_json(void *ctx, const struct api_key_row *row)
 {
 	struct strbuf *out = ctx;
 
-	add_value(out, "{\"id\":", row->id);
-	add_value(out, ",\"tenant\":", row->tenant);
-	add_value(out, ",\"plan\":", row->plan);
-	add_value(out, ",\"createdAt\":", row->created_at);
-	add_value(out, ",\"revokedAt\":", row->revoked_at);
+	json_write_open(out, NULL, '{');
+	add_text(out, "id", row->id);
+	add_text(out, "tenant", row->tenant);
+	add_text(out, "plan", row->plan);
+	add_text(out, "createdAt", row->created_at);
+	add_text(out, "revokedAt", row->revoked_at);
 	strbuf_add_cstr(out, "}\n");
 }
 

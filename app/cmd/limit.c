@@ -7,6 +7,7 @@
 
 #include "base/clock.h"
 #include "base/fault.h"
+#include "base/json_write.h"
 #include "cmd/begin.h"
 #include "cmd/command.h"
 #include "handlers/handlers.h"
@@ -60,37 +61,45 @@ static void
 json_fleet(struct explaining *e, const struct quota_explained *q)
 {
 	const struct fleet_view *f = &q->fleet;
+	struct strbuf *b = &e->out;
 
-	strbuf_add_cstr(&e->out, ",\"redis\":{\"shard\":");
-	strbuf_add_json(&e->out, slice_of(shards_url(e->rt.shards, f->shard)));
-	strbuf_addf(&e->out, ",\"answers\":%s", f->asked == ERR_OK ? "true" : "false");
-	if (f->asked == ERR_OK)
-		strbuf_addf(&e->out,
-		    ",\"remaining\":%" PRIu64 ",\"resetMs\":%" PRId64 ",\"retryAfterMs\":%" PRId64,
-		    f->remaining, f->reset_us / 1000, f->retry_us / 1000);
-	strbuf_addf(&e->out,
-	    "},\"lease\":{\"left\":%" PRIu64 ",\"forMs\":%" PRId64 ",\"max\":%" PRIu64 "}",
-	    f->leased, f->leased_ms, f->lease_max);
-	strbuf_addf(&e->out,
-	    ",\"refusedForMs\":%" PRId64 ",\"hosts\":%" PRIu64 ",\"shareRemaining\":%" PRIu64,
-	    f->refused_ms, f->hosts, f->share.remaining);
+	json_write_open(b, "redis", '{');
+	json_write_cstr(b, "shard", shards_url(e->rt.shards, f->shard));
+	json_write_bool(b, "answers", f->asked == ERR_OK);
+	if (f->asked == ERR_OK) {
+		json_write_u64(b, "remaining", f->remaining);
+		json_write_i64(b, "resetMs", f->reset_us / 1000);
+		json_write_i64(b, "retryAfterMs", f->retry_us / 1000);
+	}
+	strbuf_add_char(b, '}');
+	json_write_open(b, "lease", '{');
+	json_write_u64(b, "left", f->leased);
+	json_write_i64(b, "forMs", f->leased_ms);
+	json_write_u64(b, "max", f->lease_max);
+	strbuf_add_char(b, '}');
+	json_write_i64(b, "refusedForMs", f->refused_ms);
+	json_write_u64(b, "hosts", f->hosts);
+	json_write_u64(b, "shareRemaining", f->share.remaining);
 }
 
 static void
 json_rule(struct explaining *e, const struct limit_rule *r, const struct quota_explained *q)
 {
-	strbuf_add_cstr(&e->out, "{\"name\":");
-	strbuf_add_json(&e->out, r->name);
-	strbuf_addf(&e->out,
-	    ",\"quota\":%" PRIu64 ",\"windowMs\":%" PRId64 ",\"burst\":%" PRIu64
-	    ",\"algorithm\":\"%s\",\"observe\":%s,\"%s\":",
-	    r->quota, r->window_ms, r->burst, word_of(r), r->observe ? "true" : "false",
-	    q->by_tenant ? "tenant" : "ip");
-	strbuf_add_json(&e->out, q->name);
-	strbuf_addf(&e->out, ",\"remaining\":%" PRIu64 ",\"error\":%" PRIu64, left_of(q), q->error);
+	struct strbuf *b = &e->out;
+
+	json_write_open(b, NULL, '{');
+	json_write_text(b, "name", r->name);
+	json_write_u64(b, "quota", r->quota);
+	json_write_i64(b, "windowMs", r->window_ms);
+	json_write_u64(b, "burst", r->burst);
+	json_write_cstr(b, "algorithm", word_of(r));
+	json_write_bool(b, "observe", r->observe);
+	json_write_text(b, q->by_tenant ? "tenant" : "ip", q->name);
+	json_write_u64(b, "remaining", left_of(q));
+	json_write_u64(b, "error", q->error);
 	if (q->shared)
 		json_fleet(e, q);
-	strbuf_add_char(&e->out, '}');
+	strbuf_add_char(b, '}');
 }
 
 static void
@@ -160,8 +169,6 @@ explain(struct explaining *e, const struct endpoint *endpoint)
 		strbuf_add_char(&e->out, '[');
 	for (size_t i = 0; i < endpoint->limit_count; i++) {
 		quota_explain(&e->rt.quota, &endpoint->limits[i], &e->who, now_ns, &q);
-		if (e->json && i > 0)
-			strbuf_add_cstr(&e->out, ",\n ");
 		(e->json ? json_rule : text_rule)(e, &endpoint->limits[i], &q);
 	}
 	if (e->json)

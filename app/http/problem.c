@@ -8,6 +8,7 @@
 
 #include <stddef.h>
 
+#include "base/json_write.h"
 #include "http/percent.h"
 #include "http/response.h"
 
@@ -133,20 +134,10 @@ detail_of(const struct problem *p)
 }
 
 static void
-add_name(struct strbuf *b, const char *name)
+add_known(struct strbuf *b, const char *name, struct slice value)
 {
-	strbuf_add_cstr(b, ",\"");
-	strbuf_add_cstr(b, name);
-	strbuf_add_cstr(b, "\":");
-}
-
-static void
-add_member(struct strbuf *b, const char *name, struct slice value)
-{
-	if (value.ptr == NULL)
-		return;
-	add_name(b, name);
-	strbuf_add_json(b, value);
+	if (value.ptr != NULL)
+		json_write_text(b, name, value);
 }
 
 /* The path is a URI reference there, so bytes that no URI holds are escaped. */
@@ -157,7 +148,8 @@ add_instance(struct strbuf *b, struct slice path)
 		return;
 	if (path.len > INSTANCE_MAX_BYTES)
 		path.len = INSTANCE_MAX_BYTES;
-	strbuf_add_cstr(b, ",\"instance\":\"");
+	json_write_key(b, "instance");
+	strbuf_add_char(b, '"');
 	percent_clean(b, path); /* leaves nothing that JSON would escape */
 	strbuf_add_char(b, '"');
 }
@@ -180,12 +172,12 @@ add_body(struct strbuf *b, const struct problem *p, struct slice path, struct sl
 	strbuf_add_cstr(b, r.title);
 	strbuf_add_cstr(b, "\",\"status\":");
 	strbuf_add_i64(b, p->status);
-	add_member(b, "detail", slice_of(detail_of(p)));
+	add_known(b, "detail", slice_of(detail_of(p)));
 	add_instance(b, path);
-	add_member(b, "requestId", request_id);
-	add_member(b, "param", slice_of(p->param));
+	add_known(b, "requestId", request_id);
+	add_known(b, "param", slice_of(p->param));
 	if (p->list_name != NULL) {
-		add_name(b, p->list_name);
+		json_write_key(b, p->list_name);
 		strbuf_add_slice(b, p->list);
 	}
 	strbuf_add_char(b, '}');

@@ -5,6 +5,7 @@
 
 #include <inttypes.h>
 
+#include "base/json_write.h"
 #include "base/str.h"
 #include "service/guard.h"
 
@@ -34,17 +35,19 @@ breakers_json(const struct guard_view *all, size_t count, int64_t now_ms, struct
 	for (size_t i = 0; i < count; i++) {
 		const struct breaker_view *v = &all[i].breaker;
 
-		strbuf_add_cstr(b, i == 0 ? "{\"name\":" : ",{\"name\":");
-		strbuf_add_json(b, slice_of(all[i].name));
-		strbuf_addf(b, ",\"state\":\"%s\",\"forMs\":", breaker_word(v->state, v->force));
+		json_write_open(b, NULL, '{');
+		json_write_cstr(b, "name", all[i].name);
+		json_write_cstr(b, "state", breaker_word(v->state, v->force));
 		if (v->since_ms == 0)
-			strbuf_add_cstr(b, "null");
+			json_write_null(b, "forMs");
 		else
-			strbuf_addf(b, "%" PRId64, now_ms - v->since_ms);
-		strbuf_addf(b,
-		    ",\"admittedPct\":%u,\"calls\":%" PRIu64 ",\"failures\":%" PRIu64
-		    ",\"slow\":%" PRIu64 ",\"opened\":%" PRIu64 "}",
-		    v->admitted_pct, v->calls, v->failures, v->slow, v->opened);
+			json_write_i64(b, "forMs", now_ms - v->since_ms);
+		json_write_u64(b, "admittedPct", v->admitted_pct);
+		json_write_u64(b, "calls", v->calls);
+		json_write_u64(b, "failures", v->failures);
+		json_write_u64(b, "slow", v->slow);
+		json_write_u64(b, "opened", v->opened);
+		strbuf_add_char(b, '}');
 	}
 	strbuf_add_char(b, ']');
 }

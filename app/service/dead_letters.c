@@ -7,6 +7,7 @@
 
 #include "base/arena.h"
 #include "base/clock.h"
+#include "base/json_write.h"
 #include "base/log.h"
 #include "http/endpoint.h"
 #include "service/cache.h"
@@ -69,25 +70,20 @@ add_id(struct strbuf *out, const struct letter *l)
 }
 
 static void
-add_member(struct strbuf *out, const char *name, struct slice value)
-{
-	strbuf_addf(out, ",\"%s\":", name);
-	strbuf_add_json(out, value);
-}
-
-static void
 add_json_line(struct strbuf *out, const struct letter *l)
 {
-	strbuf_add_cstr(out, "{\"eventId\":\"");
+	json_write_open(out, NULL, '{');
+	json_write_key(out, "eventId");
+	strbuf_add_char(out, '"');
 	add_id(out, l);
 	strbuf_add_char(out, '"');
-	add_member(out, "endpoint", l->endpoint);
-	add_member(out, "tenant", l->tenant);
-	add_member(out, "key", l->key);
-	add_member(out, "sqlstate", l->sqlstate);
-	add_member(out, "message", l->message);
-	add_member(out, "acceptedAt", l->accepted_at);
-	add_member(out, "failedAt", l->at);
+	json_write_text(out, "endpoint", l->endpoint);
+	json_write_text(out, "tenant", l->tenant);
+	json_write_text(out, "key", l->key);
+	json_write_text(out, "sqlstate", l->sqlstate);
+	json_write_text(out, "message", l->message);
+	json_write_text(out, "acceptedAt", l->accepted_at);
+	json_write_text(out, "failedAt", l->at);
 	strbuf_add_cstr(out, "}\n");
 }
 
