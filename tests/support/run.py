@@ -27,7 +27,8 @@ weir answers on {url} with the demo API, atlas (Debian's iso-codes):
   curl {url}/ready            (only from this machine)
   {url}/status                in a browser: what is going on (likewise)
 
-The endpoints are the files in handlers/atlas; the log is {log}.  Ctrl-C stops everything.
+The endpoints are the files in {handlers}; after a change: kill -HUP $(cat {lock})
+The log is {log}.  Ctrl-C stops everything.
 """
 
 
@@ -56,8 +57,15 @@ def serve_until_told(binary, port, state, servers):
     servers["nginx"] = weir.start_nginx(os.path.join(state, "nginx"), port, state)
     servers["weir"] = processes.start([binary, "serve"], env=env, cwd=weir.ROOT)
     processes.wait_until(lambda: weir.port_answers(port), "the health answer", alive=servers.values())
-    log = os.path.relpath(env["LOG_FILE"], weir.ROOT)
-    print(TRY.format(url=f"http://127.0.0.1:{port}", log=log), flush=True)
+    print(
+        TRY.format(
+            url=f"http://127.0.0.1:{port}",
+            handlers=env.get("WEIR_HANDLERS", "handlers/atlas"),
+            lock=os.path.relpath(os.path.join(state, "serve.lock"), weir.ROOT),
+            log=os.path.relpath(env["LOG_FILE"], weir.ROOT),
+        ),
+        flush=True,
+    )
     foreground.watch(servers)
 
 
