@@ -93,7 +93,7 @@ unit_sources  := $(wildcard tests/unit/*/*.c) tests/support/unit.c
 tool_sources  := $(wildcard tests/lint/*.c tests/bench/*.c tests/fuzz/*.c) tests/support/replay.c
 all_sources   := $(weir_sources) $(unit_sources) $(tool_sources)
 
-.PHONY: all static man run stack test test-packages fronts unit lint format docs asan tsan memcheck fuzz bench install uninstall deb clean help objects
+.PHONY: all static man html run stack test test-packages fronts unit lint format docs asan tsan memcheck fuzz bench install uninstall deb clean help objects
 .SECONDARY:
 .DELETE_ON_ERROR:
 all: $(B)/weir ## build build/weir (the default)
@@ -249,6 +249,14 @@ $(B)/man/%: app/deploy/man/%.in app/deploy/man/render $(B)/gen_man app/deploy/de
 	@mkdir -p $(@D)
 	$(call say,man,$@)app/deploy/man/render $< $(B)/gen_man $(VERSION) $(RELEASED) > $@
 
+html: $(B)/html/index.html $(B)/html/changes.html ## the manual as web pages, for /docs/, in build/html
+
+$(B)/html/index.html: README.md
+$(B)/html/changes.html: CHANGES.md
+$(B)/html/%.html: app/deploy/html/render app/deploy/html/page.html | need-html
+	@mkdir -p $(@D)
+	$(call say,html,$@)$(PYTHON) -B $^ > $@
+
 $(B)/gen_docs $(B)/gen_man: $(B)/%: $(B)/tests/lint/%.o $(filter %.a,$(call with,cmd))
 	$(call say,ld,$@)$(link) $< $(call with,cmd) -o $@
 
@@ -279,7 +287,7 @@ prefixed  = sed 's|/usr/\(local/\)\?bin/weir|$(PREFIX)/bin/weir|g; s|/usr/local/
 web_files := $(wildcard nginx/*.conf apache/*)
 units     := weir.service weir.socket
 
-install: all man ## install under DESTDIR and PREFIX (default /usr/local)
+install: all man html ## install under DESTDIR and PREFIX (default /usr/local)
 	install -D -m 0755 $(B)/weir $(DESTDIR)$(PREFIX)/bin/weir
 	install -D -m 0644 -t $(DESTDIR)$(PREFIX)/share/man/man1 $(B)/man/weir.1
 	install -D -m 0644 -t $(DESTDIR)$(PREFIX)/share/man/man5 $(B)/man/weir-endpoint.5
@@ -292,6 +300,7 @@ install: all man ## install under DESTDIR and PREFIX (default /usr/local)
 	install -D -m 0644 -t $(DESTDIR)$(PREFIX)/share/weir/handlers/atlas/schema handlers/atlas/schema/*
 	install -D -m 0644 -t $(DESTDIR)$(PREFIX)/share/weir/handlers/example app/deploy/handlers/*.sql
 	install -D -m 0644 -t $(DESTDIR)$(PREFIX)/share/doc/weir README.md CHANGES.md
+	install -D -m 0644 -t $(DESTDIR)$(PREFIX)/share/doc/weir/html/docs $(B)/html/*.html
 	install -d -m 0755 $(DESTDIR)$(unitdir) $(DESTDIR)$(sysconfdir)/weir/handlers
 	@for unit in $(units); do \
 	    $(call prefixed,app/deploy/systemd/$$unit,$(DESTDIR)$(unitdir)/$$unit) || exit 1; done

@@ -68,6 +68,8 @@ def test_install_puts_everything_under_destdir(installed):
         "usr/lib/tmpfiles.d/weir.conf": 0o644,
         "usr/share/man/man1/weir.1": 0o644,
         "usr/share/man/man5/weir-endpoint.5": 0o644,
+        "usr/share/doc/weir/html/docs/index.html": 0o644,
+        "usr/share/doc/weir/html/docs/changes.html": 0o644,
         "usr/share/weir/handlers/example/hello.sql": 0o644,
         "usr/share/weir/nginx/fastcgi_weir.conf": 0o644,
         "etc/weir/weir.env": 0o640,
@@ -75,6 +77,32 @@ def test_install_puts_everything_under_destdir(installed):
     }.items():
         assert files.get(path) == mode, path
     assert os.path.isdir(os.path.join(installed, "etc/weir/handlers"))
+
+
+def test_the_manual_is_a_web_page_that_stands_alone(installed):
+    folder = os.path.join(installed, "usr/share/doc/weir/html/docs")
+    for name in ("index.html", "changes.html"):
+        with open(os.path.join(folder, name)) as f:
+            page = f.read()
+        assert not re.search(r"@\w+@", page) and "<script" not in page and not re.search(r'(src|rel)="', page)
+        ids = re.findall(r'\bid="([^"]+)"', page)
+        assert len(ids) == len(set(ids)) > 1
+        links = set(re.findall(r'href="([^"]+)"', page))
+        assert all(link[1:] in ids for link in links if link[0] == "#")
+        assert all(os.path.exists(os.path.join(folder, link)) for link in links if link[0] != "#" and "://" not in link)
+    with open(os.path.join(folder, "index.html")) as f:
+        assert "<code>WEIR_STATE_DIR</code>" in f.read()  # the tables are tables
+
+
+def test_a_link_that_leads_nowhere_stops_the_manual(tmp_path):
+    source = tmp_path / "text.md"
+    source.write_text("# Title\n\n## Here\n\n[there](#there) [here](#here) [code](app/main.c)\n")
+    render = [os.path.join(DEPLOY, "html", name) for name in ("render", "page.html")]
+    done = run("/usr/bin/python3", "-B", *render, str(source))
+    assert done.returncode == 1 and done.stderr.endswith("links to headings that are not there: there\n")
+    source.write_text("# Title\n\n## Here\n\n[here](#here) [code](app/main.c)\n")
+    done = run("/usr/bin/python3", "-B", *render, str(source))
+    assert done.returncode == 0 and '<a href="#here">here</a> code' in done.stdout
 
 
 def test_installed_files_name_the_binary_where_it_is(tmp_path):
