@@ -112,15 +112,16 @@ static void
 no_files_are_stored_as_well(void)
 {
 	struct fault_list faults;
-	struct handler_files f;
+	struct handler_files none, again;
 	int fd;
 
 	fault_init(&faults);
-	CU_ASSERT_EQUAL(handler_files_read(NULL, &faults, &f), ERR_OK);
-	CU_ASSERT_EQUAL_FATAL(handler_files_store(&f, &fd), ERR_OK);
-	CU_ASSERT_EQUAL(handler_files_load(fd, &f), ERR_OK);
-	CU_ASSERT_EQUAL(f.count, 0);
-	handler_files_free(&f);
+	CU_ASSERT_EQUAL(handler_files_read(NULL, &faults, &none), ERR_OK);
+	CU_ASSERT_EQUAL_FATAL(handler_files_store(&none, &fd), ERR_OK);
+	CU_ASSERT_EQUAL(handler_files_load(fd, &again), ERR_OK);
+	CU_ASSERT_EQUAL(again.count, 0);
+	handler_files_free(&again);
+	handler_files_free(&none);
 	fault_free(&faults);
 	(void)close(fd);
 }
