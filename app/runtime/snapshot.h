@@ -96,7 +96,7 @@ struct snapshot {
 	} consumer;
 	struct {
 		enum forward_state state;
-		uint64_t delivered, restarts;
+		uint64_t delivered, restarts, out, out_bytes;
 		int64_t confirmed_us; /* wall: what Kafka held then is applied; 0: not known */
 		struct snapshot_lag lags[FORWARD_LAGS];
 		size_t lag_count;
