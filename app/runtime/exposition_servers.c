@@ -1,7 +1,6 @@
 /*
  * Metrics of the servers that weir calls, and of the way of a write: spool, forwarder, consumer.
  */
-#include "policy/concurrency.h"
 #include "policy/retry_budget.h"
 #include "runtime/exposition_room.h"
 #include "runtime/scaling.h"
@@ -99,12 +98,9 @@ expose_redis_seconds(struct exposition *e)
 static void
 each_concurrency(struct exposition *e, uint32_t (*value)(const struct concurrency_view *v))
 {
-	struct concurrency_view rows[CONCURRENCIES_MAX];
-	const size_t n = concurrencies_look(e->rt->regions->concurrencies, rows);
-
-	for (size_t i = 0; i < n; i++) {
-		label(e, "target", rows[i].name);
-		count(e, value(&rows[i]));
+	for (size_t i = 0; i < e->s->call_count; i++) {
+		label(e, "target", e->s->calls[i].name);
+		count(e, value(&e->s->calls[i]));
 	}
 }
 

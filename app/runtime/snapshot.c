@@ -354,6 +354,7 @@ snapshot_gather(const struct runtime *rt, struct snapshot *s)
 	look_at_forwarder(rt->forward, s);
 	look_at_spool(rt->queue, s);
 	look_at_tickets(rt, s);
+	s->call_count = concurrencies_look(rt->regions->concurrencies, s->calls);
 	l1_stats_read(rt->regions->l1, &s->cache);
 	s->breaker_count = guards_look(rt->guards, s->now_ms, s->breakers);
 	s->hosts = rt->config->redis_url == NULL ? 0 : fleet_hosts(rt->regions->fleet);

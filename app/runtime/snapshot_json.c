@@ -356,6 +356,22 @@ add_endpoints(const struct snapshot *s, struct strbuf *b)
 	strbuf_add_char(b, ']');
 }
 
+/* How many reads each database is given at once: now, as was learnt, and at most. */
+static void
+add_calls(const struct snapshot *s, struct strbuf *b)
+{
+	open_as(b, "databaseReads", '[');
+	for (size_t i = 0; i < s->call_count; i++) {
+		open_item(b, '{');
+		text(b, "target", s->calls[i].name);
+		count(b, "running", s->calls[i].running);
+		count(b, "limit", s->calls[i].limit);
+		count(b, "max", s->calls[i].most);
+		strbuf_add_char(b, '}');
+	}
+	strbuf_add_char(b, ']');
+}
+
 static void
 add_limits(const struct snapshot *s, struct strbuf *b)
 {
@@ -485,6 +501,7 @@ snapshot_json(const struct snapshot *s, bool full, struct strbuf *b)
 	add_forwarder(s, b);
 	add_tickets("readConnections", &s->reads, b);
 	add_tickets("writeConnections", &s->writes, b);
+	add_calls(s, b);
 	key(b, "breakers");
 	breakers_json(s->breakers, s->breaker_count, s->now_ms, b);
 	add_endpoints(s, b);
