@@ -244,6 +244,24 @@ hands(const struct snapshot *s, struct top_screen *out)
 	    c->connections);
 }
 
+/* What each database is given at once, in one line. */
+static void
+calls(const struct snapshot *s, struct top_screen *out)
+{
+	char text[LINE_BYTES - CELL_BYTES] = "";
+	size_t used = 0;
+
+	for (size_t i = 0; i < s->call_count && used < sizeof text; i++) {
+		const struct concurrency_view *v = &s->calls[i];
+
+		used += (size_t)snprintf(text + used, sizeof text - used,
+		    "%s%s %" PRIu32 " of %" PRIu32, i == 0 ? "" : ", ", v->name, v->running,
+		    v->limit);
+	}
+	if (s->call_count > 0)
+		say(out, TOP_PLAIN, "at once %s reads", text);
+}
+
 static void
 writes(const struct snapshot *s, struct top_screen *out)
 {
@@ -337,6 +355,7 @@ top_screen_fill(const struct snapshot *s, struct top_screen *out)
 	head(s, out);
 	traffic(s, out);
 	hands(s, out);
+	calls(s, out);
 	cache(s, out);
 	writes(s, out);
 	breakers(s, out);

@@ -95,6 +95,8 @@ share_failure(struct exchange *x, enum err reason)
 		x->source = SOURCE_IF_ERROR;
 		return answer_block(x);
 	}
+	if (reason == ERR_OVERLOADED) /* as many too many as the one that was to query for them */
+		return answer_shed(x, SHED_CONCURRENCY);
 	if (p.status >= 500)
 		p.retry_after_s = 1;
 	return answer_problem(x, &p);

@@ -90,6 +90,8 @@ say_answer(struct span *s, const struct exchange *x)
 	const int status = x->response.status;
 	char text[STATUS_TEXT];
 
+	if (x->shed != SHED_NONE) /* also where an old copy stood in */
+		span_str(s, SPAN_KEY_WEIR_SHED_REASON, slice_of(shed_reason_name(x->shed)));
 	if (x->source != SOURCE_NONE)
 		span_str(s, SPAN_KEY_WEIR_SOURCE, slice_of(answer_source_name(x->source)));
 	if (status == 0) /* nobody was left to answer */
@@ -106,8 +108,8 @@ say_answer(struct span *s, const struct exchange *x)
 static const char *
 worth_of(const struct exchange *x, int64_t end_ns)
 {
-	if (x->shed)
-		return "shed";
+	if (x->shed != SHED_NONE)
+		return x->transport == NULL ? NULL : "shed"; /* a refresh: nobody was refused */
 	if (x->response.status >= 500)
 		return "failed";
 	return end_ns - x->start_ns >= x->env->slow_ns ? "slow" : NULL;

@@ -26,6 +26,7 @@ enum {
 	AHEAD_MS = 2 * LEASE_MS_MAX, /* further than any word may be: the clock has started again */
 	GROWTH = 4,
 	SIZE_BITS = 24,
+	USAGE_OF = 16, /* of so many slots one is looked at */
 };
 
 _Static_assert(LEASE_TOKENS_MAX < 1 << LEFT_BITS, "a lease fits its field");
@@ -445,4 +446,16 @@ lease_reclaim_early(struct leases *l, uint64_t key)
 			return state.left;
 	}
 	return 0;
+}
+
+uint32_t
+leases_usage(const struct leases *l, int64_t now_ms, uint32_t *used_out)
+{
+	*used_out = 0;
+	for (uint32_t i = 0; i < l->slot_count; i += USAGE_OF) {
+		const struct state state = unpack(wide_load(&l->slots[i].at));
+
+		*used_out += is_now(&state, now_ms) ? USAGE_OF : 0;
+	}
+	return l->slot_count;
 }

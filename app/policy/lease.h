@@ -73,6 +73,9 @@ void lease_refuse(struct leases *l, uint64_t key, int64_t now_ms, int64_t until_
 /* Hints for headers. */
 void lease_tell(struct leases *l, uint64_t key, uint64_t remaining, int64_t reset_ms);
 
+/* How many slots hold tokens or a refusal; an estimate, for one of 16 is looked at.  Returns how many there are. */
+uint32_t leases_usage(const struct leases *l, int64_t now_ms, uint32_t *used_out);
+
 /* Takes what is left of a lease that has ended, to be given back to its bucket; once. */
 uint64_t lease_reclaim(struct leases *l, uint64_t key, int64_t now_ms);
 /* As lease_reclaim(), also of a lease that goes on: nothing is known of ${key} then, and who comes next asks. */

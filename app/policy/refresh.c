@@ -16,10 +16,14 @@ refresh_is_due(int64_t left_ms, uint32_t cost_us, uint32_t random32)
 	return cost_us > 0 && -log(u) * (double)cost_us >= (double)left_ms * 1000;
 }
 
+size_t
+refresh_limit(size_t threads)
+{
+	return threads / SHARE > 0 ? threads / SHARE : 1;
+}
+
 bool
 refresh_has_room(size_t running, size_t threads, size_t waiting)
 {
-	const size_t most = threads / SHARE > 0 ? threads / SHARE : 1;
-
-	return waiting == 0 && running < most;
+	return waiting == 0 && running < refresh_limit(threads);
 }

@@ -32,6 +32,7 @@ bool refresh_is_due(int64_t left_ms, uint32_t cost_us, uint32_t random32);
  * lane's ${threads} (one, where there are few), and none while anybody who was asked for waits for a thread.  What is
  * not begun is asked for again by the next hit, and is live traffic once it is no longer stale.
  */
+size_t refresh_limit(size_t threads);
 bool refresh_has_room(size_t running, size_t threads, size_t waiting);
 
 #endif

@@ -110,18 +110,24 @@ retry_budget_look(const struct retry_budget *b, int64_t now_ms, struct retry_vie
 	}
 }
 
+uint64_t
+retry_budget_limit(const struct retry_view *v, const struct retry_rules *r)
+{
+	const uint64_t limit = v->calls * r->pct / 100;
+
+	return limit > r->floor ? limit : r->floor;
+}
+
 bool
 retry_budget_take(struct retry_budget *b, const struct retry_rules *r, int64_t now_ms)
 {
 	const uint32_t second = second_of(now_ms);
 	struct retry_view v;
-	uint64_t limit;
 
 	if (!count_in(b, second, true))
 		return false;
 	retry_budget_look(b, now_ms, &v);
-	limit = v.calls * r->pct / 100;
-	if (v.retries <= (limit > r->floor ? limit : r->floor))
+	if (v.retries <= retry_budget_limit(&v, r))
 		return true;
 	uncount(b, second);
 	return false;

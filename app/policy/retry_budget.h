@@ -41,5 +41,7 @@ struct retry_view {
 	uint64_t calls, retries; /* in the window */
 };
 void retry_budget_look(const struct retry_budget *b, int64_t now_ms, struct retry_view *out);
+/* How many retries the calls of ${v} allow in the window. */
+uint64_t retry_budget_limit(const struct retry_view *v, const struct retry_rules *r);
 
 #endif

@@ -21,12 +21,15 @@
 #include "base/wake.h"
 #include "runtime/config.h"
 #include "runtime/forwarder.h"
+#include "runtime/regions.h"
 #include "runtime/runtime.h"
 #include "service/catalog.h"
+#include "service/exporter.h"
 #include "service/ingest.h"
 #include "service/queue.h"
 #include "service/source.h"
 #include "service/writer.h"
+#include "telemetry/activity.h"
 #include "telemetry/scoreboard.h"
 
 enum {
@@ -139,8 +142,14 @@ nap(struct consumer *c, int64_t ms)
 static void
 beat(struct consumer *c, int64_t now_ms)
 {
-	if (c->beats)
-		scoreboard_beat(c->rt->scoreboard, c->rt->member, now_ms);
+	struct activity_counts counts = { .connections = 0 };
+
+	if (!c->beats)
+		return;
+	scoreboard_beat(c->rt->scoreboard, c->rt->member, now_ms);
+	counts.spans = exporter_waiting(c->rt->exporter, &counts.spans_max);
+	activity_publish(activity_of(c->rt->regions->activity, c->rt->member), &counts,
+	    ACTIVITY_NOWHERE, 0, (struct slice){ 0 });
 }
 
 /* Does somebody hold consumer.want? */

@@ -13,6 +13,7 @@
 #include "policy/refresh.h"
 #include "runtime/doorbell.h"
 #include "runtime/lane.h"
+#include "service/exporter.h"
 #include "service/store.h"
 #include "telemetry/activity.h"
 #include "telemetry/scoreboard.h"
@@ -193,6 +194,10 @@ desk_publish(const struct desk *d)
 	c.waiting = (uint32_t)lane.waiting;
 	c.waiting_max = (uint32_t)lane.waiting_max;
 	c.bodies = (uint32_t)lane.bodies;
+	c.bodies_max = (uint32_t)lane.bodies_max;
+	c.refreshes = (uint32_t)d->refreshing;
+	c.refreshes_max = (uint32_t)refresh_limit(d->threads);
+	c.spans = exporter_waiting(d->env->exporter, &c.spans_max);
 	for (const struct held *h = first; h != NULL; h = h->newer)
 		c.at[place_shown(h)]++;
 	activity_publish(d->activity, &c, first == NULL ? ACTIVITY_NOWHERE : place_shown(first),

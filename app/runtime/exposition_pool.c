@@ -3,10 +3,13 @@
  */
 #include "base/version.h"
 #include "policy/flight.h"
+#include "policy/lease.h"
 #include "policy/limiter.h"
 #include "runtime/config.h"
 #include "runtime/exposition_room.h"
 #include "service/tenant.h"
+#include "telemetry/endpoint_stats.h"
+#include "telemetry/limit_stats.h"
 
 static const double ms_per_s = 1000, us_per_s = 1e6;
 
@@ -64,11 +67,46 @@ expose_lanes_waiting_max(struct exposition *e)
 	count(e, e->sums.activity.waiting_max);
 }
 
+void
+expose_bodies(struct exposition *e)
+{
+	count(e, e->sums.activity.bodies);
+}
+
+void
+expose_bodies_max(struct exposition *e)
+{
+	count(e, e->sums.activity.bodies_max);
+}
+
+static uint32_t
+endpoint_rows(const struct exposition *e)
+{
+	struct endpoint_view v;
+	uint32_t used = 0;
+
+	for (uint32_t row = 0; row < NAMES_ROWS; row++)
+		used += endpoint_stats_view(e->rt->regions->endpoints, row, &v);
+	return used;
+}
+
+static uint32_t
+policy_rows(const struct exposition *e)
+{
+	uint64_t counts[LIMIT_RESULT__COUNT];
+	char name[NAME_BYTES];
+	uint32_t used = 0;
+
+	for (uint32_t row = 0; row < NAMES_ROWS; row++)
+		used += limit_stats_view(e->rt->regions->limits, row, name, counts);
+	return used;
+}
+
 static void
 slots(struct exposition *e, bool limit)
 {
 	const struct regions *r = e->rt->regions;
-	uint32_t used[3];
+	uint32_t used[7];
 	const struct {
 		const char *name;
 		uint32_t slots;
@@ -76,7 +114,15 @@ slots(struct exposition *e, bool limit)
 		{ "limiter", limiter_usage(r->limiter, e->s->now_ms * NS_PER_MS, &used[0]) },
 		{ "flights", flight_usage(r->flights, &used[1]) },
 		{ "keys", tenant_usage(r->tenants, &used[2]) },
+		{ "leases", leases_usage(r->leases, e->s->now_ms, &used[3]) },
+		{ "endpoints", NAMES_ROWS },
+		{ "policies", NAMES_ROWS },
+		{ "breakers", GUARDS_MAX },
 	};
+
+	used[4] = endpoint_rows(e);
+	used[5] = policy_rows(e);
+	used[6] = (uint32_t)e->s->breaker_count;
 
 	for (size_t i = 0; i < sizeof tables / sizeof *tables; i++) {
 		label(e, "table", tables[i].name);
@@ -113,6 +159,20 @@ void
 expose_members_max(struct exposition *e)
 {
 	count(e, SCOREBOARD_MEMBERS);
+}
+
+void
+expose_spans(struct exposition *e)
+{
+	if (e->sums.activity.spans_max > 0)
+		count(e, e->sums.activity.spans);
+}
+
+void
+expose_spans_max(struct exposition *e)
+{
+	if (e->sums.activity.spans_max > 0)
+		count(e, e->sums.activity.spans_max);
 }
 
 /*

@@ -192,3 +192,15 @@ expose_cache_bytes_max(struct exposition *e)
 {
 	count(e, e->s->cache.bytes_total);
 }
+
+void
+expose_refreshes(struct exposition *e)
+{
+	count(e, e->sums.activity.refreshes);
+}
+
+void
+expose_refreshes_max(struct exposition *e)
+{
+	count(e, e->sums.activity.refreshes_max);
+}

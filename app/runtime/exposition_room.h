@@ -62,6 +62,8 @@ void expose_cache_emptied(struct exposition *e);
 void expose_cache_entries(struct exposition *e);
 void expose_cache_bytes(struct exposition *e);
 void expose_cache_bytes_max(struct exposition *e);
+void expose_refreshes(struct exposition *e);
+void expose_refreshes_max(struct exposition *e);
 
 /* exposition_servers.c */
 void expose_tickets(struct exposition *e);
@@ -77,6 +79,8 @@ void expose_breaker(struct exposition *e);
 void expose_breaker_opened(struct exposition *e);
 void expose_breaker_changes(struct exposition *e);
 void expose_breaker_admitted(struct exposition *e);
+void expose_retry_budget(struct exposition *e);
+void expose_retry_budget_max(struct exposition *e);
 void expose_spool_events(struct exposition *e);
 void expose_spool_oldest(struct exposition *e);
 void expose_spool_keys(struct exposition *e);
@@ -86,6 +90,10 @@ void expose_consumer(struct exposition *e);
 void expose_consumer_lag(struct exposition *e);
 void expose_consumer_lag_seconds(struct exposition *e);
 void expose_forwarded(struct exposition *e);
+void expose_forwarder_out(struct exposition *e);
+void expose_forwarder_out_max(struct exposition *e);
+void expose_forwarder_bytes(struct exposition *e);
+void expose_forwarder_bytes_max(struct exposition *e);
 void expose_forwarder_restarts(struct exposition *e);
 
 /* exposition_pool.c */
@@ -95,10 +103,14 @@ void expose_lanes_busy(struct exposition *e);
 void expose_lanes_max(struct exposition *e);
 void expose_lanes_waiting(struct exposition *e);
 void expose_lanes_waiting_max(struct exposition *e);
+void expose_bodies(struct exposition *e);
+void expose_bodies_max(struct exposition *e);
 void expose_slots_used(struct exposition *e);
 void expose_slots_max(struct exposition *e);
 void expose_members(struct exposition *e);
 void expose_members_max(struct exposition *e);
+void expose_spans(struct exposition *e);
+void expose_spans_max(struct exposition *e);
 void expose_capacity(struct exposition *e);
 void expose_refused_ratio(struct exposition *e);
 void expose_lane_utilisation(struct exposition *e);

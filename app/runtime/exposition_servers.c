@@ -1,9 +1,10 @@
 /*
  * Metrics of the servers that weir calls, and of the way of a write: spool, forwarder, consumer.
  */
-#include "policy/concurrency.h"
+#include "policy/retry_budget.h"
 #include "runtime/exposition_room.h"
 #include "runtime/scaling.h"
+#include "service/retries.h"
 #include "telemetry/call_stats.h"
 #include "telemetry/endpoint_stats.h"
 
@@ -97,12 +98,9 @@ expose_redis_seconds(struct exposition *e)
 static void
 each_concurrency(struct exposition *e, uint32_t (*value)(const struct concurrency_view *v))
 {
-	struct concurrency_view rows[CONCURRENCIES_MAX];
-	const size_t n = concurrencies_look(e->rt->regions->concurrencies, rows);
-
-	for (size_t i = 0; i < n; i++) {
-		label(e, "target", rows[i].name);
-		count(e, value(&rows[i]));
+	for (size_t i = 0; i < e->s->call_count; i++) {
+		label(e, "target", e->s->calls[i].name);
+		count(e, value(&e->s->calls[i]));
 	}
 }
 
@@ -190,6 +188,32 @@ expose_breaker_admitted(struct exposition *e)
 	}
 }
 
+static void
+each_budget(struct exposition *e, bool limit)
+{
+	struct retry_view v;
+
+	for (int kind = 0; kind < RETRY__COUNT; kind++) {
+		const uint64_t most =
+		    retries_look(e->rt->regions->retries, (enum retry_kind)kind, e->s->now_ms, &v);
+
+		label(e, "target", retry_kind_names[kind]);
+		count(e, limit ? most : v.retries);
+	}
+}
+
+void
+expose_retry_budget(struct exposition *e)
+{
+	each_budget(e, false);
+}
+
+void
+expose_retry_budget_max(struct exposition *e)
+{
+	each_budget(e, true);
+}
+
 /*
  * Writes.
  */
@@ -263,16 +287,45 @@ expose_consumer_lag_seconds(struct exposition *e)
 		number(e, (double)lag_ms / ms_per_s);
 }
 
+static void
+of_forwarder(struct exposition *e, uint64_t value)
+{
+	if (e->s->forwarder.state != FORWARD_NONE)
+		count(e, value);
+}
+
 void
 expose_forwarded(struct exposition *e)
 {
-	if (e->s->forwarder.state != FORWARD_NONE)
-		count(e, e->s->forwarder.delivered);
+	of_forwarder(e, e->s->forwarder.delivered);
+}
+
+void
+expose_forwarder_out(struct exposition *e)
+{
+	of_forwarder(e, e->s->forwarder.out);
+}
+
+void
+expose_forwarder_out_max(struct exposition *e)
+{
+	of_forwarder(e, FORWARD_OUT_MAX);
+}
+
+void
+expose_forwarder_bytes(struct exposition *e)
+{
+	of_forwarder(e, e->s->forwarder.out_bytes);
+}
+
+void
+expose_forwarder_bytes_max(struct exposition *e)
+{
+	of_forwarder(e, FORWARD_OUT_BYTES_MAX);
 }
 
 void
 expose_forwarder_restarts(struct exposition *e)
 {
-	if (e->s->forwarder.state != FORWARD_NONE)
-		count(e, e->s->forwarder.restarts);
+	of_forwarder(e, e->s->forwarder.restarts);
 }

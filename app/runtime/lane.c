@@ -303,6 +303,7 @@ lane_look(struct lane *l, struct lane_state *out)
 		.busy = l->threads - l->idle,
 		.waiting = l->waiting.count + ready(l),
 		.bodies = l->reading,
+		.bodies_max = l->reading_max,
 		.calls = l->calling,
 		.crowded = l->waiting.crowded };
 	(void)pthread_mutex_unlock(&l->lock);

@@ -49,7 +49,7 @@ struct waiter *lane_submit(
 struct waiter *lane_sweep(struct lane *l, size_t *waiting_out);
 
 struct lane_state {
-	size_t threads, threads_max, busy, waiting, waiting_max, bodies;
+	size_t threads, threads_max, busy, waiting, waiting_max, bodies, bodies_max;
 	size_t calls; /* of the busy ones */
 	bool crowded;
 };

@@ -167,7 +167,7 @@ static const struct region table[] = {
 	{ "limits", 1, AT(limits), .size = limit_stats_size, .init = limit_stats_init },
 	{ "redis calls", 1, AT(redis_calls), .bytes = sizeof(struct call_table),
 	    .init = calls_init },
-	{ "activity", 1, AT(activity), .size = activity_size, .init = activity_init },
+	{ "activity", 2, AT(activity), .size = activity_size, .init = activity_init },
 	{ "history", 1, AT(history), .size = history_size, .init = history_init },
 	{ "limiter", 1, AT(limiter), .size = slots_size, .init = slots_init },
 	{ "leases", 1, AT(leases), .size_for = leases_size_for, .init_for = leases_init_for },
@@ -185,7 +185,7 @@ static const struct region table[] = {
 	{ "purges", 1, AT(purges), .size = purges_shared_size, .init = purges_shared_init },
 	{ "positions", 1, AT(positions), .size = positions_size, .init = positions_init },
 	{ "ingest", 1, AT(ingest), .bytes = sizeof(struct ingest_shared) },
-	{ "forward", 1, AT(forward), .bytes = sizeof(struct forward_shared) },
+	{ "forward", 2, AT(forward), .bytes = sizeof(struct forward_shared) },
 	{ "plans", 1, AT(plans), .bytes = sizeof(struct pace) },
 	{ "api keys", 1, AT(tenants), .size = tenant_shared_size, .init_for = keys_init_for },
 };

@@ -114,6 +114,8 @@ look_at_forwarder(const struct forward_shared *shared, struct snapshot *s)
 	s->forwarder.state = state <= FORWARD_STOPPED ? (enum forward_state)state : FORWARD_NONE;
 	s->forwarder.delivered = atomic_load(&shared->delivered);
 	s->forwarder.restarts = atomic_load(&shared->restarts);
+	s->forwarder.out = atomic_load(&shared->out);
+	s->forwarder.out_bytes = atomic_load(&shared->out_bytes);
 	s->forwarder.confirmed_us = atomic_load(&shared->confirmed_us);
 	s->forwarder.lag_count = lags < FORWARD_LAGS ? lags : FORWARD_LAGS;
 	for (size_t i = 0; i < s->forwarder.lag_count; i++)
@@ -235,6 +237,8 @@ snapshot_sum(const struct snapshot *s)
 		const struct snapshot_member *m = &s->members[i];
 		const struct activity_counts *c = &m->activity.counts;
 
+		sum.activity.spans += c->spans;
+		sum.activity.spans_max += c->spans_max;
 		if (m->view.kind != MEMBER_WORKER)
 			continue;
 		sum.workers++;
@@ -248,6 +252,9 @@ snapshot_sum(const struct snapshot *s)
 		sum.activity.waiting += c->waiting;
 		sum.activity.waiting_max += c->waiting_max;
 		sum.activity.bodies += c->bodies;
+		sum.activity.bodies_max += c->bodies_max;
+		sum.activity.refreshes += c->refreshes;
+		sum.activity.refreshes_max += c->refreshes_max;
 	}
 	return sum;
 }
@@ -347,6 +354,7 @@ snapshot_gather(const struct runtime *rt, struct snapshot *s)
 	look_at_forwarder(rt->forward, s);
 	look_at_spool(rt->queue, s);
 	look_at_tickets(rt, s);
+	s->call_count = concurrencies_look(rt->regions->concurrencies, s->calls);
 	l1_stats_read(rt->regions->l1, &s->cache);
 	s->breaker_count = guards_look(rt->guards, s->now_ms, s->breakers);
 	s->hosts = rt->config->redis_url == NULL ? 0 : fleet_hosts(rt->regions->fleet);

@@ -7,6 +7,7 @@
 
 #include "base/str.h"
 #include "policy/capacity.h"
+#include "policy/concurrency.h"
 #include "policy/l1.h"
 #include "service/forward.h"
 #include "service/guard.h"
@@ -85,6 +86,8 @@ struct snapshot {
 	size_t breaker_count;
 	struct l1_stats cache;
 	struct snapshot_tickets reads, writes;
+	struct concurrency_view calls[CONCURRENCIES_MAX]; /* of each database that is read */
+	size_t call_count;
 	uint64_t hosts; /* that share Redis, last seen; 0: not known */
 	struct queue_status spool;
 	bool spool_known;
@@ -96,7 +99,7 @@ struct snapshot {
 	} consumer;
 	struct {
 		enum forward_state state;
-		uint64_t delivered, restarts;
+		uint64_t delivered, restarts, out, out_bytes;
 		int64_t confirmed_us; /* wall: what Kafka held then is applied; 0: not known */
 		struct snapshot_lag lags[FORWARD_LAGS];
 		size_t lag_count;

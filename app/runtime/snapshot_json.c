@@ -282,6 +282,22 @@ add_endpoints(const struct snapshot *s, struct strbuf *b)
 	strbuf_add_char(b, ']');
 }
 
+/* How many reads each database is given at once: now, as was learnt, and at most. */
+static void
+add_calls(const struct snapshot *s, struct strbuf *b)
+{
+	json_write_open(b, "databaseReads", '[');
+	for (size_t i = 0; i < s->call_count; i++) {
+		json_write_open(b, NULL, '{');
+		json_write_cstr(b, "target", s->calls[i].name);
+		json_write_u64(b, "running", s->calls[i].running);
+		json_write_u64(b, "limit", s->calls[i].limit);
+		json_write_u64(b, "max", s->calls[i].most);
+		strbuf_add_char(b, '}');
+	}
+	strbuf_add_char(b, ']');
+}
+
 static void
 add_limits(const struct snapshot *s, struct strbuf *b)
 {
@@ -407,6 +423,7 @@ snapshot_json(const struct snapshot *s, bool full, struct strbuf *b)
 	add_forwarder(s, b);
 	add_tickets("readConnections", &s->reads, b);
 	add_tickets("writeConnections", &s->writes, b);
+	add_calls(s, b);
 	json_write_key(b, "breakers");
 	breakers_json(s->breakers, s->breaker_count, s->now_ms, b);
 	add_endpoints(s, b);

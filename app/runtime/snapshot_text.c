@@ -188,6 +188,19 @@ add_tickets(const char *name, const struct snapshot_tickets *t, struct strbuf *b
 	strbuf_addf(b, "%zu of %zu connections\n", t->held, t->limit);
 }
 
+/* What each database is given at once. */
+static void
+add_calls(const struct snapshot *s, struct strbuf *b)
+{
+	for (size_t i = 0; i < s->call_count; i++) {
+		const struct concurrency_view *v = &s->calls[i];
+
+		label(b, i == 0 ? "at once" : "");
+		strbuf_addf(b, "%s: %" PRIu32 " of %" PRIu32 " reads, at most %" PRIu32 "\n",
+		    v->name, v->running, v->limit, v->most);
+	}
+}
+
 static void
 add_spool(const struct snapshot *s, struct strbuf *b)
 {
@@ -329,6 +342,7 @@ snapshot_text(const struct snapshot *s, bool full, struct strbuf *b)
 	add_cache(s, b);
 	add_tickets("reads", &s->reads, b);
 	add_tickets("writes", &s->writes, b);
+	add_calls(s, b);
 	add_spool(s, b);
 	add_forwarder(s, b);
 	add_consumer(s, b);

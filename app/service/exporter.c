@@ -149,6 +149,13 @@ is_full(const struct exporter *e)
 	return atomic_load_explicit(&e->waiting, memory_order_relaxed) >= e->o.settings->queue_max;
 }
 
+uint32_t
+exporter_waiting(const struct exporter *e, uint32_t *most_out)
+{
+	*most_out = e == NULL ? 0 : e->o.settings->queue_max;
+	return e == NULL ? 0 : atomic_load_explicit(&e->waiting, memory_order_relaxed);
+}
+
 void
 exporter_offer(struct exporter *e, const struct otlp_work *w)
 {

@@ -43,6 +43,9 @@ void exporter_sample(const struct exporter *e, struct trace_context *t);
  * second in each process, so that a broken database does not make telemetry the next problem.  Counted when not. */
 bool exporter_may_keep(struct exporter *e, int64_t now_ns);
 
+/* Spans that wait; *${most_out}: how many may.  Both 0 without an exporter. */
+uint32_t exporter_waiting(const struct exporter *e, uint32_t *most_out);
+
 /* Any thread; everything is copied. */
 void exporter_offer(struct exporter *e, const struct otlp_work *w);
 

@@ -25,8 +25,8 @@
 #include "service/topics.h"
 
 enum {
-	WINDOW = 8192, /* events that are out; a power of two */
-	WINDOW_BYTES = 64 << 20,
+	WINDOW = FORWARD_OUT_MAX,
+	WINDOW_BYTES = FORWARD_OUT_BYTES_MAX,
 	READ_MAX = 512,
 	MARK_EVERY_MS = 100,
 	IDLE_MS = 250,
@@ -257,6 +257,14 @@ prepare(struct forward *f, int64_t now_ms)
 		f->ask_again_ms = 0;
 }
 
+/* For those who look. */
+static void
+tell_out(const struct forward *f)
+{
+	atomic_store_explicit(&f->o.shared->out, f->end - f->first, memory_order_relaxed);
+	atomic_store_explicit(&f->o.shared->out_bytes, f->bytes, memory_order_relaxed);
+}
+
 /* Back to what is known to be forwarded; what was out goes again. */
 static void
 start_again(struct forward *f, int64_t pause_ms)
@@ -268,6 +276,7 @@ start_again(struct forward *f, int64_t pause_ms)
 	f->refused = ERR_OK;
 	f->resume_ms = clock_mono_ms() + pause_ms;
 	(void)atomic_fetch_add(&f->o.shared->restarts, 1);
+	tell_out(f);
 }
 
 /*
@@ -492,6 +501,7 @@ forward_step(struct forward *f)
 		return ERR_OK;
 	}
 	rc = has_room(f) ? send_new(f, now_ms) : ERR_OK;
+	tell_out(f);
 	if (f->first < f->end)
 		return ERR_OK;
 	withdraw_call(f, now_ms);
@@ -510,6 +520,7 @@ forward_open(const struct forward_options *o, struct forward **out)
 	if (f == NULL)
 		return ERR_NOMEM;
 	f->o = *o;
+	tell_out(f); /* who was killed has left what it had out */
 	if (o->exporter != NULL)
 		f->traces = calloc(WINDOW, sizeof *f->traces); /* without memory: no traces */
 	arena_init(&f->arena, SIZE_MAX / 2);		       /* bounded by queue_read_after() */
@@ -528,6 +539,9 @@ forward_close(struct forward **fp)
 	if (f->told_seq > f->marked_seq) /* or the next one would send it twice */
 		(void)queue_forwarded(f->o.queue, f->told_seq);
 	f->o.driver->close(&f->producer);
+	f->first = f->end;
+	f->bytes = 0;
+	tell_out(f);
 	arena_free(&f->arena);
 	arena_free(&f->scratch);
 	free(f->traces);

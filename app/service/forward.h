@@ -52,12 +52,16 @@ struct forward_lag {
 	    committed; /* the next to be written, and to be applied (-1: none was) */
 };
 
+/* No more is out at once; bytes: no more is begun. */
+enum { FORWARD_OUT_MAX = 8192 /* a power of two */, FORWARD_OUT_BYTES_MAX = 64 << 20 };
+
 struct forward_shared { /* in the segment; plain words, written by the holder of forwarder.lock */
 	_Atomic uint32_t state, pid;
 	_Atomic int64_t since_ms; /* monotonic, of the state */
 	_Atomic int64_t
 	    confirmed_us; /* what Kafka held at this moment (wall) is applied; 0: not known */
 	_Atomic uint64_t delivered, restarts;
+	_Atomic uint64_t out, out_bytes; /* sent, and not reported yet */
 	_Atomic uint32_t lag_count;
 	struct forward_lag lags[FORWARD_LAGS]; /* texts may be torn */
 };

@@ -1,7 +1,7 @@
 /*
  * The consumer, one transaction a step.
  *
- *   read --> begin --> claim keys --> statements --> commit --> purge tags --> acknowledge
+ *   read --> begin --> claim keys --> statements --> copy dead letters --> commit --> purge tags --> acknowledge
  *
  * What fails is undone whole, and the next step takes half as much from the same place, until the event that
  * fails stands alone at the head; then its SQLSTATE decides.  What succeeds makes the next batch larger again.  A
@@ -131,11 +131,10 @@ count(struct ingest *g, enum metric m, uint64_t n)
 }
 
 static void
-tell_dead(struct ingest *g, const struct event *ev, const struct writer_failure *reason)
+say_dead(const struct event *ev, const struct writer_failure *reason)
 {
 	char id[EVENT_ID_TEXT];
 
-	source_bury(g->o.source, ev, reason);
 	event_id_text(ev->id, id);
 	log_warn("dead_letter", LOG_STR("event_id", id), LOG_SLICE("endpoint", ev->endpoint),
 	    LOG_STR("sqlstate", reason->sqlstate), LOG_STR("reason", reason->message));
@@ -288,6 +287,18 @@ run_all(struct ingest *g, struct batch *b, struct writer_failure *why)
 	return part_end(s, rc, why);
 }
 
+/* As late as it can be: what fails before would be copied with each half of the batch again. */
+static void
+copy_clashes(struct ingest *g, const struct batch *b)
+{
+	if (b->dead == 0)
+		return;
+	for (size_t i = 0; i < b->count; i++)
+		if (b->claims[i] == WRITER_CLASH)
+			source_bury(g->o.source, &b->events[i], &clash);
+	source_wait_buried(g->o.source);
+}
+
 static enum err
 commit(struct ingest *g, struct batch *b, struct writer_failure *why)
 {
@@ -308,8 +319,11 @@ transact(struct ingest *g, struct batch *b, struct writer_failure *why)
 	if (rc == ERR_OK)
 		rc = run_all(g, b, why);
 	pass(g, INGEST_RAN);
-	if (rc == ERR_OK)
+	if (rc == ERR_OK) {
+		copy_clashes(g, b);
+		pass(g, INGEST_COPIED);
 		rc = commit(g, b, why);
+	}
 	if (rc != ERR_OK)
 		writer_rollback(g->writer);
 	return rc;
@@ -437,6 +451,21 @@ settle(struct ingest *g, struct batch *b, int64_t *wait_ms_out)
 	return ERR_OK;
 }
 
+/* The head, in the transaction that is open. */
+static enum err
+bury(struct ingest *g, const struct batch *b, const struct writer_failure *reason,
+    struct writer_failure *why)
+{
+	const enum err rc = writer_bury(g->writer, &b->events[0], reason, b->now_us, why);
+
+	if (rc != ERR_OK)
+		return rc;
+	source_bury(g->o.source, &b->events[0], reason);
+	source_wait_buried(g->o.source);
+	pass(g, INGEST_COPIED);
+	return ERR_OK;
+}
+
 /* The head is beyond help: it becomes a dead letter, in a transaction of its own. */
 static enum err
 bury_head(
@@ -451,7 +480,7 @@ bury_head(
 		    g->writer, b->events, 1, b->now_us, g->o.key_ttl_ms * 1000, b->claims, &why);
 	known = rc == ERR_OK && b->claims[0] == WRITER_APPLIED;
 	if (rc == ERR_OK && !known)
-		rc = writer_bury(g->writer, &b->events[0], reason, b->now_us, &why);
+		rc = bury(g, b, reason, &why);
 	if (rc == ERR_OK)
 		rc = writer_commit(g->writer, &b->position, &why);
 	if (rc != ERR_OK) {
@@ -459,7 +488,7 @@ bury_head(
 		return wait_for_better(g, &b->events[0], &why, wait_ms_out);
 	}
 	if (!known)
-		tell_dead(g, &b->events[0], reason);
+		say_dead(&b->events[0], reason);
 	b->applied = 0;
 	b->duplicates = known;
 	b->dead = !known;
@@ -543,7 +572,7 @@ apply_batch(struct ingest *g, struct batch *b, int64_t *wait_ms_out)
 		return failed(g, b, &why, wait_ms_out);
 	for (size_t i = 0; i < b->count; i++)
 		if (b->claims[i] == WRITER_CLASH)
-			tell_dead(g, &b->events[i], &clash);
+			say_dead(&b->events[i], &clash);
 	return settle(g, b, wait_ms_out);
 }
 

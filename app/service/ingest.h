@@ -28,7 +28,8 @@ enum ingest_arrow {
 	INGEST_READ,
 	INGEST_BEGUN,
 	INGEST_CLAIMED,
-	INGEST_RAN, /* the statements */
+	INGEST_RAN,    /* the statements */
+	INGEST_COPIED, /* dead letters, for others: those of a batch, or the one at its head */
 	INGEST_COMMITTED,
 	INGEST_PURGED,
 	INGEST_ACKNOWLEDGED,

@@ -34,6 +34,18 @@ retries_init(void *mem)
 		retry_budget_init(retries_budget(mem, (enum retry_kind)kind));
 }
 
+const char *const retry_kind_names[RETRY__COUNT] = {
+	[RETRY_DATABASE] = "database",
+	[RETRY_REDIS] = "redis",
+};
+
+uint64_t
+retries_look(void *mem, enum retry_kind kind, int64_t now_ms, struct retry_view *out)
+{
+	retry_budget_look(retries_budget(mem, kind), now_ms, out);
+	return retry_budget_limit(out, &rules);
+}
+
 static void
 count(const struct retries *r, enum metric m)
 {

@@ -31,6 +31,12 @@ size_t retries_size(void); /* of the region in the segment: a budget for each ki
 void retries_init(void *mem);
 struct retry_budget *retries_budget(void *mem, enum retry_kind kind);
 
+extern const char *const retry_kind_names[RETRY__COUNT]; /* for labels */
+
+/* Calls and retries of the last ten seconds; returns how many retries they allow. */
+struct retry_view; /* policy/retry_budget.h */
+uint64_t retries_look(void *mem, enum retry_kind kind, int64_t now_ms, struct retry_view *out);
+
 struct retries {
 	struct retry_budget *budget;   /* NULL: no segment is joined, and nothing is bounded */
 	struct scoreboard *scoreboard; /* NULL: nothing is counted */

@@ -30,6 +30,7 @@ struct source_driver {
 	enum err (*acknowledge)(
 	    struct source *s, const struct event *events, size_t count, int64_t now_us);
 	void (*bury)(struct source *s, const struct event *ev, const struct writer_failure *reason);
+	void (*wait_buried)(struct source *s);
 	int64_t (*oldest_us)(const struct source *s, const struct event *events, size_t count);
 	void (*wait)(struct source *s, int64_t timeout_ms);
 	bool (*is_drained)(const struct source *s);
@@ -79,11 +80,22 @@ source_acknowledge(struct source *s, const struct event *events, size_t count, i
 	return s->driver->acknowledge(s, events, count, now_us);
 }
 
-/* ${ev} has become a dead letter of the database: tells others.  May take 2 s, and failing is no failure. */
+/*
+ * ${ev} becomes a dead letter with the transaction that is open: tells others, before its commit, so that who dies in
+ * between tells them again.  At least once, then, and it is the database that counts: a transaction that is not
+ * committed in the end may leave a copy of an event that goes well later.  Does not wait.
+ */
 static inline void
 source_bury(struct source *s, const struct event *ev, const struct writer_failure *reason)
 {
 	s->driver->bury(s, ev, reason);
+}
+
+/* Until others have what they were told of, at most 2 s, and not again while that is in vain: failing is no failure. */
+static inline void
+source_wait_buried(struct source *s)
+{
+	s->driver->wait_buried(s);
 }
 
 /* No event that was accepted before this waits anywhere: keys that were over by then may be forgotten. */

@@ -193,7 +193,6 @@ static void
 copy(
     struct kafka_source *s, const struct kafka_received *from, const char *code, const char *reason)
 {
-	const int64_t until_ms = clock_mono_ms() + COPY_WAIT_MS;
 	struct kafka_header headers[KAFKA_HEADERS_MAX];
 	char topic[TOPIC_BYTES], partition[16], offset[24];
 	struct kafka_message m = { .topic = topic,
@@ -202,6 +201,7 @@ copy(
 		.headers = headers,
 		.header_count = from->header_count,
 		.timestamp_ms = clock_wall_us() / 1000 };
+	enum err rc;
 
 	(void)snprintf(topic, sizeof topic, "%s.dlq", from->topic);
 	(void)snprintf(partition, sizeof partition, "%d", (int)from->partition);
@@ -216,9 +216,20 @@ copy(
 	add_reason(&m, headers, "__connect.errors.class.name", SLICE("weir"));
 	add_reason(&m, headers, "__connect.errors.exception.class.name", slice_of(code));
 	add_reason(&m, headers, "__connect.errors.exception.message", slice_of(reason));
-	if (!open_copier(s) || kafka_produce(s->copier, &m) != ERR_OK)
+	if (!open_copier(s))
 		return; /* said */
-	s->copies_out++;
+	rc = kafka_produce(s->copier, &m);
+	if (rc == ERR_OK)
+		s->copies_out++;
+	else
+		log_warn("dead_letter_not_copied", LOG_ERR("error", rc));
+}
+
+static void
+wait_copied(struct kafka_source *s)
+{
+	const int64_t until_ms = clock_mono_ms() + COPY_WAIT_MS;
+
 	while (s->copies_out > 0 && !s->copies_late && clock_mono_ms() < until_ms)
 		kafka_producer_poll(s->copier, until_ms - clock_mono_ms());
 	s->copies_late = s->copies_out > 0; /* then no other waits, until one is reported */
@@ -234,6 +245,12 @@ kafka_bury(struct source *source, const struct event *ev, const struct writer_fa
 			copy(s, held_at(s, i)->message, reason->sqlstate, reason->message);
 			return;
 		}
+}
+
+static void
+kafka_wait_buried(struct source *source)
+{
+	wait_copied((struct kafka_source *)source);
 }
 
 /*
@@ -307,6 +324,7 @@ pass_foreign(struct kafka_source *s)
 	log_warn("foreign_message", LOG_STR("topic", m->topic), LOG_INT("partition", m->partition),
 	    LOG_INT("offset", m->offset));
 	copy(s, m, "22000", "not a message of weir, or damaged");
+	wait_copied(s);
 	(void)commit(s, 1);
 }
 
@@ -402,6 +420,7 @@ static const struct source_driver driver = {
 	.read = kafka_read,
 	.acknowledge = kafka_acknowledge,
 	.bury = kafka_bury,
+	.wait_buried = kafka_wait_buried,
 	.oldest_us = kafka_oldest_us,
 	.wait = kafka_wait,
 	.is_drained = kafka_is_drained,

@@ -40,6 +40,12 @@ spool_bury(struct source *s, const struct event *ev, const struct writer_failure
 	(void)reason;
 }
 
+static void
+spool_wait_buried(struct source *s)
+{
+	(void)s;
+}
+
 /* The log is in the order of the commits, which is nearly that of acceptance. */
 static int64_t
 spool_oldest_us(const struct source *s, const struct event *events, size_t count)
@@ -73,6 +79,7 @@ static const struct source_driver driver = {
 	.read = spool_read,
 	.acknowledge = spool_acknowledge,
 	.bury = spool_bury,
+	.wait_buried = spool_wait_buried,
 	.oldest_us = spool_oldest_us,
 	.wait = spool_wait,
 	.is_drained = spool_is_drained,

@@ -142,6 +142,8 @@ function showCache(s) {
 		["From the front server", `${formatWhole(s.connections)} connections`],
 		s.readConnections && ["Read connections", held(s.readConnections)],
 		s.writeConnections && ["Write connections", held(s.writeConnections)],
+		...s.databaseReads.map((d) => [`Reads at once, ${d.target}`, meter(d.running, d.limit, `${d.running} of ${d.limit}`),
+			d.limit < d.max ? el("span", { className: "note" }, `as was learnt; at most ${d.max}`) : ""]),
 	]);
 }
 

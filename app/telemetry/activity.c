@@ -23,7 +23,8 @@ struct note {
 struct activity_row {
 	alignas(64) _Atomic uint32_t waits;
 	alignas(64) _Atomic uint32_t connections, at[ACTIVITY_PLACE__COUNT];
-	_Atomic uint32_t threads, threads_max, busy, waiting, waiting_max, bodies;
+	_Atomic uint32_t threads, threads_max, busy, waiting, waiting_max, bodies, bodies_max;
+	_Atomic uint32_t refreshes, refreshes_max, spans, spans_max;
 	struct note oldest;
 	struct note lanes[ACTIVITY_LANES];
 };
@@ -170,6 +171,11 @@ activity_publish(struct activity_row *r, const struct activity_counts *c, enum a
 	set(&r->waiting, c->waiting);
 	set(&r->waiting_max, c->waiting_max);
 	set(&r->bodies, c->bodies);
+	set(&r->bodies_max, c->bodies_max);
+	set(&r->refreshes, c->refreshes);
+	set(&r->refreshes_max, c->refreshes_max);
+	set(&r->spans, c->spans);
+	set(&r->spans_max, c->spans_max);
 	if (place == ACTIVITY_NOWHERE)
 		note_clear(&r->oldest);
 	else
@@ -201,6 +207,11 @@ activity_view(const struct activity *a, unsigned member, struct activity_view *o
 	c->waiting = get(&r->waiting);
 	c->waiting_max = get(&r->waiting_max);
 	c->bodies = get(&r->bodies);
+	c->bodies_max = get(&r->bodies_max);
+	c->refreshes = get(&r->refreshes);
+	c->refreshes_max = get(&r->refreshes_max);
+	c->spans = get(&r->spans);
+	c->spans_max = get(&r->spans_max);
 	out->oldest.place =
 	    (enum activity_place)note_read(&r->oldest, &out->oldest.since_ms, out->oldest.endpoint);
 	for (size_t i = 0; i < ACTIVITY_LANES; i++) {

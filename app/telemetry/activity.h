@@ -53,9 +53,12 @@ void activity_end(struct activity_row *r, size_t thread);
 
 struct activity_counts {
 	uint32_t connections;
-	uint32_t at[ACTIVITY_PLACE__COUNT];	     /* requests by place */
-	uint32_t threads, threads_max;		     /* of the lane: started, and at most */
-	uint32_t busy, waiting, waiting_max, bodies; /* bodies: of the busy ones */
+	uint32_t at[ACTIVITY_PLACE__COUNT]; /* requests by place */
+	uint32_t threads, threads_max;	    /* of the lane: started, and at most */
+	uint32_t busy, waiting, waiting_max;
+	uint32_t bodies, bodies_max; /* of the busy ones: those that read one */
+	uint32_t refreshes, refreshes_max;
+	uint32_t spans, spans_max; /* that wait to be exported */
 };
 struct activity_oldest {
 	enum activity_place place;	    /* ACTIVITY_NOWHERE: nothing is in hand */

@@ -5,6 +5,7 @@ import json
 import os
 import shutil
 import subprocess
+import threading
 import time
 import uuid
 
@@ -21,10 +22,18 @@ INSERT INTO things VALUES (1, 'one');
 CREATE TABLE jots (id TEXT PRIMARY KEY, text TEXT NOT NULL CHECK (text <> 'bad'));
 """
 
+WORK = "WITH RECURSIVE c(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM c WHERE i < 60000) SELECT count(*) AS n FROM c;\n"
+
 READS = {
     "thing.sql": "-- GET /t/things/:id\n-- param id: integer\n-- returns: one\n-- cache: 1h\nSELECT id, name FROM things WHERE id = :id;\n",
     "plain.sql": "-- GET /t/plain\nSELECT id FROM things;\n",
     "missing.sql": "-- GET /t/missing\nSELECT id FROM not_there;\n",
+    "short.sql": "-- GET /t/short\n-- timeout: 500ms\nSELECT id FROM things;\n",
+    "tight.sql": "-- GET /t/tight\n-- limit: 1/h by ip\nSELECT id FROM things;\n",
+    "hasty.sql": "-- POST /t/hasty\n-- timeout: 500ms\n-- body text: text\nINSERT INTO jots (id, text) VALUES (:idempotency_key, :text);\n",
+    # About 20 ms here; what matters is only that many of them at once are too many.
+    "work.sql": "-- GET /t/work\n-- limit: 100000/s\n" + WORK,
+    "shared.sql": "-- GET /t/shared\n-- cache: 1s\n-- limit: 100000/s\n" + WORK,
     "jot.sql": "-- POST /t/jots\n-- body text: text\nINSERT INTO jots (id, text) VALUES (:idempotency_key, :text);\n",
     "jot_aside.sql": "-- POST /t/aside\n-- body text: text\n-- queue: TOPIC-aside\nINSERT INTO jots (id, text) VALUES (:idempotency_key, :text);\n",
     # Ten million rows are counted one by one: slow on any machine.
@@ -267,6 +276,59 @@ def test_a_caller_decides_and_what_is_slow_or_failed_is_kept_all_the_same(receiv
     assert slow["attributes"]["weir.kept"] == "slow" and failed["attributes"]["weir.kept"] == "failed"
     assert slow["flags"] & 1 == 0, "it is told as it was passed on"
     assert {s["trace_id"] for s in to.spans()} == {traces["slow"], traces["failed"], traces["wanted"]}
+
+
+def test_what_is_shed_before_any_work_is_kept_although_nobody_sampled_it(receiver, traced):
+    to = receiver()
+    weir = traced(to, OTEL_TRACES_SAMPLER="parentbased_traceidratio", OTEL_TRACES_SAMPLER_ARG="0", WEIR_SLOW="60s")
+    shed, served, limited = new_trace(), new_trace(), new_trace()
+    late = {"REQUEST_START": f"{time.time() - 5:.3f}"}  # which is all the time that it has
+    assert weir.fcgi("GET", "/t/short", {"traceparent": traceparent(served, "00")}).status == 200
+    assert weir.fcgi("GET", "/t/short", {"traceparent": traceparent(shed, "00")}, **late).status == 503
+    often = [weir.fcgi("GET", "/t/tight", {"traceparent": traceparent(limited, "00")}, REMOTE_ADDR="10.8.8.8") for _ in range(2)]
+    assert [reply.status for reply in often] == [200, 429]
+    span = to.trace(shed, ["GET /t/short"])["GET /t/short"]
+    found = span["attributes"]
+    assert (found["weir.kept"], found["weir.shed.reason"]) == ("shed", "deadline")
+    assert (found["http.response.status_code"], found["error.type"], found["http.route"]) == (503, "503", "/t/short")
+    assert span["parent"] == PARENT and span["flags"] & 1 == 0
+    write = new_trace()
+    headers = {"traceparent": traceparent(write, "00"), "Content-Type": "application/json", "Idempotency-Key": "late"}
+    assert weir.fcgi("POST", "/t/hasty", headers, b'{"text":"x"}', **late).status == 503
+    assert to.trace(write, ["POST /t/hasty"])["POST /t/hasty"]["attributes"]["weir.kept"] == "shed"
+    assert {s["trace_id"] for s in to.spans()} == {shed, write}, "served, and limited (429), are as many as the sampler says"
+
+
+def test_in_a_crowd_every_request_that_is_shed_is_kept_and_none_that_is_served(receiver, traced):
+    to = receiver()
+    env = {"OTEL_TRACES_SAMPLER": "parentbased_traceidratio", "OTEL_TRACES_SAMPLER_ARG": "0", "WEIR_SLOW": "60s"}
+    weir = traced(to, WEIR_WORKERS=1, WEIR_THREADS=2, **env)
+    answers, over = [], threading.Event()
+
+    def client(n):
+        while not over.is_set():
+            trace = new_trace()
+            reply = weir.get(f"/t/{'work' if n % 2 else 'shared'}", {"traceparent": traceparent(trace, "00")}, client="192.0.2.1")
+            answers.append((trace, reply.status))
+            if reply.status == 503:
+                time.sleep(1)  # no more than may be kept in a second
+
+    threads = [threading.Thread(target=client, args=(n,)) for n in range(70)]
+    for thread in threads:
+        thread.start()
+    try:
+        processes.wait_until(lambda: sum(status == 503 for _, status in answers) > 20, "that it is too much", 60)
+    finally:
+        over.set()
+        for thread in threads:
+            thread.join()
+    assert {status for _, status in answers} == {200, 503}
+    shed = {trace for trace, status in answers if status == 503}
+    kept = lambda: {s["trace_id"] for s in to.spans() if s["attributes"].get("weir.kept") == "shed"}  # noqa: E731
+    processes.wait_until(lambda: kept() >= shed, "all that was shed")
+    assert kept() == {s["trace_id"] for s in to.spans()} == shed
+    assert weir.counter("traces_not_kept") == 0
+    assert sum(s["attributes"].get("weir.shed.reason") is not None for s in to.spans()) == weir.counter("shed")
 
 
 def test_without_tracecontext_among_the_propagators_no_trace_is_continued(receiver, traced):

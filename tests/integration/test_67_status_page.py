@@ -122,6 +122,8 @@ def test_it_shows_what_the_server_says(weir, page):
     for member in state["members"]:
         assert f"{member['kind']} {member['pid']}" in shown
     assert "country" in shown and "all well" in shown
+    [reads] = state["databaseReads"]
+    assert f"Reads at once, {reads['target']}" in shown and f"of {reads['limit']}" in shown
     browser.run("document.querySelectorAll('main > details').forEach((d) => { d.open = true; })")
     settings = browser.run("return document.getElementById('settings').innerText")
     assert "WEIR_STATE_DIR" in settings and weir.state in settings
@@ -209,6 +211,8 @@ return ask("?json").then((s) => {
     s.consumer = { state: "stopped", pid: 1, reason: "note-create: 42P01 relation \\"notes\\" does not exist" };
     s.spool = { ...s.spool, waiting: 5231, oldestMs: 754000 };
     s.window = { ...s.window, errorsPerS: 2.4 };
+    s.readConnections = { held: 31, limit: 50 };
+    s.databaseReads = [{ target: "replica-1", running: 12, limit: 12, max: 50 }, { target: "replica-2.db.example.net", running: 3, limit: 50, max: 50 }];
     s.hosts = 3;
     s.forwarder = { state: "stalled", delivered: 1234567, restarts: 0,
         partitions: [{ topic: "api-mutations", partition: 0, committed: 1200, high: 6431, lag: 5231 }] };

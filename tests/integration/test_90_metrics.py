@@ -171,12 +171,54 @@ def test_what_has_a_limit_shows_both(weir):
     assert metrics.total(samples(weir), "weir_workers_max") == 2
 
 
+# Gauges that nothing bounds: states, shares, ages, what is learnt or told of other hosts, and what a file system or a client bounds.
+UNBOUNDED = {
+    "weir_recent_duration_seconds", "weir_connections", "weir_limit_hosts", "weir_cache_entries", "weir_breaker_state",
+    "weir_breaker_admitted_ratio", "weir_spool_events", "weir_spool_oldest_seconds", "weir_spool_keys", "weir_consumer_state",
+    "weir_consumer_lag", "weir_consumer_lag_seconds", "weir_desired_capacity_ratio", "weir_refused_ratio", "weir_lane_utilisation_ratio",
+    "process_start_time_seconds",
+}  # fmt: skip
+
+
+def limits_of(name):
+    """What the limit of a gauge may be called."""
+    unit = re.search(r"_bytes$", name)
+    stem = re.sub(r"_(bytes|busy|running|used)$", "", name)
+    return {f"{stem}_max_bytes"} if unit else {f"{name}_max", f"{stem}_max"}
+
+
+def test_every_gauge_of_the_table_has_its_limit_or_none_at_all():
+    with open(os.path.join(house.ROOT, "app", "telemetry", "metrics_keys.inc")) as f:
+        gauges = set(re.findall(r'"((?:weir|process)_[a-z0-9_]+)", GAUGE', f.read()))
+    limits = {name for name in gauges if re.search(r"_(max|max_bytes|limit)$", name)}
+    values = gauges - limits - UNBOUNDED
+    assert UNBOUNDED <= gauges, UNBOUNDED - gauges
+    assert [name for name in sorted(values) if not limits_of(name) & limits] == []
+    of_some = set().union(*(limits_of(name) for name in values)) | {"weir_database_reads_limit"}
+    assert limits <= of_some, "a limit without its value"
+
+
+def test_what_is_used_is_within_what_may_be(weir):
+    use_everything(weir)
+    found = samples(weir)
+    value = lambda name, **labels: metrics.total(found, name, **labels)  # noqa: E731
+    assert {labels["target"] for name, labels, _ in found if name == "weir_retry_budget_max"} == {"database", "redis"}
+    assert value("weir_retry_budget_max", target="redis") == 100 and value("weir_retry_budget_used", target="redis") == 0
+    threads = value("weir_lane_threads_max")
+    assert (value("weir_lane_bodies_max"), value("weir_cache_refreshes_max")) == (threads / 2, threads / 4)
+    tables = {labels["table"] for name, labels, _ in found if name == "weir_slots"}
+    assert tables == {"limiter", "flights", "keys", "leases", "endpoints", "policies", "breakers"}
+    assert all(value("weir_slots", table=t) <= value("weir_slots_max", table=t) for t in tables)
+    assert value("weir_slots", table="endpoints") >= 4 and value("weir_slots", table="policies") >= 2
+
+
 # What only a host has that has Redis, Kafka or PostgreSQL, or where such a thing has happened.
 NOT_EVERYWHERE = {
     "weir_limit_hosts", "weir_database_connections", "weir_database_connections_max", "weir_downstream_calls_total",
     "weir_downstream_duration_seconds", "weir_database_reads_running", "weir_database_reads_limit", "weir_database_reads_max", "weir_redis_calls_total",
     "weir_redis_duration_seconds", "weir_breaker_state", "weir_breaker_opened_total", "weir_breaker_changes_total", "weir_breaker_admitted_ratio",
-    "weir_forwarded_total", "weir_forwarder_restarts_total",
+    "weir_forwarded_total", "weir_forwarder_restarts_total", "weir_forwarder_in_flight", "weir_forwarder_in_flight_max",
+    "weir_forwarder_in_flight_bytes", "weir_forwarder_in_flight_max_bytes", "weir_spans_waiting", "weir_spans_waiting_max",
 }  # fmt: skip
 
 

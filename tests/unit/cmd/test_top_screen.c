@@ -53,6 +53,7 @@ what_is_urgent_stands_under_the_title_and_is_marked(void)
 	CU_ASSERT_EQUAL(screen.lines[0].style, TOP_TITLE);
 	CU_ASSERT_TRUE(line_with("333/s  p50 0.04ms   p99 12ms") < screen.count);
 	CU_ASSERT_TRUE(line_with("2 of 16 busy, 5 wait; 3 in hand, 1 parked") < screen.count);
+	CU_ASSERT_TRUE(line_with("at once replica-1 7 of 12 reads") < screen.count);
 	CU_ASSERT_TRUE(line_with("countries 250ms") < screen.count);
 	end();
 }

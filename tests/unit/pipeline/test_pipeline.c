@@ -647,6 +647,25 @@ test_who_waits_for_a_dead_leader_has_news(void)
 }
 
 static void
+test_who_waits_for_a_leader_that_was_shed_is_shed_too(void)
+{
+	open_house();
+	visit_begin(&v, &h, "GET", "/cached/7");
+	CU_ASSERT_EQUAL(pipeline_run(&v.x, PIPELINE_ON_REACTOR), PIPELINE_BLOCKING);
+	go(&w, "GET", "/cached/7");
+	CU_ASSERT_EQUAL_FATAL(w.result, PIPELINE_PARKED);
+	pipeline_shed(&v.x, SHED_CONCURRENCY);
+	CU_ASSERT_EQUAL(pipeline_run(&w.x, PIPELINE_ON_REACTOR), PIPELINE_DONE);
+	CU_ASSERT_EQUAL(w.x.response.status, 503);
+	CU_ASSERT_EQUAL(w.x.shed, SHED_CONCURRENCY);
+	CU_ASSERT_TRUE(atoi(visit_header(&w, "Retry-After")) >= 1);
+	CU_ASSERT_EQUAL(fake_read.queries, 0);
+	visit_end(&v);
+	visit_end(&w);
+	house_close(&h);
+}
+
+static void
 test_too_many_in_hand_are_shed(void)
 {
 	open_house();
@@ -696,5 +715,7 @@ UNIT_SUITE(pipeline, TEST(test_a_second_read_is_a_hit),
     TEST(test_nobody_queries_for_a_front_that_is_gone),
     TEST(test_a_leader_whose_front_is_gone_still_queries_for_the_others),
     TEST(test_who_waits_has_news_when_its_flight_lands_or_is_lost_and_only_then),
-    TEST(test_who_waits_for_a_dead_leader_has_news), TEST(test_too_many_in_hand_are_shed),
+    TEST(test_who_waits_for_a_dead_leader_has_news),
+    TEST(test_who_waits_for_a_leader_that_was_shed_is_shed_too),
+    TEST(test_too_many_in_hand_are_shed),
     TEST(test_fields_are_cut_from_the_copy_and_unknown_ones_are_named));

@@ -298,6 +298,29 @@ a_clock_that_has_started_again_is_not_refused_for_ever(void)
 	free(l);
 }
 
+/* Of slots of which one in 16 is looked at, so what is in use is about what it says. */
+static void
+what_is_in_use_is_about_what_is_told(void)
+{
+	enum { MANY = 4096, HELD = 1024 };
+	struct leases *l = aligned_alloc(ALIGN, leases_size(MANY));
+	uint32_t used;
+
+	CU_ASSERT_PTR_NOT_NULL_FATAL(l);
+	leases_init(l, MANY);
+	CU_ASSERT_EQUAL(leases_usage(l, now, &used), MANY);
+	CU_ASSERT_EQUAL(used, 0);
+	for (uint64_t key = 1; key <= HELD / 2; key++) {
+		put(l, key * UINT64_C(0x9e3779b97f4a7c15), 1, now + 1000, 0);
+		lease_refuse(l, key * UINT64_C(0xd6e8feb86659fd93), now, now + 1000);
+	}
+	CU_ASSERT_EQUAL(leases_usage(l, now, &used), MANY);
+	CU_ASSERT_TRUE(used > HELD / 2 && used < 2 * HELD);
+	(void)leases_usage(l, now + 1001, &used);
+	CU_ASSERT_EQUAL(used, 0);
+	free(l);
+}
+
 static void
 sizes_out_of_range_are_none(void)
 {
@@ -320,4 +343,4 @@ UNIT_SUITE(lease, TEST(nothing_is_known_of_a_new_client),
     TEST(a_refill_is_due_at_half), TEST(what_the_bucket_told_is_told_on),
     TEST(in_a_full_table_live_tokens_stay_and_newcomers_go_without),
     TEST(a_clock_that_has_started_again_is_not_refused_for_ever),
-    TEST(sizes_out_of_range_are_none));
+    TEST(what_is_in_use_is_about_what_is_told), TEST(sizes_out_of_range_are_none));

@@ -117,6 +117,8 @@ refreshes_have_a_quarter_of_the_lane_and_nothing_while_somebody_waits(void)
 	CU_ASSERT_FALSE(refresh_has_room(0, 16, 1));
 	CU_ASSERT_TRUE(refresh_has_room(0, 1, 0));
 	CU_ASSERT_FALSE(refresh_has_room(1, 3, 0));
+	CU_ASSERT_EQUAL(refresh_limit(16), 4);
+	CU_ASSERT_EQUAL(refresh_limit(1), 1);
 }
 
 UNIT_SUITE(refresh, TEST(the_share_that_refreshes_falls_off_by_the_cost),

@@ -60,6 +60,20 @@ view(const struct retry_budget *b, int64_t now_ms)
 }
 
 static void
+the_limit_that_is_told_is_the_one_that_holds(void)
+{
+	struct retry_budget *b = budget_make();
+	struct retry_view v = view(b, START_MS);
+
+	CU_ASSERT_EQUAL(retry_budget_limit(&v, &rules), FLOOR);
+	calls(b, 1000, START_MS);
+	v = view(b, START_MS);
+	CU_ASSERT_EQUAL(retry_budget_limit(&v, &rules), 200);
+	CU_ASSERT_EQUAL(takes(b, 1000, START_MS), 200);
+	budget_end(b);
+}
+
+static void
 a_fifth_of_the_calls_may_be_repeated(void)
 {
 	struct retry_budget *b = budget_make();
@@ -221,6 +235,7 @@ killed_at_any_instruction_a_caller_leaves_at_most_one_retry_that_nobody_makes(vo
 }
 
 UNIT_SUITE(retry_budget, TEST(a_fifth_of_the_calls_may_be_repeated),
+    TEST(the_limit_that_is_told_is_the_one_that_holds),
     TEST(a_few_are_granted_to_who_makes_few_calls),
     TEST(what_was_granted_comes_back_when_its_second_leaves_the_window),
     TEST(a_retry_that_waits_out_its_pause_counts_from_the_moment_it_was_decided),

@@ -60,6 +60,9 @@ parts_by_hand(struct snapshot *s)
 	s->breakers[0] = (struct guard_view){ .name = "redis-1",
 		.breaker = { .state = BREAKER_OPEN, .since_ms = s->now_ms - 4000, .opened = 2 } };
 	s->breaker_count = 1;
+	s->calls[0] =
+	    (struct concurrency_view){ .name = "replica-1", .limit = 12, .most = 50, .running = 7 };
+	s->call_count = 1;
 	s->cache =
 	    (struct l1_stats){ .entries = 52, .bytes_used = 1 << 20, .bytes_total = 16 << 20 };
 	s->hosts = 3;

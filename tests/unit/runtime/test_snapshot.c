@@ -96,6 +96,8 @@ json_tells_every_part(void)
 	IS("row.p99Us", "12000");
 	IS("capacity.ratio", "1.25");
 	IS("capacity.reason", "\"lanes\"");
+	CU_ASSERT_TRUE(says("\"databaseReads\":[{\"target\":\"replica-1\",\"running\":7,\"limit\":"
+			    "12,\"max\":50}]"));
 	CU_ASSERT_TRUE(
 	    says("\"limits\":[{\"policy\":\"default\",\"allowed\":900,\"refused\":100,"));
 	end();
@@ -166,6 +168,7 @@ text_begins_with_what_is_urgent(void)
 	CU_ASSERT_TRUE(says("333.3 requests/s over the last 3 s, p50 0.04 ms, p99 12.00 ms"));
 	CU_ASSERT_TRUE(says("L1 66.7 % hits, 52 copies, 1.0 MiB of 16.0 MiB"));
 	CU_ASSERT_TRUE(says("2 of 16 busy, 5 wait"));
+	CU_ASSERT_TRUE(says("replica-1: 7 of 12 reads, at most 50\n"));
 	CU_ASSERT_TRUE(says("7 waiting, the oldest for 61 s"));
 	CU_ASSERT_TRUE(says("countries for 250 ms, lane"));
 	CU_ASSERT_TRUE(says("default: 900 allowed, 100 refused, 0 observed"));

@@ -287,6 +287,66 @@ the_same_key_with_other_parameters_is_a_dead_letter(void)
 	close_all();
 }
 
+/* A spool that tells others of its dead letters, and looks at what the database knows of them by then. */
+static const struct source_driver *spool_driver;
+static int told, waited, letters_before;
+
+static void
+note_told(struct source *s, const struct event *ev, const struct writer_failure *reason)
+{
+	(void)s;
+	CU_ASSERT_TRUE(ev->seq > 0 && reason->sqlstate[0] == '2');
+	told++;
+	letters_before += (int)house_ask(&h, "SELECT count(*) FROM weir_dead_letters");
+}
+
+static void
+note_wait(struct source *s)
+{
+	(void)s;
+	waited++;
+}
+
+static void
+listen_to_the_dead(void)
+{
+	static struct source_driver telling;
+
+	spool_driver = h.o.source->driver;
+	telling = *spool_driver;
+	telling.bury = note_told;
+	telling.wait_buried = note_wait;
+	h.o.source->driver = &telling;
+	told = waited = letters_before = 0;
+}
+
+static void
+others_are_told_of_dead_letters_before_the_database_has_them(void)
+{
+	open_fresh();
+	listen_to_the_dead();
+	accept("create", "acme", "k1", "p");
+	accept("create", "acme", "k2", "p");
+	CU_ASSERT_EQUAL(drain(), ERR_NOT_FOUND);
+	CU_ASSERT_EQUAL(told + waited, 0);
+	forget_hints();
+	accept("create", "acme", "k1", "other");
+	accept("create", "acme", "k2", "other");
+	CU_ASSERT_EQUAL(drain(), ERR_NOT_FOUND);
+	CU_ASSERT_EQUAL(told, 2);
+	CU_ASSERT_EQUAL(waited, 1); /* for all of a batch together */
+	CU_ASSERT_EQUAL(letters_before, 0);
+	CU_ASSERT_EQUAL(house_ask(&h, "SELECT count(*) FROM weir_dead_letters"), 2);
+	accept("create", "acme", "k3", "bad");
+	CU_ASSERT_EQUAL(drain(), ERR_NOT_FOUND);
+	CU_ASSERT_EQUAL(told, 3);
+	CU_ASSERT_EQUAL(waited, 2);
+	CU_ASSERT_EQUAL(letters_before, 2); /* those of before */
+	CU_ASSERT_EQUAL(house_ask(&h, "SELECT count(*) FROM weir_dead_letters"), 3);
+	h.o.source->driver = spool_driver;
+	close_all();
+}
+
 static void
 the_same_event_twice_in_the_spool_is_applied_once(void)
 {
@@ -607,6 +667,7 @@ UNIT_SUITE(ingest, TEST(what_was_accepted_is_applied_and_acknowledged),
     TEST(an_event_of_an_endpoint_that_is_gone_stops_the_consumer),
     TEST(an_unknown_record_stops_the_consumer_before_it),
     TEST(the_same_key_with_other_parameters_is_a_dead_letter),
+    TEST(others_are_told_of_dead_letters_before_the_database_has_them),
     TEST(the_same_event_twice_in_the_spool_is_applied_once),
     TEST(a_statement_that_never_ends_is_tried_ten_times_and_buried),
     TEST(a_full_disk_is_waited_for_with_the_same_batch),

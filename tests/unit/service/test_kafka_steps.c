@@ -253,6 +253,161 @@ a_bad_event_among_500_stops_none_of_the_others(void)
 	close_all();
 }
 
+/*
+ * Dead letters and their copies.
+ */
+static char dlq[80];
+static int *copies; /* of the child that counted them */
+
+static void
+nothing_is_delivered(void *ctx, uint64_t ticket, enum err result)
+{
+	(void)ctx;
+	(void)ticket;
+	(void)result;
+}
+
+/* Waits until the topic is there: a copy is not waited for as long as that may take. */
+static enum err
+make_dlq(void)
+{
+	const char *const names[] = { dlq };
+	const struct kafka_producer_options o = { .common = kafka,
+		.topics = names,
+		.topic_count = 1,
+		.delivered = nothing_is_delivered };
+	const int64_t until_ms = clock_mono_ms() + CHILD_MS;
+	struct kafka_producer *producer;
+	enum err rc = kafka_producer_open(&o, &producer);
+
+	if (rc == ERR_OK)
+		rc = ERR_NOT_FOUND;
+	while (rc != ERR_OK && clock_mono_ms() < until_ms)
+		rc = kafka_producer_prepare(producer, 1000);
+	kafka_producer_close(&producer);
+	return rc;
+}
+
+static enum err
+count_copies(void)
+{
+	const char *const names[] = { dlq };
+	const struct kafka_consumer_options o = {
+		.common = kafka, .group = "copies", .topics = names, .topic_count = 1
+	};
+	const int64_t until_ms = clock_mono_ms() + CHILD_MS;
+	struct kafka_consumer *c;
+	struct kafka_received *m;
+	enum err rc = kafka_consumer_open(&o, &c);
+
+	*copies = 0;
+	while (rc == ERR_OK && !kafka_consumer_at_end(c) && clock_mono_ms() < until_ms)
+		if (kafka_consumer_poll(c, 100, &m) == ERR_OK) {
+			++*copies;
+			kafka_received_free(&m);
+		}
+	if (rc == ERR_OK && !kafka_consumer_at_end(c))
+		rc = ERR_TIMEOUT;
+	kafka_consumer_close(&c, 1000);
+	return rc;
+}
+
+static int
+copies_there(void)
+{
+	CU_ASSERT_EQUAL(in_child(count_copies, never), 0);
+	return *copies;
+}
+
+static void
+open_with_dlq(void)
+{
+	open_fresh();
+	(void)snprintf(dlq, sizeof dlq, "%s.dlq", topic);
+	copies =
+	    mmap(NULL, sizeof *copies, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	CU_ASSERT_NOT_EQUAL_FATAL((void *)copies, MAP_FAILED);
+	CU_ASSERT_EQUAL_FATAL(in_child(make_dlq, never), 0);
+}
+
+/* What became of one bad event whose consumers died at ${arrow}, and of the one that came after them. */
+static void
+expect_one_letter_and_its_copy(int arrow)
+{
+	const bool committed = arrow != INGEST_COPIED;
+
+	CU_ASSERT_TRUE(WIFSIGNALED(in_child(consume_all, arrow)));
+	CU_ASSERT_TRUE(says("SELECT count(*) FROM weir_dead_letters", committed ? "1" : "0"));
+	CU_ASSERT_EQUAL(in_child(consume_all, never), 0);
+	CU_ASSERT_TRUE(says("SELECT count(*) FROM weir_dead_letters", "1"));
+	/* A clash that comes again is one again: its letter is there, and it is copied once more. */
+	CU_ASSERT_TRUE(copies_there() >= (committed ? 1 : 2));
+}
+
+static void
+close_with_dlq(void)
+{
+	(void)munmap(copies, sizeof *copies);
+	close_all();
+}
+
+static void
+killed_around_the_commit_of_a_dead_letter_there_is_one_letter_and_at_least_one_copy(void)
+{
+	static const enum ingest_arrow arrows[] = { INGEST_COPIED, INGEST_COMMITTED,
+		INGEST_PURGED };
+
+	for (size_t i = 0; i < sizeof arrows / sizeof *arrows; i++) {
+		open_with_dlq();
+		accept_many("k", 1, 0);
+		CU_ASSERT_EQUAL(in_child(forward_all, never), 0);
+		expect_one_letter_and_its_copy((int)arrows[i]);
+		CU_ASSERT_TRUE(says("SELECT count(*) FROM things", "0"));
+		close_with_dlq();
+	}
+}
+
+/* Accepted by a host whose spool has not seen the first event of this key. */
+static void
+accept_on_another_host(const char *prefix, const char *payload)
+{
+	struct spool_house first = p.h.s;
+	struct spool_write w;
+	char key[40];
+
+	(void)snprintf(key, sizeof key, "%s0", prefix);
+	spool_house_make(&p.h.s, 64 << 20);
+	CU_ASSERT_EQUAL_FATAL(spool_house_open(&p.h.s), ERR_OK);
+	spool_write_make(&w, "create", "acme", key, slice_of(payload), clock_wall_us());
+	spool_claim(&p.h.s, &w.item);
+	CU_ASSERT_EQUAL(w.item.outcome, QUEUE_ACCEPTED);
+	arena_free(&w.arena);
+	queue_close(&p.h.s.q);
+	CU_ASSERT_EQUAL(in_child(forward_all, never), 0);
+	spool_house_free(&p.h.s);
+	p.h.s = first;
+}
+
+static void
+so_it_is_for_a_key_that_came_twice_with_other_parameters(void)
+{
+	static const enum ingest_arrow arrows[] = { INGEST_COPIED, INGEST_COMMITTED };
+
+	for (size_t i = 0; i < sizeof arrows / sizeof *arrows; i++) {
+		open_with_dlq();
+		accept_many("k", 1, never);
+		CU_ASSERT_EQUAL(in_child(forward_all, never), 0);
+		CU_ASSERT_EQUAL(in_child(consume_all, never), 0);
+		accept_on_another_host("k", "other");
+		expect_one_letter_and_its_copy((int)arrows[i]);
+		CU_ASSERT_TRUE(says("SELECT sqlstate FROM weir_dead_letters", "23505"));
+		CU_ASSERT_TRUE(each_once("1"));
+		close_with_dlq();
+	}
+}
+
 UNIT_SUITE(kafka_steps, TEST(forwarders_killed_between_any_two_steps_lose_nothing),
     TEST(consumers_killed_between_any_two_steps_apply_each_event_once),
-    TEST(a_bad_event_among_500_stops_none_of_the_others));
+    TEST(a_bad_event_among_500_stops_none_of_the_others),
+    TEST(killed_around_the_commit_of_a_dead_letter_there_is_one_letter_and_at_least_one_copy),
+    TEST(so_it_is_for_a_key_that_came_twice_with_other_parameters));
