@@ -45,6 +45,7 @@ struct ingest_options {
 	struct scoreboard *scoreboard;
 	unsigned member;
 	int64_t key_ttl_ms;
+	bool tables_by_others; /* weir's own tables are not made here: without them it stops */
 	size_t batch_max; /* events of one transaction */
 	/* Progress for /ready and status, in the segment; NULL: none. */
 	struct ingest_shared *shared;
