@@ -86,8 +86,9 @@ consume_once(struct runtime *rt, int64_t most_ms)
 	const enum err rc = consumer_drain(rt, most_ms);
 
 	if (rc == ERR_CONFLICT) { /* which is what a cron job beside `weir serve` finds */
-		(void)fprintf(stderr, "weir consume: another consumer is at work on %s\n",
-		    rt->config->state_dir);
+		if (isatty(STDERR_FILENO)) /* cron would mail it every minute */
+			(void)fprintf(stderr, "weir consume: another consumer is at work on %s\n",
+			    rt->config->state_dir);
 		return EXIT_CODE_DONE;
 	}
 	if (rc != ERR_OK)

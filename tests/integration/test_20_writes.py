@@ -433,6 +433,12 @@ def test_told_not_to_migrate_the_consumer_waits_for_who_does(make_weir, how):
     processes.wait_until(lambda: weir.admin("/ready").status == 200, "/ready again", 90)
 
 
+def test_a_cron_job_beside_a_consumer_has_nothing_to_say(make_weir):
+    weir = make_weir(HANDLERS, {}, SCHEMA)
+    once = weir.command("consume", "--once")
+    assert (once.returncode, once.stdout, once.stderr) == (0, "", ""), "else cron mails it every minute"
+
+
 def test_migrate_makes_the_tables_and_may_be_repeated(make_weir):
     weir = make_weir(HANDLERS, schema=SCHEMA, start=False, front=False)
     house.make_state(weir.state)
