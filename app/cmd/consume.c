@@ -85,7 +85,7 @@ consume_once(struct runtime *rt, int64_t most_ms)
 {
 	const enum err rc = consumer_drain(rt, most_ms);
 
-	if (rc == ERR_CONFLICT) { /* which is what a cron job beside `weir serve` finds */
+	if (rc == ERR_CONFLICT) {	   /* which is what a cron job beside `weir serve` finds */
 		if (isatty(STDERR_FILENO)) /* cron would mail it every minute */
 			(void)fprintf(stderr, "weir consume: another consumer is at work on %s\n",
 			    rt->config->state_dir);
@@ -128,8 +128,8 @@ run(const struct command_line *line)
 {
 	struct config *c = NULL;
 	static const struct config_override by_others = { "WEIR_MIGRATE", "off" };
-	enum exit_code rc = begin_command(
-	    line, &by_others, line->given[OPTION_NO_MIGRATE].count > 0 ? 1 : 0, &c);
+	enum exit_code rc =
+	    begin_command(line, &by_others, line->given[OPTION_NO_MIGRATE].count > 0 ? 1 : 0, &c);
 
 	if (rc == EXIT_CODE_DONE)
 		rc = consume(line, c);

@@ -109,7 +109,7 @@ struct config {
 };
 
 enum config_migrate { CONFIG_MIGRATE_ON, CONFIG_MIGRATE_OFF }; /* the words of WEIR_MIGRATE */
-enum config_ack { CONFIG_ACK_SPOOL, CONFIG_ACK_KAFKA }; /* the words of WEIR_ACK */
+enum config_ack { CONFIG_ACK_SPOOL, CONFIG_ACK_KAFKA };	       /* the words of WEIR_ACK */
 
 struct config_override { /* from the command line; paths are from the working directory */
 	const char *name, *value;

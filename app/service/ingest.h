@@ -46,7 +46,7 @@ struct ingest_options {
 	unsigned member;
 	int64_t key_ttl_ms;
 	bool tables_by_others; /* weir's own tables are not made here: without them it stops */
-	size_t batch_max; /* events of one transaction */
+	size_t batch_max;      /* events of one transaction */
 	/* Progress for /ready and status, in the segment; NULL: none. */
 	struct ingest_shared *shared;
 	/* For tests, which die between two steps; else NULL. */
