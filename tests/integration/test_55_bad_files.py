@@ -227,10 +227,13 @@ def test_wrong_usage_is_2(bare, args):
     assert run.stderr
 
 
-@pytest.mark.parametrize("command", ["serve", "worker", "consume", "check", "config", "status", "purge", "dlq", "migrate"])
+COMMANDS = "serve worker consume check config migrate status top purge dlq breaker key limit doctor".split()
+
+
+@pytest.mark.parametrize("command", COMMANDS)
 def test_each_command_explains_itself(bare, command):
     run = bare({"good.sql": GOOD}).command(command, "--help")
-    assert run.returncode == 0 and f"weir {command}" in run.stdout
+    assert run.returncode == 0 and f"weir {command}" in run.stdout and "--env-file" in run.stdout
 
 
 def test_weir_alone_on_a_terminal_says_how_to_use_it(binary):
