@@ -199,7 +199,7 @@ const struct command command_check = {
 		"when there is one.\n",
 	.options = {
 		[OPTION_CONNECT] = { "--connect", NULL,
-		    "also prepare every statement on the databases, and ping every Redis", false },
+		    "also prepare every statement on the databases, and ask every Redis and Kafka", false },
 	},
 	.run = run,
 };

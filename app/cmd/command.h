@@ -12,7 +12,7 @@ struct strbuf;
  * One command of the command line: what it is called, what it takes, and what it does.  The table of all is
  * in app/main.c; parsing, `--help` and usage errors come from here.  `--help` and `--env-file F` belong to all.
  */
-enum { COMMAND_OPTIONS_MAX = 4, COMMAND_VALUES_MAX = 16 };
+enum { COMMAND_OPTIONS_MAX = 5, COMMAND_VALUES_MAX = 16 };
 
 struct command_option {
 	const char *name;  /* "--once" */

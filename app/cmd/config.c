@@ -6,6 +6,7 @@
 #include <stdio.h>
 
 #include "base/str.h"
+#include "client/kafka.h"
 #include "cmd/begin.h"
 #include "cmd/command.h"
 #include "service/otel_settings.h"
@@ -30,6 +31,38 @@ add_member(struct strbuf *b, const char *name, const char *value)
 	strbuf_add_json(b, slice_of(name));
 	strbuf_add_char(b, ':');
 	strbuf_add_json(b, slice_of(value));
+}
+
+/* A setting of somebody else's, whose default and meaning that one tells. */
+static void
+add_foreign(struct strbuf *b, const char *name, const char *shown, const char *origin,
+    const char *fallback, const char *help, bool json)
+{
+	if (!json) {
+		strbuf_addf(b, "%s = %s  (%s)\n    %s\n", name, shown, origin, help);
+		return;
+	}
+	strbuf_add_cstr(b, ",\n {");
+	add_member(b, "name", name);
+	strbuf_add_char(b, ',');
+	add_member(b, "value", shown);
+	strbuf_add_char(b, ',');
+	add_member(b, "origin", origin);
+	strbuf_add_char(b, ',');
+	add_member(b, "default", fallback);
+	strbuf_add_char(b, ',');
+	add_member(b, "meaning", help);
+	strbuf_add_char(b, '}');
+}
+
+/* KAFKA_CONFIG_*, those that are set. */
+static void
+add_kafka(struct strbuf *b, const struct config *c, size_t i, bool json, struct arena *a)
+{
+	const struct config_kafka_text *t = &c->kafka_texts[i];
+
+	add_foreign(b, t->name, t->shown, t->origin, "",
+	    arena_printf(a, "Passed to librdkafka as %s.", c->kafka_settings[i].name), json);
 }
 
 static void
@@ -61,21 +94,7 @@ add_otel(struct strbuf *b, const struct otel_variable *v, bool json, struct aren
 	const char *shown = otel_is_secret(name) ? "***" : v->value;
 	const char *origin = v->line == 0 ? v->where : arena_printf(a, "%s:%u", v->where, v->line);
 
-	if (!json) {
-		strbuf_addf(b, "%s = %s  (%s)\n    %s\n", v->name, shown, origin, help);
-		return;
-	}
-	strbuf_add_cstr(b, ",\n {");
-	add_member(b, "name", v->name);
-	strbuf_add_char(b, ',');
-	add_member(b, "value", shown);
-	strbuf_add_char(b, ',');
-	add_member(b, "origin", origin);
-	strbuf_add_char(b, ',');
-	add_member(b, "default", doc == NULL ? "" : doc->fallback);
-	strbuf_add_char(b, ',');
-	add_member(b, "meaning", help);
-	strbuf_add_char(b, '}');
+	add_foreign(b, v->name, shown, origin, doc == NULL ? "" : doc->fallback, help, json);
 }
 
 static enum exit_code
@@ -89,6 +108,8 @@ print(const struct config *c, bool json)
 	for (size_t i = 0; i < CONFIG_KEY__COUNT; i++)
 		(json ? add_json : add_text)(&b, &config_infos[i], &c->texts[i],
 		    config_shown(&config_infos[i], c->texts[i].value, &a), &a);
+	for (size_t i = 0; i < c->kafka_setting_count; i++)
+		add_kafka(&b, c, i, json, &a);
 	for (size_t i = 0; i < c->otel_variable_count; i++)
 		add_otel(&b, &c->otel_variables[i], json, &a);
 	strbuf_add_cstr(&b, json ? "]\n" : "");

@@ -19,7 +19,7 @@
 #include "runtime/signals.h"
 #include "telemetry/scoreboard.h"
 
-enum { OPTION_ONCE, OPTION_CHILD, OPTION_FORWARD, OPTION_BEHIND };
+enum { OPTION_ONCE, OPTION_CHILD, OPTION_FORWARD, OPTION_BEHIND, OPTION_NO_MIGRATE };
 
 enum { BEAT_MS = 1000, BEHIND_MS = 1000 /* behind a CGI request */ };
 
@@ -85,9 +85,10 @@ consume_once(struct runtime *rt, int64_t most_ms)
 {
 	const enum err rc = consumer_drain(rt, most_ms);
 
-	if (rc == ERR_CONFLICT) { /* which is what a cron job beside `weir serve` finds */
-		(void)fprintf(stderr, "weir consume: another consumer is at work on %s\n",
-		    rt->config->state_dir);
+	if (rc == ERR_CONFLICT) {	   /* which is what a cron job beside `weir serve` finds */
+		if (isatty(STDERR_FILENO)) /* cron would mail it every minute */
+			(void)fprintf(stderr, "weir consume: another consumer is at work on %s\n",
+			    rt->config->state_dir);
 		return EXIT_CODE_DONE;
 	}
 	if (rc != ERR_OK)
@@ -126,7 +127,9 @@ static enum exit_code
 run(const struct command_line *line)
 {
 	struct config *c = NULL;
-	enum exit_code rc = begin_command(line, NULL, 0, &c);
+	static const struct config_override by_others = { "WEIR_MIGRATE", "off" };
+	enum exit_code rc =
+	    begin_command(line, &by_others, line->given[OPTION_NO_MIGRATE].count > 0 ? 1 : 0, &c);
 
 	if (rc == EXIT_CODE_DONE)
 		rc = consume(line, c);
@@ -141,6 +144,8 @@ const struct command command_consume = {
 	.help = "One consumer is at work on a host; a second one waits until the first has ended.\n",
 	.options = {
 		[OPTION_ONCE] = { "--once", NULL, "apply what is queued, then exit (for cron)", false },
+		[OPTION_NO_MIGRATE] = { "--no-migrate", NULL,
+		    "do not make weir's own tables, as WEIR_MIGRATE=off", false },
 		[OPTION_CHILD] = { "--child", NULL, NULL, false },
 		[OPTION_FORWARD] = { "--forward", NULL, NULL, false },
 		[OPTION_BEHIND] = { "--behind", NULL, NULL, false },

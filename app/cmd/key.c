@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/arena.h"
 #include "base/clock.h"
 #include "base/json_write.h"
 #include "cmd/begin.h"
@@ -19,10 +20,11 @@
 
 enum { OPTION_PLAN, OPTION_JSON };
 
-enum { OUTPUT_BYTES_MAX = 64 << 20, DEADLINE_MS = 10000 };
+enum { OUTPUT_BYTES_MAX = 64 << 20, DEADLINE_MS = 10000, URL_BYTES_MAX = 64 * 1024 };
 
 struct call {
 	const struct command_line *line;
+	const struct config *config;
 	const struct writer_options *database;
 	struct slice operand; /* a tenant or an id */
 	struct slice plan;    /* absent: none */
@@ -39,6 +41,20 @@ static enum exit_code
 failed(const char *why)
 {
 	(void)fprintf(stderr, "weir key: %s\n", why);
+	return EXIT_CODE_FAILED;
+}
+
+/* Nothing need run for it, so what is named is where the keys are, as DB_WRITE_URL is shown. */
+static enum exit_code
+failed_at_database(const struct config *c, enum err rc)
+{
+	struct arena a;
+
+	arena_init(&a, URL_BYTES_MAX);
+	(void)fprintf(stderr, "weir key: %s: failed (%s)\n",
+	    config_shown(&config_infos[CONFIG_KEY_db_write_url], c->db_write_url, &a),
+	    err_name(rc));
+	arena_free(&a);
 	return EXIT_CODE_FAILED;
 }
 
@@ -150,7 +166,7 @@ list(const struct call *call)
 	if (rc == ERR_OK && out.failed)
 		rc = ERR_TOO_LARGE;
 	if (rc != ERR_OK)
-		code = failed(err_name(rc));
+		code = failed_at_database(call->config, rc);
 	else
 		code = command_print(&out);
 	strbuf_free(&out);
@@ -185,8 +201,9 @@ act_on(const struct action *a, struct call *call, const struct config *c)
 	enum exit_code code;
 	const enum err rc = runtime_database_open(c, NULL, &database);
 
+	call->config = c;
 	call->database = &database.options;
-	code = rc == ERR_OK ? act(a, call, c) : failed(err_name(rc));
+	code = rc == ERR_OK ? act(a, call, c) : failed_at_database(c, rc);
 	runtime_database_close(&database);
 	return code;
 }

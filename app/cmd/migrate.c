@@ -52,6 +52,8 @@ const struct command command_migrate = {
 	.name = "migrate",
 	.operands = "",
 	.summary = "Creates and upgrades weir's own tables",
-	.help = "The consumer does the same when it starts; a running one steps aside meanwhile.\n",
+	.help = "The consumer does the same when it starts, unless WEIR_MIGRATE is off; a running "
+		"one steps\n"
+		"aside meanwhile.\n",
 	.run = run,
 };

@@ -2,6 +2,7 @@
  * weir purge: drops cached copies of every host by tag, by path, or all.
  */
 #include <stdio.h>
+#include <string.h>
 
 #include "base/fault.h"
 #include "cmd/begin.h"
@@ -12,15 +13,31 @@ enum { OPTION_PATH, OPTION_ALL };
 
 enum { ARENA_BYTES = 64 * 1024 };
 
-static enum exit_code
-purge_path(const struct command_line *line, const struct cache *cache, const char *path)
+/* Absent where ${path} does not lie below ${base}. */
+static struct slice
+behind(struct slice base, struct slice path)
 {
+	if (base.len == 0 || path.len <= base.len || memcmp(path.ptr, base.ptr, base.len) != 0 ||
+	    path.ptr[base.len] != '/')
+		return (struct slice){ NULL, 0 };
+	return (struct slice){ path.ptr + base.len, path.len - base.len };
+}
+
+/* Copies know their path as endpoint files have it, people as clients do; one that could be either is both, for a
+ * purge may take too much and never too little. */
+static enum exit_code
+purge_path(
+    const struct command_line *line, const struct cache *cache, struct slice base, const char *path)
+{
+	const struct slice inner = behind(base, slice_of(path));
 	const char *why = "no memory";
 	struct arena a;
 	enum err rc;
 
 	arena_init(&a, ARENA_BYTES);
 	rc = cache_purge_path(cache, slice_of(path), &a, &why);
+	if (rc == ERR_OK && inner.ptr != NULL)
+		rc = cache_purge_path(cache, inner, &a, &why);
 	if (rc != ERR_OK)
 		(void)fprintf(stderr, "weir %s: %s: %s\n", line->command->name, path, why);
 	arena_free(&a);
@@ -28,7 +45,7 @@ purge_path(const struct command_line *line, const struct cache *cache, const cha
 }
 
 static enum exit_code
-purge(const struct command_line *line, const struct cache *cache)
+purge(const struct command_line *line, const struct cache *cache, struct slice base)
 {
 	const struct command_given *paths = &line->given[OPTION_PATH];
 	enum exit_code rc = EXIT_CODE_DONE;
@@ -38,7 +55,7 @@ purge(const struct command_line *line, const struct cache *cache)
 	for (size_t i = 0; i < line->operand_count; i++)
 		cache_purge_tag(cache, slice_of(line->operands[i]));
 	for (size_t i = 0; i < paths->count; i++)
-		if (purge_path(line, cache, paths->values[i]) != EXIT_CODE_DONE)
+		if (purge_path(line, cache, base, paths->values[i]) != EXIT_CODE_DONE)
 			rc = EXIT_CODE_FAILED;
 	if (cache_purge_send(cache) != ERR_OK) {
 		(void)fprintf(stderr,
@@ -65,7 +82,7 @@ join_and_purge(const struct command_line *line, const struct config *c)
 	fault_free(&faults);
 	if (rc == ERR_NOT_FOUND)
 		return begin_nothing_runs(c);
-	code = purge(line, &rt.cache);
+	code = purge(line, &rt.cache, slice_of(c->base_path));
 	runtime_close(&rt);
 	return code;
 }
@@ -92,7 +109,7 @@ const struct command command_purge = {
 	.summary = "Drops cached copies",
 	.help = "Takes effect at once; what is being queried at this moment is not kept either.\n",
 	.options = {
-		[OPTION_PATH] = { "--path", "P", "all copies of this path", true },
+		[OPTION_PATH] = { "--path", "P", "all copies of this path, with or without WEIR_BASE_PATH", true },
 		[OPTION_ALL] = { "--all", NULL, "everything", false },
 	},
 	.operands_max = 1000,

@@ -17,9 +17,9 @@
 #include "service/catalog.h"
 #include "service/handler_files.h"
 
-enum { OPTION_LISTEN, OPTION_HANDLERS, OPTION_NO_CONSUMER };
+enum { OPTION_LISTEN, OPTION_HANDLERS, OPTION_NO_CONSUMER, OPTION_NO_MIGRATE };
 
-enum { OVERRIDES_MAX = 2, FOLDERS_BYTES_MAX = 64 * 1024 };
+enum { OVERRIDES_MAX = 3, FOLDERS_BYTES_MAX = 64 * 1024 };
 
 /* What the settings are read from, now and again. */
 struct source {
@@ -133,6 +133,8 @@ run(const struct command_line *line)
 		overrides[count++] = (struct config_override){ "WEIR_LISTEN", listen->values[0] };
 	if (folders->count > 0)
 		overrides[count++] = (struct config_override){ "WEIR_HANDLERS", joined.ptr };
+	if (line->given[OPTION_NO_MIGRATE].count > 0)
+		overrides[count++] = (struct config_override){ "WEIR_MIGRATE", "off" };
 	rc = joined.failed ? command_usage_error(line->command, "the folders are too long")
 			   : serve(line, overrides, count);
 	strbuf_free(&joined);
@@ -152,6 +154,8 @@ const struct command command_serve = {
 		[OPTION_HANDLERS] = { "--handlers", "DIR", "a folder of endpoint files", true },
 		[OPTION_NO_CONSUMER] = { "--no-consumer", NULL,
 		    "do not apply queued writes: `weir consume` does it elsewhere", false },
+		[OPTION_NO_MIGRATE] = { "--no-migrate", NULL,
+		    "do not make weir's own tables, as WEIR_MIGRATE=off", false },
 	},
 	.run = run,
 };

@@ -230,23 +230,42 @@ answer(struct admin *admin, struct exchange *x)
 	return admin_answer(admin->facts, path, &x->arena, &x->response);
 }
 
+static const char allowed[] = "GET, HEAD, OPTIONS";
+
+static enum err
+answer_options(struct exchange *x)
+{
+	x->response.status = 204;
+	response_header(&x->response, &x->arena, "Allow", slice_of(allowed));
+	response_header(&x->response, &x->arena, "Cache-Control", SLICE("no-store"));
+	return ERR_OK;
+}
+
+static enum err
+answer_by_method(struct admin *admin, struct exchange *x, struct problem *p)
+{
+	const struct request *r = &x->request;
+
+	if (r->method_known && (r->method == HTTP_GET || r->method == HTTP_HEAD))
+		return answer(admin, x);
+	if (r->method_known && r->method == HTTP_OPTIONS)
+		return answer_options(x);
+	*p = PROBLEM(405, "the admin socket can only be read");
+	p->allow = allowed;
+	return ERR_INVALID;
+}
+
 static void
 request(void *ctx, struct exchange *x)
 {
 	struct admin *admin = ctx;
 	struct request *r = &x->request;
-	struct problem problem;
+	struct problem problem = { .status = 0 };
 	enum err rc = request_read(r, x->envp, &x->arena, &problem);
 
-	if (rc == ERR_OK &&
-	    (!r->method_known || (r->method != HTTP_GET && r->method != HTTP_HEAD))) {
-		problem = PROBLEM(405, "the admin socket can only be read");
-		problem.allow = "GET, HEAD";
-		rc = ERR_INVALID;
-	}
 	if (rc == ERR_OK)
-		rc = answer(admin, x);
-	else
+		rc = answer_by_method(admin, x, &problem);
+	if (problem.status != 0)
 		problem_respond(&problem, r->path, r->request_id, &x->arena, &x->response);
 	if (rc == ERR_NOMEM) /* the arena is full: the bare status still fits */
 		x->response = (struct response){ .status = 500 };

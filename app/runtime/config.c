@@ -171,16 +171,6 @@ report(struct loading *l, enum config_key key, const char *value, enum config_ve
 	    config_shown(info, value, a), reasons[v], config_expected(info, a));
 }
 
-static const char *
-origin_of(const struct loading *l, const struct config_entry *e)
-{
-	if (e == NULL)
-		return "default";
-	if (e->line == 0)
-		return config_entry_where(&l->entries, e);
-	return arena_printf(&l->c->arena, "%s:%u", config_entry_where(&l->entries, e), e->line);
-}
-
 static enum config_verdict
 read_value(struct loading *l, enum config_key key, const char *value)
 {
@@ -216,7 +206,7 @@ load_key(struct loading *l, enum config_key key)
 
 	text->value = "";
 	text->is_default = l->from[key] == NULL;
-	text->origin = origin_of(l, l->from[key]);
+	text->origin = config_entry_origin(&l->entries, l->from[key], &l->c->arena);
 	if (found != ERR_OK) { /* said */
 		fall_back(l, key);
 		return;
@@ -351,7 +341,7 @@ load_all(struct loading *l, const struct config_input *in)
 	for (int key = 0; key < CONFIG_KEY__COUNT; key++)
 		load_key(l, (enum config_key)key);
 	rc = config_kafka(&l->entries, &l->c->arena, l->faults, &l->c->kafka_settings,
-	    &l->c->kafka_setting_count);
+	    &l->c->kafka_texts, &l->c->kafka_setting_count);
 	if (rc == ERR_OK)
 		rc = load_otel(l);
 	if (rc != ERR_OK || l->c->arena.overflowed)

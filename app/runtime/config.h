@@ -87,11 +87,18 @@ struct config_text {
 	bool is_default;
 };
 
+struct config_kafka_text {
+	const char *name;   /* KAFKA_CONFIG_SASL_PASSWORD */
+	const char *shown;  /* the value as it may be shown: "***" where it can be a secret */
+	const char *origin; /* as of a config_text */
+};
+
 struct config {
 #define CONFIG(field, name, kind, ...) CONFIG_TYPE_##kind field;
 #include "runtime/config_keys.inc"
 #undef CONFIG
-	struct kafka_setting *kafka_settings; /* KAFKA_CONFIG_*, by librdkafka's names */
+	struct kafka_setting *kafka_settings;  /* KAFKA_CONFIG_*, by librdkafka's names */
+	struct config_kafka_text *kafka_texts; /* one for each of them */
 	size_t kafka_setting_count;
 	const struct otel_settings *otel;     /* OTEL_* */
 	struct otel_variable *otel_variables; /* as they were set */
@@ -101,7 +108,8 @@ struct config {
 	struct arena arena; /* everything above lives here */
 };
 
-enum config_ack { CONFIG_ACK_SPOOL, CONFIG_ACK_KAFKA }; /* the words of WEIR_ACK */
+enum config_migrate { CONFIG_MIGRATE_ON, CONFIG_MIGRATE_OFF }; /* the words of WEIR_MIGRATE */
+enum config_ack { CONFIG_ACK_SPOOL, CONFIG_ACK_KAFKA };	       /* the words of WEIR_ACK */
 
 struct config_override { /* from the command line; paths are from the working directory */
 	const char *name, *value;

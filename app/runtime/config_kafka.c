@@ -70,15 +70,29 @@ check(const struct config_entries *all, const struct config_entry *e, const char
 		    "%s is %s for librdkafka, which refuses it (%s)", ours, s->name, why);
 }
 
+/* Too much is hidden rather than too little: librdkafka does not tell which of its settings are secrets. */
+static bool
+may_be_secret(const char *their_name)
+{
+	static const char *const words[] = { "password", "secret", "key", "pem", "oauth",
+		"config" };
+
+	for (size_t i = 0; i < sizeof words / sizeof *words; i++)
+		if (strstr(their_name, words[i]) != NULL)
+			return true;
+	return false;
+}
+
 enum err
 config_kafka(const struct config_entries *all, struct arena *a, struct fault_list *faults,
-    struct kafka_setting **settings_out, size_t *count_out)
+    struct kafka_setting **settings_out, struct config_kafka_text **texts_out, size_t *count_out)
 {
 	struct kafka_setting *settings = arena_alloc(a, (all->count + 1) * sizeof *settings);
+	struct config_kafka_text *texts = arena_alloc(a, (all->count + 1) * sizeof *texts);
 	const struct config_entry *e;
 	size_t count = 0;
 
-	for (size_t i = 0; i < all->count && settings != NULL; i++) {
+	for (size_t i = 0; i < all->count && settings != NULL && texts != NULL; i++) {
 		struct kafka_setting *s = &settings[count];
 		const char *ours;
 
@@ -92,9 +106,12 @@ config_kafka(const struct config_entries *all, struct arena *a, struct fault_lis
 		if (config_lookup(all, ours, a, faults, &e, &s->value) != ERR_OK || e == NULL)
 			continue; /* said, or empty */
 		check(all, e, ours, s, faults);
-		count++;
+		texts[count++] = (struct config_kafka_text){ .name = ours,
+			.shown = may_be_secret(s->name) ? "***" : s->value,
+			.origin = config_entry_origin(all, e, a) };
 	}
 	*settings_out = settings;
+	*texts_out = texts;
 	*count_out = count;
 	return a->overflowed ? ERR_NOMEM : ERR_OK;
 }

@@ -196,6 +196,16 @@ config_entry_where(const struct config_entries *all, const struct config_entry *
 	return NULL;
 }
 
+const char *
+config_entry_origin(const struct config_entries *all, const struct config_entry *e, struct arena *a)
+{
+	if (e == NULL)
+		return "default";
+	if (e->line == 0)
+		return config_entry_where(all, e);
+	return arena_printf(a, "%s:%u", config_entry_where(all, e), e->line);
+}
+
 /* ${name} with _FILE, or ${name} itself. */
 static bool
 is_file_name(const char *entry, const char *name)

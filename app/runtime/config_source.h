@@ -42,6 +42,9 @@ enum err config_gather(const struct config_input *in, struct arena *a, struct fa
 
 /* Where ${e} stands, as a fault's file and line. */
 const char *config_entry_where(const struct config_entries *all, const struct config_entry *e);
+/* The same in one text, "/srv/.env:3", in ${a}; "default" of NULL. */
+const char *config_entry_origin(
+    const struct config_entries *all, const struct config_entry *e, struct arena *a);
 
 /* The value that counts for ${name}: *${entry_out} is NULL when nobody sets it.  Reads the file of NAME_FILE. */
 enum err config_lookup(const struct config_entries *all, const char *name, struct arena *a,
@@ -52,7 +55,7 @@ enum err config_lookup(const struct config_entries *all, const char *name, struc
 bool config_is_kafka(const char *name);
 /* All of them that count.  Faults: what librdkafka does not take. */
 enum err config_kafka(const struct config_entries *all, struct arena *a, struct fault_list *faults,
-    struct kafka_setting **settings_out, size_t *count_out);
+    struct kafka_setting **settings_out, struct config_kafka_text **texts_out, size_t *count_out);
 
 /* OTEL_*: variables of OpenTelemetry, and no lines of the table either.  Faults are warnings. */
 bool config_is_otel(const char *name);

@@ -99,6 +99,7 @@ open_job(struct runtime *rt, const struct catalog *catalog, struct job *j)
 		.scoreboard = rt->scoreboard,
 		.member = rt->member,
 		.key_ttl_ms = rt->config->idempotency_ttl_ms,
+		.tables_by_others = rt->config->migrate == CONFIG_MIGRATE_OFF,
 		.batch_max = BATCH_MAX,
 		.shared = rt->ingest,
 	};
@@ -203,7 +204,8 @@ work(struct consumer *c)
 	struct job job = { 0 };
 	int64_t now_ms = clock_mono_ms(), due_ms = now_ms;
 
-	migrate(c->rt);
+	if (c->rt->config->migrate == CONFIG_MIGRATE_ON)
+		migrate(c->rt);
 	while (!is_stopped(c) && !is_wanted(c, now_ms)) {
 		take_catalog(c, &job);
 		if (now_ms < due_ms)

@@ -555,7 +555,7 @@ ready(struct ingest *g, struct writer_failure *why)
 	if (g->writer != NULL)
 		return ERR_OK;
 	rc = writer_open(&g->o.database, &g->writer, why);
-	if (rc == ERR_OK)
+	if (rc == ERR_OK && !g->o.tables_by_others)
 		rc = writer_migrate(g->writer, why);
 	return rc;
 }

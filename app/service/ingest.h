@@ -46,7 +46,8 @@ struct ingest_options {
 	struct scoreboard *scoreboard;
 	unsigned member;
 	int64_t key_ttl_ms;
-	size_t batch_max; /* events of one transaction */
+	bool tables_by_others; /* weir's own tables are not made here: without them it stops */
+	size_t batch_max;      /* events of one transaction */
 	/* Progress for /ready and status, in the segment; NULL: none. */
 	struct ingest_shared *shared;
 	/* For tests, which die between two steps; else NULL. */

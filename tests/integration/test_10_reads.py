@@ -356,6 +356,20 @@ def test_the_base_path_is_taken_off_and_put_back(make_weir):
     assert weir.get("/app/t/nowhere").json()["instance"] == "/app/t/nowhere"
 
 
+@pytest.mark.parametrize("path", ["/app/t/kinds/1", "/t/kinds/1"])
+def test_a_path_is_purged_as_clients_write_it_and_as_its_file_does(make_weir, path):
+    weir = make_weir(HANDLERS, {"WEIR_BASE_PATH": "/app"}, SCHEMA, start=False)
+    weir.health = "/app/api/v1/health"
+    weir.start()
+    status = lambda: weir.get("/app/t/kinds/1").header("Cache-Status")  # noqa: E731
+    status()
+    assert "hit" in status()
+    assert weir.command("purge", "--path", "/app/t/kinds/2").returncode == 0
+    assert "hit" in status(), "another path"
+    assert weir.command("purge", "--path", path).returncode == 0
+    assert "hit" not in status()
+
+
 def test_check_accepts_these_files(weir):
     check = weir.command("check")
     assert check.returncode == 0, check.stdout + check.stderr

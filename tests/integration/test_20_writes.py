@@ -418,6 +418,27 @@ def test_an_expired_key_is_a_new_write(make_weir):
     processes.wait_until(lambda: jots(weir, "short") == 2, "the second write")
 
 
+@pytest.mark.parametrize("how", [["--no-migrate"], ["WEIR_MIGRATE"]])
+def test_told_not_to_migrate_the_consumer_waits_for_who_does(make_weir, how):
+    weir = make_weir(HANDLERS, {"WEIR_MIGRATE": "off"} if "WEIR_MIGRATE" in how else {}, SCHEMA, start=False)
+    weir.serve_options = [o for o in how if o.startswith("--")]
+    weir.start()
+    key = new_key()
+    reply = weir.post("/t/jots", {"text": "x"}, key)
+    assert reply.status == 202
+    processes.wait_until(lambda: weir.admin("/ready").status == 503, "/ready to say so")
+    assert weir.rows("SELECT name FROM sqlite_master WHERE name LIKE 'weir%'") == []
+    assert weir.command("migrate").returncode == 0
+    weir.wait_operation(reply.header("Location"))
+    processes.wait_until(lambda: weir.admin("/ready").status == 200, "/ready again", 90)
+
+
+def test_a_cron_job_beside_a_consumer_has_nothing_to_say(make_weir):
+    weir = make_weir(HANDLERS, {}, SCHEMA)
+    once = weir.command("consume", "--once")
+    assert (once.returncode, once.stdout, once.stderr) == (0, "", ""), "else cron mails it every minute"
+
+
 def test_migrate_makes_the_tables_and_may_be_repeated(make_weir):
     weir = make_weir(HANDLERS, schema=SCHEMA, start=False, front=False)
     house.make_state(weir.state)

@@ -117,6 +117,12 @@ def test_the_first_key_needs_no_running_server(make_weir):
     assert weir.get("/t/mine", header(key)).status == 200
 
 
+def test_a_database_that_is_not_there_is_named(make_weir):
+    weir = make_weir(HANDLERS, schema=SCHEMA, start=False)
+    run = weir.command("key", "list")
+    assert run.returncode == 1 and os.path.join(weir.state, "weir.db") in run.stderr.splitlines()[-1]
+
+
 def test_revoking_is_said_and_may_be_repeated(weir):
     key = add(weir, "gone")
     first = weir.command("key", "revoke", id_of(key))

@@ -1,5 +1,6 @@
 """Goal: a wrong setting or endpoint file is said with file and line, all at once, and weir does not start."""
 
+import json
 import os
 import re
 import subprocess
@@ -206,6 +207,19 @@ def test_a_dotenv_file_is_read_and_the_environment_wins(bare, tmp_path):
 # ---- The command line --------------------------------------------------------
 
 
+def test_settings_of_librdkafka_are_shown_but_for_their_secrets(make_weir):
+    weir = make_weir({}, {"KAFKA_CONFIG_SECURITY_PROTOCOL": "sasl_ssl"}, start=False)
+    with open(os.path.join(weir.folder, ".env"), "w") as f:
+        f.write("KAFKA_CONFIG_SASL_PASSWORD=s3cret\n")
+    said = weir.command("config")
+    assert said.returncode == 0 and "s3cret" not in said.stdout + said.stderr
+    assert "KAFKA_CONFIG_SECURITY_PROTOCOL = sasl_ssl  (environment)" in said.stdout
+    found = {v["name"]: v for v in json.loads(weir.command("config", "--json").stdout)}
+    password = found["KAFKA_CONFIG_SASL_PASSWORD"]
+    assert password["value"] == "***" and password["origin"].endswith(".env:1")
+    assert "sasl.password" in password["meaning"]
+
+
 @pytest.mark.parametrize("args", [["frobnicate"], ["serve", "--frob"], ["purge"], ["dlq"], ["dlq", "frob"], ["consume", "x"]])
 def test_wrong_usage_is_2(bare, args):
     run = bare({"good.sql": GOOD}).command(*args)
@@ -213,10 +227,13 @@ def test_wrong_usage_is_2(bare, args):
     assert run.stderr
 
 
-@pytest.mark.parametrize("command", ["serve", "worker", "consume", "check", "config", "status", "purge", "dlq", "migrate"])
+COMMANDS = "serve worker consume check config migrate status top purge dlq breaker key limit doctor".split()
+
+
+@pytest.mark.parametrize("command", COMMANDS)
 def test_each_command_explains_itself(bare, command):
     run = bare({"good.sql": GOOD}).command(command, "--help")
-    assert run.returncode == 0 and f"weir {command}" in run.stdout
+    assert run.returncode == 0 and f"weir {command}" in run.stdout and "--env-file" in run.stdout
 
 
 def test_weir_alone_on_a_terminal_says_how_to_use_it(binary):

@@ -1,5 +1,6 @@
 """Goal: nobody's slowness or death is anybody else's, and signals do what they do in nginx and php-fpm."""
 
+import grp
 import json
 import os
 import signal
@@ -341,6 +342,15 @@ def test_a_tcp_peer_that_is_not_allowed_is_closed(make_weir):
 def test_the_mode_of_the_socket_is_the_one_asked_for(make_weir):
     weir = make_weir(HANDLERS, {"WEIR_LISTEN_MODE": "0600"}, SCHEMA, front=False)
     assert os.stat(os.path.join(weir.state, "weir.sock")).st_mode & 0o777 == 0o600
+
+
+def test_the_group_of_the_socket_is_the_one_asked_for(make_weir):
+    mine = {*os.getgroups(), os.getgid()}
+    may_any = os.getuid() == 0  # and another than our own shows more
+    group = next(g for g in grp.getgrall() if (g.gr_gid in mine) != may_any)
+    weir = make_weir(HANDLERS, {"WEIR_LISTEN_GROUP": group.gr_name}, SCHEMA, front=False)
+    there = os.stat(os.path.join(weir.state, "weir.sock"))
+    assert (there.st_gid, there.st_mode & 0o777) == (group.gr_gid, 0o660)
 
 
 def test_idle_workers_are_small(make_weir):

@@ -92,7 +92,13 @@ def test_no_form_is_kept_or_guessed(weir, query):
 
 def test_it_can_only_be_read(weir):
     reply = weir.request("POST", "/status", body=b"")
-    assert (reply.status, reply.header("Allow")) == (405, "GET, HEAD")
+    assert (reply.status, reply.header("Allow")) == (405, "GET, HEAD, OPTIONS")
+
+
+@pytest.mark.parametrize("path", ["/status", "/metrics", "/live", "/ready"])
+def test_options_says_how(weir, path):
+    reply = weir.request("OPTIONS", path)
+    assert (reply.status, reply.header("Allow"), reply.body) == (204, "GET, HEAD, OPTIONS", b"")
 
 
 def test_json_has_the_settings_without_their_secrets_and_the_history_only_when_full(weir):

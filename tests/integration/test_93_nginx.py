@@ -68,6 +68,7 @@ def test_what_is_too_large_or_malformed_is_a_problem(plain):
     assert is_problem(plain.get("/api/v1/" + "x" * 9000), 414)
     assert is_problem(plain.get("/api/v1/things/1", {"X-Large": "x" * 9000}), 400)
     assert is_problem(suite.jot(plain, "k", "x" * ((16 << 20) + 1)), 413)
+    assert is_problem(plain.request("TRACE", "/api/v1/things/1"), 405)
     got = raw(plain, b"GET /api/v1/things/1 HTTP/1.1\r\nbad header\r\nHost: localhost\r\nContent-Length: x\r\n\r\n")
     head, _, body = got.partition(b"\r\n\r\n")
     assert b" 400 " in head.split(b"\r\n")[0] and b"application/problem+json" in head
